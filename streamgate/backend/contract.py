@@ -1,0 +1,153 @@
+"""What a backend implements so that StreamGate can run its models.
+
+A backend is found through the entry-point group `streamgate.backends`; its `create()` makes one
+`Backend` for the process. A backend loads a model instance as a session of one of two kinds:
+
+- a `TensorSession` is a pure step: batched arrays in, batched arrays out. The engine gathers
+  rows, keeps state and splits results. ONNX Runtime, TensorRT, TorchScript.
+- a `RequestSession` sees requests one by one and answers each through its `Reply`, at once or
+  later, with any number of responses. Models written for Triton's Python backend.
+
+A session is used by one thread at a time. This module knows neither engine nor wire.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from streamgate.errors import Failure
+from streamgate.model.config import Instance, ModelConfig
+from streamgate.model.request import ParameterValue, SequenceKey
+from streamgate.model.tensor import Array, Tensor
+
+ConfigDict = dict[str, Any]
+"""A model configuration in Triton's JSON form, with only the fields that were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a model version's files lie.
+
+    `directory` is the model's folder, `version_directory` that of the version, and `path` the
+    model file itself (`default_model_filename`, else the backend's usual name).
+    """
+
+    name: str
+    version: str
+    directory: Path
+    version_directory: Path
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What a backend gets to load one instance of one model version."""
+
+    config: ModelConfig
+    files: ModelFiles
+    instance: Instance
+
+
+class Reply(Protocol):
+    """The way back for one request of a `RequestSession`. Safe to use from any thread."""
+
+    def send(
+        self,
+        outputs: Sequence[Tensor],
+        failure: Failure | None = None,
+        *,
+        final: bool,
+        parameters: Mapping[str, ParameterValue] | None = None,
+    ) -> None:
+        """Send one response. After `final` nothing more may be sent: later calls are dropped."""
+
+    def finish(self) -> None:
+        """Send the final flag alone: the request has had all its responses."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the client no longer wants the request."""
+
+
+@dataclass(slots=True, eq=False)
+class ModelRequest:
+    """One request as a `RequestSession` sees it.
+
+    `inputs` holds the client's tensors, then control tensors, then state tensors, each in the
+    model's own shape with a leading batch dimension when the model batches. A null row of a
+    positional batch has `null` true, correlation ID 0, zero-filled inputs and no requested
+    outputs; it wants an answer like any other and the answer is dropped. `states` takes the
+    new state by `StateSpec.output_name` (models that keep none leave it empty).
+    """
+
+    inputs: Sequence[Tensor]
+    reply: Reply
+    request_id: str = ""
+    correlation_id: SequenceKey = 0
+    flags: int = 0
+    timeout_us: int = 0
+    priority: int = 0
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    requested_outputs: Sequence[str] = ()
+    null: bool = False
+    reschedule: bool = False
+    states: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorStep:
+    """One batched step of a `TensorSession`.
+
+    `inputs` holds each input by name, control and state inputs among them, contiguous, batch
+    dimension included when the model batches (a state's at its `batch_axis`). `outputs` names the
+    outputs and state outputs that somebody wants.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Sequence[str]
+    rows: int
+
+
+@runtime_checkable
+class TensorSession(Protocol):
+    """A loaded model that is a pure function of batched arrays."""
+
+    def run(self, step: TensorStep) -> Mapping[str, Array]:
+        """The wanted outputs by name. Raises StreamGateError, or anything, when the step fails."""
+
+    def close(self) -> None:
+        """Free everything. Called once, after the last step."""
+
+
+@runtime_checkable
+class RequestSession(Protocol):
+    """A loaded model that sees requests and answers through their replies."""
+
+    def execute(self, requests: Sequence[ModelRequest]) -> None:
+        """Run the batch. Each request must be answered through its reply, at once or later.
+
+        An exception fails every request of the batch that has had no final response.
+        """
+
+    def close(self) -> None:
+        """Free everything. Called once, after the last batch."""
+
+
+Session = TensorSession | RequestSession
+
+
+class Backend(Protocol):
+    """A kind of model that can be loaded."""
+
+    default_model_filename: str
+    """The model file's usual name in a version folder (`model.onnx`, `model.py`)."""
+
+    def auto_complete(self, config: ConfigDict, files: ModelFiles) -> ConfigDict:
+        """The configuration with what the model itself tells added; nothing given is changed.
+
+        Raises ConfigError when the given configuration contradicts the model, LoadError when the
+        model can't be read.
+        """
+
+    def load(self, context: LoadContext) -> Session:
+        """Load one instance. Raises ConfigError, LoadError or BackendError."""

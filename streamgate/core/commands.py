@@ -1,0 +1,103 @@
+"""What a scheduler can ask its engine for. Plain values in, plain values out."""
+
+import enum
+from dataclasses import dataclass
+
+from streamgate.core.ids import (
+    NO_GENERATION,
+    NO_SLOT,
+    Generation,
+    InstanceIndex,
+    Ns,
+    RequestNumber,
+    SlotIndex,
+    StepNumber,
+)
+from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
+
+
+class Rejection(enum.Enum):
+    """Why a request is answered without the device. The engine has the wire text of each."""
+
+    NO_CORRELATION_ID = "no_correlation_id"
+    MISSING_START = "missing_start"
+    BATCH_IN_SEQUENCE = "batch_in_sequence"
+    QUEUE_FULL = "queue_full"
+    BACKLOG_FULL = "backlog_full"
+    TIMEOUT = "timeout"
+    SEQUENCE_TIMEOUT = "sequence_timeout"
+    STOPPING = "stopping"
+    CANCELLED = "cancelled"
+    SEQUENCE_ENDED = "sequence_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a step: a request and where its state lives.
+
+    A null row (`request` 0) fills a gap of a positional batch: it keeps the slot's state as it is,
+    and its answer is dropped. `start` means that the slot's state begins anew with this row.
+    """
+
+    request: RequestNumber
+    slot: SlotIndex = NO_SLOT
+    generation: Generation = NO_GENERATION
+    sequence: SequenceKey = 0
+    start: bool = False
+    end: bool = False
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One execution on one instance. Positional steps have row i in slot i."""
+
+    number: StepNumber
+    instance: InstanceIndex
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Execute this step; answer with Completed when the model gave it back."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Answer this request: it will not run. `admitted` is false when it was refused on arrival."""
+
+    request: RequestNumber
+    reason: Rejection
+    admitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTaken:
+    """A sequence got its slot, `waited_ns` after its START arrived."""
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    waited_ns: Ns
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceEnded:
+    """A sequence is over, for this reason. `slot` is NO_SLOT when it never left the backlog.
+
+    Issued once for each sequence. When a row with `end` runs, this follows that step's completion;
+    the slot may be taken again at once.
+    """
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    reason: EndReason
+
+
+Command = Run | Reject | SlotTaken | SequenceEnded

@@ -1,0 +1,85 @@
+"""What can happen to a scheduler. Plain values, so that a trace of them can be kept and replayed."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber, StepNumber
+from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A request arrived.
+
+    `rows` is the size of its batch dimension. Requests whose `signature` differs can't share a
+    batch (it stands for the shapes of inputs that may vary and the set of optional inputs).
+    """
+
+    request: RequestNumber
+    sequence: SequenceKey = 0
+    start: bool = False
+    end: bool = False
+    rows: int = 1
+    signature: Hashable = None
+    priority: int = 0
+    timeout_ns: int = 0
+    owner: OwnerNumber = NO_OWNER
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A step came back; whether its rows succeeded or failed is the engine's affair.
+
+    `rescheduled` are requests that the model wants to run again (iterative sequences), `ended`
+    those whose sequence the model declared over.
+    """
+
+    step: StepNumber
+    rescheduled: frozenset[RequestNumber] = frozenset()
+    ended: frozenset[RequestNumber] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The client no longer wants this request. Unknown or finished requests are ignored."""
+
+    request: RequestNumber
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """A connection is gone: cancel what it asked for and end the sequences that it owns.
+
+    A sequence is owned by the connection that its newest request came over.
+    """
+
+    owner: OwnerNumber
+
+
+@dataclass(frozen=True, slots=True)
+class EndSequence:
+    """End a live sequence without running the model: after what it has queued when `drain`, else
+    at once (queued requests are cancelled). Unknown sequences are ignored."""
+
+    sequence: SequenceKey
+    reason: EndReason
+    drain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept no new sequences and no stateless requests; live sequences may go on to their END."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The model is going away: refuse everything new, fail everything queued, end all sequences.
+
+    Steps in flight still complete.
+    """
+
+    reason: EndReason = EndReason.DRAINED
+
+
+Event = Submit | Completed | Cancel | HangUp | EndSequence | Drain | Close

@@ -1,0 +1,44 @@
+"""The face of a scheduler: events in, commands out, time as an argument.
+
+What every scheduler promises, each line a test:
+
+- one sequence's requests run in order and one at a time;
+- a slot belongs to one generation;
+- every request gets exactly one end: a row of one step, or one Reject;
+- a cancelled request never silently takes its neighbours with it;
+- `poll` before `wake_at` does nothing, unless an event came in between;
+- after silence everything is free.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamgate.core.commands import Command
+from streamgate.core.events import Event
+from streamgate.core.ids import Ns
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """A snapshot. `pending` requests wait for a step; sequence counts are 0 for stateless models."""
+
+    pending: int
+    running_steps: int
+    slots: int = 0
+    active_sequences: int = 0
+    backlog_sequences: int = 0
+
+
+class Scheduler(Protocol):
+    """Decides what runs when. Knows no clock: `now` never goes backwards."""
+
+    def receive(self, event: Event, now: Ns) -> None:
+        """Note what happened. Decides nothing that has an effect; `poll` does."""
+
+    def poll(self, now: Ns) -> list[Command]:
+        """Everything that is to be done now, in order. Empty when nothing is."""
+
+    def wake_at(self) -> Ns | None:
+        """When `poll` must be called at the latest if no event comes; None for never."""
+
+    def statistics(self) -> SchedulerStatistics: ...

@@ -1,0 +1,86 @@
+"""What can go wrong, as one tree of exceptions and two closed sets.
+
+    StreamGateError             anything a client may be told: a code and a message
+    ├── ConfigError             a model's configuration is wrong: names file, field, found, expected
+    ├── LoadError               a model could not be loaded although its configuration is right
+    └── BackendError            a backend is missing, broken or was asked for what it can't do
+
+`Code` holds the status words of Triton's protocol family; each front end owns exactly one
+table that maps them to its wire. `EndReason` says why a sequence ended: it reaches the model,
+the client and the metrics.
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class Code(enum.Enum):
+    """The eight status words of Triton's error protocol."""
+
+    UNKNOWN = "UNKNOWN"
+    INTERNAL = "INTERNAL"
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_ARG = "INVALID_ARG"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNSUPPORTED = "UNSUPPORTED"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    CANCELLED = "CANCELLED"
+
+
+class EndReason(enum.Enum):
+    """Why a sequence ended."""
+
+    CLIENT_END = "client_end"
+    CLIENT_ABORT = "client_abort"
+    IDLE = "idle"
+    LIFETIME = "lifetime"
+    DRAINED = "drained"
+    ERROR = "error"
+    PREEMPTED = "preempted"
+    SUPERSEDED = "superseded"
+    ENGINE_LOST = "engine_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as a value: what a response carries instead of outputs."""
+
+    code: Code
+    message: str
+
+
+class StreamGateError(Exception):
+    """An error that a client may be told, in its own dialect."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def failure(self) -> Failure:
+        return Failure(self.code, self.message)
+
+
+class ConfigError(StreamGateError):
+    """A configuration that can't be served.
+
+    The message alone must do: it names the file, the field, what was found and what was expected.
+    """
+
+    def __init__(self, message: str, code: Code = Code.INVALID_ARG) -> None:
+        super().__init__(code, message)
+
+
+class LoadError(StreamGateError):
+    """A model whose files or code failed while loading."""
+
+    def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
+        super().__init__(code, message)
+
+
+class BackendError(StreamGateError):
+    """A backend that is not installed, is broken, or can't do what its model asks."""
+
+    def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
+        super().__init__(code, message)

@@ -1,0 +1,195 @@
+"""A model's configuration as the rest of the house sees it: frozen, complete, validated.
+
+The repository reads `config.pbtxt`, completes and checks it, and makes this value from it.
+Nobody else parses configuration. Durations are nanoseconds here, whatever unit the file has.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streamgate.model.datatypes import DataType
+from streamgate.model.tensor import Shape, TensorSpec
+
+
+class TimeoutAction(enum.Enum):
+    """What happens to a queued request whose timeout passed."""
+
+    REJECT = "REJECT"
+    DELAY = "DELAY"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """How one priority level's queue treats late and surplus requests. 0 means no limit."""
+
+    timeout_action: TimeoutAction = TimeoutAction.REJECT
+    default_timeout_ns: int = 0
+    allow_timeout_override: bool = False
+    max_queue_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultScheduling:
+    """No batching across requests: first in, first out, one request a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicBatching:
+    """Batches stateless requests. `preferred_sizes` is never empty when the model batches.
+
+    Priorities run from 1 (first) to `priority_levels`; 0 levels means that there are none.
+    """
+
+    preferred_sizes: tuple[int, ...] = ()
+    max_delay_ns: int = 0
+    preserve_ordering: bool = False
+    priority_levels: int = 0
+    default_priority: int = 0
+    default_policy: QueuePolicy = QueuePolicy()
+    policies: Mapping[int, QueuePolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectStrategy:
+    """Row == slot; the batch has a gap, with READY false, for each slot that has no step."""
+
+    max_delay_ns: int = 0
+    minimum_slot_utilization: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OldestStrategy:
+    """Compact rows from up to `max_candidates` sequences, oldest step first."""
+
+    max_candidates: int
+    preferred_sizes: tuple[int, ...] = ()
+    max_delay_ns: int = 0
+    preserve_ordering: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBatching:
+    """Sequences get a slot each. `slots` counts those of one model instance.
+
+    `max_backlog` bounds the sequences that wait for a slot, `max_pending` the requests that one
+    sequence may have waiting; 0 means no limit. Triton has neither limit; ours have defaults.
+    """
+
+    strategy: DirectStrategy | OldestStrategy
+    slots: int
+    max_idle_ns: int = 1_000_000_000
+    iterative: bool = False
+    max_backlog: int = 10_000
+    max_pending: int = 10_000
+
+
+Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching
+
+
+class ControlKind(enum.Enum):
+    START = "CONTROL_SEQUENCE_START"
+    READY = "CONTROL_SEQUENCE_READY"
+    END = "CONTROL_SEQUENCE_END"
+    CORRID = "CONTROL_SEQUENCE_CORRID"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlInput:
+    """A tensor that the gateway fills for the model: shape [1], or [rows, 1] when batching.
+
+    `false_value` and `true_value` are what START, END and READY carry; CORRID carries the
+    correlation ID in `datatype` (UINT64, INT64, UINT32, INT32: its low bits; BYTES: a string).
+    """
+
+    name: str
+    kind: ControlKind
+    datatype: DataType
+    false_value: int | float | bool = 0
+    true_value: int | float | bool = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One pair of state tensors: the model reads `input_name` and writes `output_name`.
+
+    `shape` is one sequence's state without the batch dimension, -1 for a size that may change
+    from step to step. When the model batches, `batch_axis` is where the batch dimension stands in
+    the tensor that the model sees. A fresh slot holds `initial_bytes` (raw little-endian data of
+    the initial shape) when given, else `initial_value` in every element (BYTES: empty strings);
+    an unknown (-1) dimension is then taken from `initial_shape`, where it is 1 unless told.
+    """
+
+    input_name: str
+    output_name: str
+    datatype: DataType
+    shape: Shape
+    batch_axis: int = 0
+    initial_value: float = 0.0
+    initial_bytes: bytes | None = None
+    initial_shape: Shape | None = None
+    same_buffer: bool = False
+    growable: bool = False
+
+
+class InstanceKind(enum.Enum):
+    AUTO = "KIND_AUTO"
+    CPU = "KIND_CPU"
+    GPU = "KIND_GPU"
+    MODEL = "KIND_MODEL"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One model instance to create: its name (`m_0`), kind and device."""
+
+    name: str
+    kind: InstanceKind
+    device_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """An execution accelerator asked for in `optimization` (`tensorrt`, ...)."""
+
+    name: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A model version's complete configuration.
+
+    `inputs` and `outputs` are what clients see: neither control nor state tensors. `json` is the
+    normalized configuration in Triton's JSON form (what `/v2/models/m/config` answers and a
+    Python model gets as `model_config`), `wire` the same as a serialised `ModelConfig` message.
+    """
+
+    name: str
+    backend: str
+    platform: str
+    max_batch_size: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    scheduling: Scheduling
+    controls: tuple[ControlInput, ...] = ()
+    states: tuple[StateSpec, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    decoupled: bool = False
+    default_model_filename: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    cpu_accelerators: tuple[Accelerator, ...] = ()
+    gpu_accelerators: tuple[Accelerator, ...] = ()
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    json: str = ""
+    wire: bytes = b""
+
+    @property
+    def batches(self) -> bool:
+        """Whether tensors carry a leading batch dimension."""
+        return self.max_batch_size > 0
+
+    @property
+    def sequences(self) -> SequenceBatching | None:
+        """The sequence batching of a stateful model, else None."""
+        return self.scheduling if isinstance(self.scheduling, SequenceBatching) else None

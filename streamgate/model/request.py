@@ -1,0 +1,67 @@
+"""Requests and responses as every floor sees them: values, no wire, no scheduling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamgate.errors import Failure
+from streamgate.model.tensor import Tensor
+
+SequenceKey = int | str
+"""A correlation ID: an unsigned 64-bit integer or a string of at most 128 bytes. 7 and "7" are
+different sequences; 0 and "" mean that the request belongs to none."""
+
+ParameterValue = bool | int | float | str
+
+FLAG_SEQUENCE_START = 1
+FLAG_SEQUENCE_END = 2
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One inference request.
+
+    `rows` is the size of the batch dimension (1 when the model does not batch); it is set when
+    the request is checked against the model's configuration. `priority` 0 means the model's
+    default; `timeout_us` 0 means none. `parameters` are the caller's own, meant for the model.
+    """
+
+    model: str
+    version: str = ""
+    id: str = ""
+    inputs: Sequence[Tensor] = ()
+    requested_outputs: Sequence[str] = ()
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    sequence: SequenceKey = 0
+    start: bool = False
+    end: bool = False
+    priority: int = 0
+    timeout_us: int = 0
+    rows: int = 1
+
+    @property
+    def flags(self) -> int:
+        return (FLAG_SEQUENCE_START if self.start else 0) | (FLAG_SEQUENCE_END if self.end else 0)
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """One of the 0..n responses to a request.
+
+    `final` is true on exactly one response of each request: the last. A final response with
+    neither outputs nor failure (`empty`) only closes a decoupled request. `admitted` is false on
+    a failure that happened before the scheduler took the request. `position` is the place of the
+    request in its sequence (0 for START, -1 outside sequences) and `index` the place of this
+    response among those of its request.
+    """
+
+    request: Request
+    model: str
+    version: str
+    outputs: Sequence[Tensor] = ()
+    failure: Failure | None = None
+    final: bool = True
+    empty: bool = False
+    admitted: bool = True
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    position: int = -1
+    index: int = 0

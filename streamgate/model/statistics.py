@@ -1,0 +1,79 @@
+"""What is counted about models and sequences: plain snapshots, read by front ends and metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streamgate.errors import EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How often something happened and how long it took in all, in nanoseconds."""
+
+    count: int = 0
+    total_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """`counts[i]` observations were <= `bounds[i]`, the last count is of those above all bounds.
+
+    Counts are per bucket, not cumulative.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """Steps of one batch size (null rows of a direct batch included, as in Triton)."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceStatistics:
+    """The slot table of one model version, all instances together.
+
+    `slot_wait` is the time from START to a slot in seconds; `ended` counts ends by reason.
+    """
+
+    slots: int
+    active: int
+    backlog: int
+    started: int
+    ended: Mapping[EndReason, int]
+    slot_wait: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """Counters of one model version since it was loaded. Failures before admission are nowhere.
+
+    `occupancy` is a histogram of real rows per step, `step_time` of step durations in seconds.
+    `failures` counts failed requests by reason: REJECTED, CANCELED, BACKEND, OTHER.
+    """
+
+    name: str
+    version: str
+    last_inference_ms: int
+    inference_count: int
+    execution_count: int
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    batches: tuple[BatchStatistics, ...]
+    failures: Mapping[str, int]
+    pending: int
+    occupancy: Histogram
+    step_time: Histogram
+    sequences: SequenceStatistics | None = None
+    metric_tags: Mapping[str, str] = field(default_factory=dict)

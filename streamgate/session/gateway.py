@@ -1,0 +1,114 @@
+"""What every front end is translated to: the gateway's side of models, connections and requests.
+
+A front end knows its wire and this module. All methods are called on the event loop's thread and
+all responses arrive there, in order within one request and within one sequence.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamgate.errors import EndReason
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics
+
+ResponseSink = Callable[[Response], None]
+EndSink = Callable[[str, SequenceKey, EndReason], None]
+"""Told that a sequence which this connection owned ended: model, correlation ID, reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """`extensions` lists the protocol extensions that are really served."""
+
+    name: str
+    version: str
+    extensions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One ready model version. `versions` are all ready versions of the model, ascending."""
+
+    config: ModelConfig
+    version: str
+    versions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIndexEntry:
+    """One line of the repository index; `version` and `state` are "" if it was never loaded.
+
+    States are READY, LOADING, UNLOADING and UNAVAILABLE, with the reason of the last.
+    """
+
+    name: str
+    version: str = ""
+    state: str = ""
+    reason: str = ""
+
+
+class Call(Protocol):
+    """A request under way."""
+
+    def cancel(self) -> None:
+        """The client no longer wants it. A final response, CANCELLED if need be, still comes."""
+
+
+class Connection(Protocol):
+    """One client connection or stream, or one unary call. Holds what is lost with it."""
+
+    def submit(self, request: Request, sink: ResponseSink) -> Call:
+        """Check and enqueue a request. `request.rows` and `request.version` are filled in.
+
+        Every failure after this call's checks comes through the sink. Raises StreamGateError for
+        what can be told at once: unknown model, malformed request (message texts as Triton's).
+        The sink is never called before this returns.
+        """
+
+    def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
+        """End a live sequence, without running the model, after what it has queued."""
+
+    def close(self, *, abort: bool) -> None:
+        """The connection is over. `abort`: it was lost or cancelled, so everything it asked for
+        is cancelled and the sequences that it owns end (client_abort). Otherwise its sequences
+        stay, to be continued over another connection until they idle out. Idempotent."""
+
+
+class Gateway(Protocol):
+    """The whole server as a front end sees it."""
+
+    def connect(self, on_sequence_end: EndSink | None = None) -> Connection:
+        """A new connection. Unary calls open one each; their sequences outlive it (`abort=False`).
+
+        `on_sequence_end` is called after the last response of the sequence.
+        """
+
+    def is_live(self) -> bool: ...
+
+    def is_ready(self) -> bool:
+        """Live, and every model that should be ready is."""
+
+    def is_model_ready(self, name: str, version: str) -> bool:
+        """False for unknown models. Raises StreamGateError for a malformed version."""
+
+    def server_info(self) -> ServerInfo: ...
+
+    def model(self, name: str, version: str) -> ModelInfo:
+        """The ready version asked for; "" is the newest. Raises StreamGateError with Triton's
+        texts: NOT_FOUND, UNAVAILABLE, INVALID_ARG for a malformed version."""
+
+    async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
+        """Of all ready models when `name` is "". Raises StreamGateError (INVALID_ARG)."""
+
+    async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]: ...
+
+    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        """Load or reload. `config` is a JSON override, `files` maps `<version>/<path>` to content.
+
+        Raises StreamGateError with Triton's texts.
+        """
+
+    async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
+        """Always succeeds for unknown models, as in Triton."""
