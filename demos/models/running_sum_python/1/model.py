@@ -1,0 +1,36 @@
+"""Running sum of each sequence, kept by the model itself in Triton's Python model API.
+
+Under the direct strategy a request's place in the batch is its sequence's slot, so one list of
+sums is all the state there is. Places without a step arrive with READY 0.
+"""
+
+import json
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """INPUT INT32 [1,1] -> OUTPUT INT32 [1,1], the sum since START, once for each request."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        self._sums = np.zeros(config["max_batch_size"], dtype=np.int32)
+
+    def execute(self, requests):
+        return [self._step(slot, request) for slot, request in enumerate(requests)]
+
+    def _step(self, slot, request):
+        if _value(request, "READY"):
+            if _value(request, "START"):
+                self._sums[slot] = 0
+            self._sums[slot] += _value(request, "INPUT")
+        output = np.full((1, 1), self._sums[slot], dtype=np.int32)
+        if _value(request, "END"):
+            self._sums[slot] = 0
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT", output)])
+
+
+def _value(request, name):
+    """The single element of the input `name`."""
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)[0]
