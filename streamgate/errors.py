@@ -62,14 +62,31 @@ class StreamGateError(Exception):
         return Failure(self.code, self.message)
 
 
+class ConfigPhase(enum.Enum):
+    """When a configuration was found wrong, which decides what a load request is answered.
+
+    POLL: while reading the model's folder; the model never becomes known. LOAD: while loading a
+    version; the version becomes UNAVAILABLE with the message as its reason.
+    """
+
+    POLL = "poll"
+    LOAD = "load"
+
+
 class ConfigError(StreamGateError):
     """A configuration that can't be served.
 
     The message alone must do: it names the file, the field, what was found and what was expected.
     """
 
-    def __init__(self, message: str, code: Code = Code.INVALID_ARG) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: Code = Code.INVALID_ARG,
+        phase: ConfigPhase = ConfigPhase.LOAD,
+    ) -> None:
         super().__init__(code, message)
+        self.phase = phase
 
 
 class LoadError(StreamGateError):
