@@ -54,14 +54,17 @@ model_transaction_policy { decoupled: true }
 )
 def test_import_in_either_order(order: tuple[str, str]) -> None:
     code = "\n".join(f"import {module}" for module in order)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def all_messages(root: Any) -> Iterator[Descriptor]:
     """A file's or message's messages, nested ones included."""
-    nested = getattr(root, "message_types_by_name", None) or getattr(root, "nested_types_by_name", {})
-    for message in nested.values():
+    is_file = hasattr(root, "message_types_by_name")
+    messages = root.message_types_by_name if is_file else root.nested_types_by_name
+    for message in messages.values():
         yield message
         yield from all_messages(message)
 
@@ -212,4 +215,4 @@ def test_other_services_can_join_the_private_pool() -> None:
     health.CopyToProto(proto)
     pool = canonical_pool([proto])
     assert pool.FindServiceByName("grpc.health.v1.Health").methods[0].name == "Check"
-    assert pool.FindServiceByName(INFERENCE_SERVICE)
+    assert len(pool.FindServiceByName(INFERENCE_SERVICE).methods) == 20
