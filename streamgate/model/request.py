@@ -1,6 +1,6 @@
 """Requests and responses as every floor sees them: values, no wire, no scheduling."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamgate.errors import Failure
@@ -20,9 +20,10 @@ FLAG_SEQUENCE_END = 2
 class Request:
     """One inference request.
 
-    `rows` is the size of the batch dimension (1 when the model does not batch); it is set when
-    the request is checked against the model's configuration. `priority` 0 means the model's
-    default; `timeout_us` 0 means none. `parameters` are the caller's own, meant for the model.
+    `rows` is the size of the batch dimension (1 when the model does not batch), and requests of
+    different `signature` can't share a batch; both are set when the request is checked against
+    the model's configuration. `priority` 0 means the model's default; `timeout_us` 0 means none.
+    `parameters` are the caller's own, meant for the model.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Request:
     priority: int = 0
     timeout_us: int = 0
     rows: int = 1
+    signature: Hashable = None
 
     @property
     def flags(self) -> int:

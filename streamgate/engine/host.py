@@ -1,0 +1,68 @@
+"""What an engine stands on: a clock and one thread on which everything is decided.
+
+The asyncio host lends it an event loop; a simulation lends it virtual time.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from streamgate.core.ids import Ns
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Host(Protocol):
+    """One thread and its clock. Only `post` may be called from other threads."""
+
+    def now(self) -> Ns:
+        """Monotonic nanoseconds."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run this on the host's thread, after what is being done there now."""
+
+    def call_at(self, when: Ns, callback: Callable[[], None]) -> Timer:
+        """Run this at `when` or a little later."""
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """From any thread: run this on the host's thread, in the order of posting."""
+
+
+class AsyncioHost:
+    """A host on a running asyncio event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._posted: deque[Callable[[], None]] = deque()
+        self._awake = False
+
+    def now(self) -> Ns:
+        return Ns(time.monotonic_ns())
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback)
+
+    def call_at(self, when: Ns, callback: Callable[[], None]) -> Timer:
+        delay = max(0, when - time.monotonic_ns()) / 1e9
+        return self._loop.call_later(delay, callback)
+
+    def post(self, callback: Callable[[], None]) -> None:
+        self._posted.append(callback)
+        # One wake-up for all that is posted before the loop gets to it: each costs a system call.
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:
+                # The loop is closed: a model's own thread outlived the server. Nobody listens.
+                self._posted.clear()
+
+    def _drain(self) -> None:
+        self._awake = False
+        posted = self._posted
+        while posted:
+            posted.popleft()()

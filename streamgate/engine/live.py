@@ -1,0 +1,142 @@
+"""A request between its arrival and its final response."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+from streamgate.core.ids import Ns, RequestNumber
+from streamgate.errors import Failure
+from streamgate.model.request import ParameterValue, Request, Response
+from streamgate.model.tensor import Tensor
+
+Outbox = list["tuple[LiveRequest, Response]"]
+Deliver = Callable[["LiveRequest", Response], None]
+
+
+@final
+class LiveRequest:
+    """One request under way, and the `Reply` through which a model answers it.
+
+    The engine's thread owns `closed` (the client has its final response), `cancelled` and the
+    counters; the model's threads own `answered` (the model has sent its final response).
+    """
+
+    __slots__ = (
+        "answered",
+        "arrived_ns",
+        "cancelled",
+        "closed",
+        "deliver",
+        "index",
+        "model",
+        "number",
+        "outbox",
+        "position",
+        "request",
+        "sink",
+        "started_ns",
+        "stepper",
+        "version",
+    )
+
+    def __init__(
+        self,
+        number: RequestNumber,
+        request: Request,
+        sink: Callable[[Response], None],
+        deliver: Deliver,
+        arrived_ns: Ns,
+        position: int,
+    ) -> None:
+        self.number = number
+        self.request = request
+        self.sink = sink
+        self.deliver = deliver
+        self.arrived_ns = arrived_ns
+        self.started_ns = 0
+        self.position = position
+        self.model = request.model
+        self.version = request.version
+        self.index = 0
+        self.answered = False
+        self.closed = False
+        self.cancelled = False
+        self.outbox: Outbox | None = None
+        self.stepper = 0
+
+    def open_outbox(self, outbox: Outbox) -> None:
+        """Collect what this thread sends, to be delivered together when the step is over.
+
+        Each delivery on its own wakes the engine's thread, which then competes with the model for
+        the interpreter.
+        """
+        self.outbox = outbox
+        self.stepper = threading.get_ident()
+
+    def send(
+        self,
+        outputs: Sequence[Tensor],
+        failure: Failure | None = None,
+        *,
+        final: bool,
+        parameters: Mapping[str, ParameterValue] | None = None,
+    ) -> None:
+        if self.answered:
+            return
+        self.answered = final
+        self._emit(
+            Response(
+                self.request,
+                self.model,
+                self.version,
+                outputs,
+                failure,
+                final,
+                parameters=parameters or {},
+                position=self.position,
+            )
+        )
+
+    def finish(self) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        self._emit(
+            Response(self.request, self.model, self.version, empty=True, position=self.position)
+        )
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+    def _emit(self, response: Response) -> None:
+        outbox = self.outbox
+        if outbox is not None and threading.get_ident() == self.stepper:
+            outbox.append((self, response))
+        else:
+            self.deliver(self, response)
+
+
+@final
+class NullReply:
+    """Where the answers of null rows go."""
+
+    __slots__ = ()
+
+    def send(
+        self,
+        outputs: Sequence[Tensor],
+        failure: Failure | None = None,
+        *,
+        final: bool,
+        parameters: Mapping[str, ParameterValue] | None = None,
+    ) -> None:
+        """Dropped."""
+
+    def finish(self) -> None:
+        """Dropped."""
+
+    def is_cancelled(self) -> bool:
+        return False
+
+
+NULL_REPLY = NullReply()

@@ -1,0 +1,128 @@
+"""Runs a step on a session that sees requests one by one and answers them itself."""
+
+import time
+from collections.abc import Sequence
+
+from streamgate.backend.contract import ModelRequest, RequestSession
+from streamgate.core.commands import Row, Step
+from streamgate.core.ids import NO_REQUEST
+from streamgate.engine.arena import Arena
+from streamgate.engine.controls import control_batch
+from streamgate.engine.live import NULL_REPLY, LiveRequest
+from streamgate.engine.tensor_runner import Outcome, Pair, failure_of, zeros_like
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
+from streamgate.model.tensor import Tensor
+
+
+class RequestRunner:
+    """One instance's way to run steps. Used by the stepper's thread."""
+
+    def __init__(self, config: ModelConfig, session: RequestSession, arena: Arena) -> None:
+        self._config = config
+        self._session = session
+        self._arena = arena
+        self._reshapes = {
+            spec.name: spec.reshape for spec in config.inputs if spec.reshape is not None
+        }
+        self._all_outputs = tuple(spec.name for spec in config.outputs)
+
+    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
+        """Run the step; failures become responses. Never raises."""
+        outcome = Outcome(step, started_ns=time.monotonic_ns())
+        pairs = list(zip(step.rows, lives, strict=True))
+        # A decoupled model's responses leave as they come; others leave with the step.
+        collected = [] if self._config.decoupled else [live for live in lives if live is not None]
+        for live in collected:
+            live.open_outbox(outcome.responses)
+        requests: list[ModelRequest] = []
+        try:
+            requests = self._requests(pairs)
+            outcome.input_ns = time.monotonic_ns()
+            self._session.execute(requests)
+            outcome.output_ns = time.monotonic_ns()
+            if self._config.states:
+                self._keep_states(pairs, requests)
+        except Exception as error:
+            outcome.failure = failure_of(error)
+            for failed in lives:
+                if failed is not None:
+                    failed.send((), outcome.failure, final=True)
+        for live in collected:
+            live.outbox = None
+        outcome.rescheduled = frozenset(
+            row.request
+            for row, request in zip(step.rows, requests, strict=False)
+            if request.reschedule
+        )
+        outcome.ended_ns = time.monotonic_ns()
+        outcome.input_ns = outcome.input_ns or outcome.ended_ns
+        outcome.output_ns = outcome.output_ns or outcome.ended_ns
+        return outcome
+
+    def _requests(self, pairs: Sequence[Pair]) -> list[ModelRequest]:
+        rows = [row for row, _ in pairs]
+        sample = next(live for _, live in pairs if live is not None)
+        controls = [
+            (control.name, control.datatype, control_batch(control, rows))
+            for control in self._config.controls
+        ]
+        requests = []
+        for index, (row, live) in enumerate(pairs):
+            if live is not None and not self._reshapes:
+                inputs = list(live.request.inputs)
+            else:
+                inputs = self._client_inputs(live, sample)
+            for name, datatype, values in controls:
+                value = values[index : index + 1]
+                if self._config.batches:
+                    value = value.reshape(1, 1)
+                inputs.append(Tensor(name, datatype, value.shape, array=value))
+            if self._config.states:
+                inputs.extend(self._state_inputs(row))
+            requests.append(self._request(row, live, inputs))
+        return requests
+
+    def _client_inputs(self, live: LiveRequest | None, sample: LiveRequest) -> list[Tensor]:
+        tensors = (live or sample).request.inputs
+        if live is None:
+            tensors = [zeros_like(tensor) for tensor in tensors]
+        return [self._reshaped(tensor) for tensor in tensors]
+
+    def _reshaped(self, tensor: Tensor) -> Tensor:
+        reshape = self._reshapes.get(tensor.name)
+        if reshape is None:
+            return tensor
+        lead = tensor.shape[:1] if self._config.batches else ()
+        return Tensor.of(tensor.name, tensor.array.reshape(lead + reshape), tensor.datatype)
+
+    def _state_inputs(self, row: Row) -> list[Tensor]:
+        arrays = self._arena.gather([row.slot], [row.slot] if row.start else [])
+        return [
+            Tensor.of(state.input_name, arrays[state.input_name], state.datatype)
+            for state in self._config.states
+        ]
+
+    def _request(self, row: Row, live: LiveRequest | None, inputs: list[Tensor]) -> ModelRequest:
+        if live is None:
+            return ModelRequest(inputs, NULL_REPLY, null=True)
+        request = live.request
+        flags = (FLAG_SEQUENCE_START if row.start else 0) | (FLAG_SEQUENCE_END if row.end else 0)
+        if not row.sequence:
+            flags = request.flags
+        return ModelRequest(
+            inputs,
+            live,
+            request.id,
+            row.sequence or request.sequence,
+            flags,
+            request.timeout_us,
+            request.priority,
+            request.parameters,
+            request.requested_outputs or self._all_outputs,
+        )
+
+    def _keep_states(self, pairs: Sequence[Pair], requests: Sequence[ModelRequest]) -> None:
+        for (row, _), request in zip(pairs, requests, strict=True):
+            if row.request != NO_REQUEST and request.states:
+                self._arena.scatter([row.slot], [0], request.states)

@@ -1,0 +1,313 @@
+"""One loaded model version: its scheduler, its instances and the requests under way.
+
+Everything here runs on the host's thread but what the steppers do. Requests go in through
+`submit`, the scheduler says what is to be done, steppers do it, responses go out through sinks.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from streamgate.backend.contract import Session
+from streamgate.core.commands import Command, Reject, Rejection, Run, SequenceEnded, SlotTaken
+from streamgate.core.events import Cancel, Close, Completed, Drain, EndSequence, HangUp, Submit
+from streamgate.core.factory import create_scheduler
+from streamgate.core.ids import Ns, OwnerNumber, RequestNumber, SlotIndex, StepNumber
+from streamgate.engine.arena import Snapshot
+from streamgate.engine.counters import Counters
+from streamgate.engine.host import Host, Timer
+from streamgate.engine.live import LiveRequest
+from streamgate.engine.rejections import failure_for
+from streamgate.engine.stepper import Stepper
+from streamgate.engine.tensor_runner import Outcome
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.link.contract import OnSequenceEnd
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics
+
+MAX_TIMEOUT_US = 10**13
+"""Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
+
+
+class ModelRuntime:
+    """A model version on this engine. Also the in-process `ModelLink` to it."""
+
+    def __init__(self, config: ModelConfig, version: str, host: Host) -> None:
+        self.config = config
+        self.version = version
+        self._host = host
+        self._scheduler = create_scheduler(
+            config.scheduling, config.max_batch_size, len(config.instances)
+        )
+        self._steppers = [
+            Stepper(instance.name, self._outcome_from_stepper) for instance in config.instances
+        ]
+        self._lives: dict[RequestNumber, LiveRequest] = {}
+        self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
+        self._places: dict[SequenceKey, tuple[int, SlotIndex]] = {}
+        self._counters = Counters(config, version)
+        self._numbers = 0
+        self._turn_due = False
+        self._timer: Timer | None = None
+        self._timer_at: Ns | None = None
+        self._on_sequence_end: OnSequenceEnd | None = None
+        self._when_idle: asyncio.Event | None = None
+
+    # -- life
+
+    async def load(self, loaders: Sequence[Callable[[], Session]]) -> None:
+        """Load all instances, each on its stepper's thread. Raises what the first failure raised;
+        then `discard` it."""
+        slots = self.config.sequences.slots if self.config.sequences else 1
+        loading = [
+            asyncio.wrap_future(stepper.load(loader, self.config, slots))
+            for stepper, loader in zip(self._steppers, loaders, strict=True)
+        ]
+        results = await asyncio.gather(*loading, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise failures[0]
+
+    def discard(self) -> None:
+        """Give up a runtime that failed to load: close those instances that did, in their time."""
+        for stepper in self._steppers:
+            stepper.close()
+
+    def drain(self) -> None:
+        """Accept no new sequences and no stateless requests from now on."""
+        self._receive_and_turn(Drain())
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is under way and no sequence lives. May wait long: bound it."""
+        while self._lives or self._scheduler.statistics().active_sequences:
+            self._when_idle = asyncio.Event()
+            await self._when_idle.wait()
+
+    async def close(self, timeout_seconds: float) -> None:
+        """End every sequence, wait for what runs, at most so long, and close the sessions."""
+        self._receive_and_turn(Close(EndReason.DRAINED))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.wait_idle()
+                await self._close_steppers()
+        except TimeoutError:
+            for live in list(self._lives.values()):
+                self._fail(live, Failure(Code.UNAVAILABLE, "Server exiting"), "OTHER")
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _close_steppers(self) -> None:
+        closing = [asyncio.wrap_future(stepper.close()) for stepper in self._steppers]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    # -- the link
+
+    def submit(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        position: int,
+    ) -> RequestNumber:
+        self._numbers += 1
+        number = RequestNumber(self._numbers)
+        now = self._host.now()
+        self._lives[number] = LiveRequest(
+            number, request, sink, self._deliver_from_model, now, position
+        )
+        timeout_us = request.timeout_us
+        self._scheduler.receive(
+            Submit(
+                number,
+                request.sequence,
+                request.start,
+                request.end,
+                request.rows,
+                request.signature,
+                request.priority,
+                timeout_us * 1000 if 0 < timeout_us <= MAX_TIMEOUT_US else 0,
+                owner,
+            ),
+            now,
+        )
+        self._turn_soon()
+        return number
+
+    def cancel(self, number: RequestNumber) -> None:
+        live = self._lives.get(number)
+        if live is None:
+            return
+        live.cancelled = True
+        self._receive_and_turn(Cancel(number))
+        if not live.closed:
+            # It is with the model: the client need not wait for the answer nobody wants.
+            self._fail(live, Failure(Code.CANCELLED, ""), "CANCELED")
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        self._receive_and_turn(HangUp(owner))
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        self._receive_and_turn(EndSequence(sequence, reason, drain))
+
+    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
+        self._on_sequence_end = on_end
+
+    def statistics(self) -> ModelStatistics:
+        return self._counters.read(self._scheduler.statistics())
+
+    # -- states
+
+    async def snapshot(self, sequence: SequenceKey, position: int) -> Snapshot:
+        """A copy of a live sequence's states between two of its steps.
+
+        Raises StreamGateError (NOT_FOUND) when it holds no slot.
+        """
+        instance, slot = self._place_of(sequence)
+        asked = self._steppers[instance].ask_arena(lambda arena: arena.snapshot(slot, position))
+        return await asyncio.wrap_future(asked)
+
+    async def restore(self, sequence: SequenceKey, snapshot: Snapshot) -> None:
+        """Give a live sequence a snapshot's states. Raises StreamGateError where schemas differ."""
+        instance, slot = self._place_of(sequence)
+        asked = self._steppers[instance].ask_arena(lambda arena: arena.restore(slot, snapshot))
+        await asyncio.wrap_future(asked)
+
+    def _place_of(self, sequence: SequenceKey) -> tuple[int, SlotIndex]:
+        place = self._places.get(sequence)
+        if place is None:
+            raise StreamGateError(
+                Code.NOT_FOUND, f"sequence {sequence} of model '{self.config.name}' has no slot"
+            )
+        return place
+
+    # -- the loop
+
+    def _receive_and_turn(self, event: Cancel | HangUp | EndSequence | Drain | Close) -> None:
+        self._scheduler.receive(event, self._host.now())
+        self._turn()
+
+    def _turn_soon(self) -> None:
+        # Requests that arrive in one turn of the loop are scheduled together.
+        if not self._turn_due:
+            self._turn_due = True
+            self._host.call_soon(self._turn)
+
+    def _turn(self, responses: Sequence[tuple[LiveRequest, Response]] = ()) -> None:
+        """Do what the scheduler says. Steps start before responses leave: the device comes first."""
+        self._turn_due = False
+        now = self._host.now()
+        commands = self._scheduler.poll(now)
+        for command in commands:
+            if isinstance(command, Run):
+                self._start(command)
+        for live, response in responses:
+            self._deliver(live, response)
+        for command in commands:
+            self._perform(command, now)
+        self._set_timer()
+        if self._when_idle is not None and not self._lives:
+            self._when_idle.set()
+
+    def _start(self, command: Run) -> None:
+        step = command.step
+        lives = [self._lives.get(row.request) for row in step.rows]
+        self._steps[step.number] = lives
+        self._steppers[step.instance].run(step, lives)
+
+    def _perform(self, command: Command, now: Ns) -> None:
+        match command:
+            case Run():
+                pass
+            case Reject(number, reason, admitted):
+                live = self._lives.get(number)
+                if live is None:
+                    return
+                cancelled = live.cancelled or reason is Rejection.CANCELLED
+                self._fail(
+                    live,
+                    failure_for(reason, live.request),
+                    "CANCELED" if cancelled else "REJECTED",
+                    admitted=admitted,
+                )
+            case SlotTaken(sequence, instance, slot, _, waited_ns):
+                self._places[sequence] = (instance, slot)
+                self._counters.sequences_started += 1
+                self._counters.slot_wait.add(waited_ns / 1e9)
+            case SequenceEnded(sequence, instance, slot, _, reason):
+                if self._places.get(sequence) == (instance, slot):
+                    del self._places[sequence]
+                self._counters.sequences_ended[reason] += 1
+                if self._on_sequence_end is not None:
+                    self._on_sequence_end(sequence, reason)
+
+    def _set_timer(self) -> None:
+        wake_at = self._scheduler.wake_at()
+        if wake_at == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = wake_at
+        self._timer = None if wake_at is None else self._host.call_at(wake_at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = None
+        self._turn()
+
+    # -- what comes back
+
+    def _outcome_from_stepper(self, outcome: Outcome) -> None:
+        self._host.post(lambda: self._completed(outcome))
+
+    def _completed(self, outcome: Outcome) -> None:
+        step = outcome.step
+        lives = self._steps.pop(step.number)
+        self._counters.count_step(outcome, lives)
+        self._scheduler.receive(Completed(step.number, outcome.rescheduled), self._host.now())
+        self._turn(outcome.responses)
+
+    def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
+        """From any thread, while or after the step runs."""
+        self._host.post(lambda: self._deliver(live, response))
+
+    def _deliver(self, live: LiveRequest, response: Response) -> None:
+        if live.closed:
+            return
+        response.index = live.index
+        live.index += 1
+        if response.final:
+            self._finish(live, response)
+        live.sink(response)
+
+    def _finish(self, live: LiveRequest, response: Response) -> None:
+        live.closed = True
+        del self._lives[live.number]
+        duration_ns = self._host.now() - live.arrived_ns
+        if response.failure is None:
+            self._counters.success.add(duration_ns)
+        elif response.admitted:
+            self._counters.count_failure("BACKEND", duration_ns)
+        if self._when_idle is not None and not self._lives:
+            self._when_idle.set()
+
+    def _fail(
+        self, live: LiveRequest, failure: Failure, reason: str, *, admitted: bool = True
+    ) -> None:
+        """Answer a request without the model."""
+        if live.closed:
+            return
+        live.closed = True
+        del self._lives[live.number]
+        if admitted:
+            self._counters.count_failure(reason, self._host.now() - live.arrived_ns)
+        live.sink(
+            Response(
+                live.request,
+                live.model,
+                live.version,
+                failure=failure,
+                admitted=admitted,
+                position=live.position,
+                index=live.index,
+            )
+        )

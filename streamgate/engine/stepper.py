@@ -1,0 +1,118 @@
+"""One model instance's thread: loads the session, runs its steps one after another, closes it.
+
+Everything that touches the session or the arena happens here, so neither needs a lock.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+from streamgate.backend.contract import RequestSession, Session, TensorSession
+from streamgate.core.commands import Step
+from streamgate.engine.arena import Arena
+from streamgate.engine.live import LiveRequest
+from streamgate.engine.request_runner import RequestRunner
+from streamgate.engine.tensor_runner import Outcome, TensorRunner
+from streamgate.errors import BackendError
+from streamgate.model.config import ModelConfig
+
+T = TypeVar("T")
+Job = Callable[[], None]
+
+
+class Runner(Protocol):
+    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome: ...
+
+
+class Stepper:
+    """Runs what it is given, in order, on a thread of its own.
+
+    `on_outcome` is called on that thread after each step.
+    """
+
+    def __init__(self, name: str, on_outcome: Callable[[Outcome], None]) -> None:
+        self.name = name
+        self._on_outcome = on_outcome
+        # Bounded by its user: the scheduler has one step per instance under way, and the engine
+        # asks for few snapshots at a time.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=f"stepper-{name}", daemon=True)
+        self._runner: Runner | None = None
+        self._session: Session | None = None
+        self._arena: Arena | None = None
+        self._thread.start()
+
+    def load(self, load: Callable[[], Session], config: ModelConfig, slots: int) -> Future[None]:
+        """Load the session and lay out the arena. The future carries what `load` raised."""
+
+        def job() -> None:
+            session = load()
+            arena = Arena(config.states, slots, batches=config.batches)
+            self._runner = _runner(config, session, arena)
+            self._session, self._arena = session, arena
+
+        return self.ask(job)
+
+    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> None:
+        """Run a step; its outcome goes to `on_outcome`."""
+
+        def job() -> None:
+            assert self._runner is not None, "a step before load"
+            self._on_outcome(self._runner.run(step, lives))
+
+        self._jobs.put(job)
+
+    def ask(self, question: Callable[[], T]) -> Future[T]:
+        """Do something between two steps, and answer with what it returned or raised."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(question())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def ask_arena(self, question: Callable[[Arena], T]) -> Future[T]:
+        """As `ask`, with the arena."""
+
+        def with_arena() -> T:
+            assert self._arena is not None, "a question before load"
+            return question(self._arena)
+
+        return self.ask(with_arena)
+
+    def close(self) -> Future[None]:
+        """Close the session after what is queued, then end the thread."""
+
+        def job() -> None:
+            session, self._session, self._runner = self._session, None, None
+            if session is not None:
+                session.close()
+
+        future = self.ask(job)
+        self._jobs.put(None)
+        return future
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()
+            del job
+
+
+def _runner(config: ModelConfig, session: Session, arena: Arena) -> Runner:
+    if isinstance(session, TensorSession):
+        return TensorRunner(config, session, arena)
+    if isinstance(session, RequestSession):
+        return RequestRunner(config, session, arena)
+    raise BackendError(
+        f"backend '{config.backend}' of model '{config.name}' made a {type(session).__name__}, "
+        "expected a TensorSession (run) or a RequestSession (execute)"
+    )

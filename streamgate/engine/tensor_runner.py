@@ -1,0 +1,206 @@
+"""Runs a step on a session that is a pure function of batched arrays.
+
+Assembles the rows of a step into one batch, adds controls and states, runs it, keeps the new
+states and splits the outputs into one response for each row.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgate.backend.contract import TensorSession, TensorStep
+from streamgate.core.commands import Row, Step
+from streamgate.core.ids import NO_REQUEST, RequestNumber
+from streamgate.engine.arena import Arena
+from streamgate.engine.controls import control_batch
+from streamgate.engine.live import LiveRequest, Outbox
+from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.model.config import ModelConfig
+from streamgate.model.datatypes import DataType
+from streamgate.model.tensor import Array, Tensor, TensorSpec
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a step: responses in order, and when its phases ended (monotonic ns).
+
+    `failure` is what failed all of the step's rows, if something did.
+    """
+
+    step: Step
+    responses: Outbox = field(default_factory=list)
+    failure: Failure | None = None
+    rescheduled: frozenset[RequestNumber] = frozenset()
+    started_ns: int = 0
+    input_ns: int = 0
+    output_ns: int = 0
+    ended_ns: int = 0
+
+
+Pair = tuple[Row, LiveRequest | None]
+
+
+class TensorRunner:
+    """One instance's way to run steps. Used by the stepper's thread."""
+
+    def __init__(self, config: ModelConfig, session: TensorSession, arena: Arena) -> None:
+        self._config = config
+        self._session = session
+        self._arena = arena
+        self._specs = {spec.name: spec for spec in config.inputs}
+        self._output_specs = {spec.name: spec for spec in config.outputs}
+        self._all_outputs = tuple(self._output_specs)
+        self._state_outputs = tuple(state.output_name for state in config.states)
+
+    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
+        """Run the step; failures become responses. Never raises."""
+        outcome = Outcome(step, started_ns=time.monotonic_ns())
+        pairs = list(zip(step.rows, lives, strict=True))
+        for part in self._parts(pairs):
+            try:
+                self._run_part(part, outcome)
+            except Exception as error:
+                outcome.failure = failure_of(error)
+                for _, live in part:
+                    if live is not None:
+                        live.open_outbox(outcome.responses)
+                        live.send((), outcome.failure, final=True)
+                        live.outbox = None
+        outcome.ended_ns = time.monotonic_ns()
+        outcome.input_ns = outcome.input_ns or outcome.ended_ns
+        outcome.output_ns = outcome.output_ns or outcome.ended_ns
+        return outcome
+
+    def _parts(self, pairs: list[Pair]) -> list[list[Pair]]:
+        """The step in parts that can share a batch: rows whose states have equal shapes."""
+        if not self._arena.varies:
+            return [pairs]
+        parts: dict[object, list[Pair]] = {}
+        for pair in pairs:
+            row = pair[0]
+            if row.start:
+                self._arena.reset(row.slot)
+            if row.request != NO_REQUEST:
+                parts.setdefault(self._arena.shapes_of(row.slot), []).append(pair)
+        return list(parts.values())
+
+    def _run_part(self, pairs: Sequence[Pair], outcome: Outcome) -> None:
+        config = self._config
+        rows = [row for row, _ in pairs]
+        slots = [row.slot for row in rows]
+        real = [live for _, live in pairs if live is not None]
+        inputs = self._inputs(pairs, real[0])
+        size = sum(row.rows for row in rows)
+        for control in config.controls:
+            values = control_batch(control, rows)
+            inputs[control.name] = values.reshape(-1, 1) if config.batches else values
+        if config.states:
+            fresh = [row.slot for row in rows if row.start]
+            inputs.update(self._arena.gather(slots, fresh))
+        step = TensorStep(inputs, self._wanted(real), size)
+        outcome.input_ns = time.monotonic_ns()
+        outputs = self._session.run(step)
+        outcome.output_ns = time.monotonic_ns()
+        if config.batches:
+            self._check_batch(outputs, size)
+        if config.states:
+            kept = [index for index, row in enumerate(rows) if row.request != NO_REQUEST]
+            self._arena.scatter([slots[index] for index in kept], kept, outputs)
+        self._split(pairs, outputs, outcome.responses)
+
+    def _inputs(self, pairs: Sequence[Pair], sample: LiveRequest) -> dict[str, Array]:
+        """The clients' tensors by name, batched; null rows are zeros shaped like the sample's."""
+        if len(pairs) == 1:
+            return {
+                tensor.name: self._reshaped(tensor.array, tensor.name)
+                for tensor in sample.request.inputs
+            }
+        by_name: dict[str, list[Tensor]] = {tensor.name: [] for tensor in sample.request.inputs}
+        for _, live in pairs:
+            for tensor in (live or sample).request.inputs:
+                by_name[tensor.name].append(tensor if live else zeros_like(tensor))
+        return {
+            name: self._reshaped(_concatenated(tensors), name) for name, tensors in by_name.items()
+        }
+
+    def _reshaped(self, array: Array, name: str) -> Array:
+        reshape = self._specs[name].reshape
+        if reshape is None:
+            return array
+        lead = array.shape[:1] if self._config.batches else ()
+        return array.reshape(lead + reshape)
+
+    def _wanted(self, lives: Sequence[LiveRequest]) -> tuple[str, ...]:
+        wanted: set[str] = set()
+        for live in lives:
+            if not live.request.requested_outputs:
+                return self._all_outputs + self._state_only
+            wanted.update(live.request.requested_outputs)
+        ordered = tuple(name for name in self._all_outputs if name in wanted)
+        return ordered + tuple(name for name in self._state_outputs if name not in wanted)
+
+    @property
+    def _state_only(self) -> tuple[str, ...]:
+        return tuple(name for name in self._state_outputs if name not in self._output_specs)
+
+    def _check_batch(self, outputs: Mapping[str, Array], size: int) -> None:
+        for name in self._output_specs:
+            output = outputs.get(name)
+            if output is not None and (output.ndim == 0 or output.shape[0] != size):
+                raise StreamGateError(
+                    Code.INTERNAL,
+                    f"output '{name}' of model '{self._config.name}' has shape "
+                    f"{list(output.shape)}, expected a batch dimension of {size}",
+                )
+
+    def _split(
+        self, pairs: Sequence[Pair], outputs: Mapping[str, Array], responses: Outbox
+    ) -> None:
+        """One response for each real row, with the outputs that its client asked for."""
+        offset = 0
+        for row, live in pairs:
+            if live is not None:
+                asked = live.request.requested_outputs
+                tensors = [
+                    self._output_tensor(spec, outputs[name], offset, row.rows)
+                    for name, spec in self._output_specs.items()
+                    if name in outputs and (not asked or name in asked)
+                ]
+                live.open_outbox(responses)
+                live.send(tensors, final=True)
+                live.outbox = None
+            offset += row.rows
+
+    def _output_tensor(self, spec: TensorSpec, output: Array, offset: int, rows: int) -> Tensor:
+        if self._config.batches:
+            output = output[offset : offset + rows]
+        if spec.reshape is not None:
+            lead = output.shape[:1] if self._config.batches else ()
+            output = output.reshape(lead + spec.shape)
+        return Tensor.of(spec.name, output, spec.datatype)
+
+
+def _concatenated(tensors: Sequence[Tensor]) -> Array:
+    """The tensors joined along the batch dimension, by one copy of their bytes where possible."""
+    first = tensors[0]
+    if first.datatype is DataType.BYTES or not all(tensor.is_raw for tensor in tensors):
+        return np.concatenate([tensor.array for tensor in tensors])
+    joined = b"".join([tensor.raw for tensor in tensors])
+    batch = sum(tensor.shape[0] for tensor in tensors)
+    return np.frombuffer(joined, first.datatype.dtype).reshape((batch, *first.shape[1:]))
+
+
+def zeros_like(tensor: Tensor) -> Tensor:
+    if tensor.datatype is DataType.BYTES:
+        array: Array = np.full(tensor.shape, b"", dtype=np.object_)
+    else:
+        array = np.zeros(tensor.shape, tensor.datatype.dtype)
+    return Tensor.of(tensor.name, array, tensor.datatype)
+
+
+def failure_of(error: Exception) -> Failure:
+    if isinstance(error, StreamGateError):
+        return error.failure
+    return Failure(Code.INTERNAL, f"{type(error).__name__}: {error}")

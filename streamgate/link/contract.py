@@ -1,0 +1,47 @@
+"""The way from a gateway's session to the engine that runs a model.
+
+In one process the engine's `ModelRuntime` is the link. Between processes, frames carry the same
+calls. Whoever calls knows models, requests and sequences, not slots.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.errors import EndReason
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics
+
+OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
+
+
+class ModelLink(Protocol):
+    """One loaded model version. Used on the event loop's thread; sinks are called there."""
+
+    config: ModelConfig
+    version: str
+
+    def submit(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        position: int,
+    ) -> RequestNumber:
+        """Enqueue a checked request. The sink gets exactly one final response, never before
+        this returns."""
+
+    def cancel(self, number: RequestNumber) -> None:
+        """The client no longer wants it: its final response, CANCELLED, follows soon."""
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        """A connection is lost: what it has queued is cancelled, its sequences end."""
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        """End a live sequence without running the model, after what it has queued if `drain`."""
+
+    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
+        """Be told of each sequence that ends, after its last response."""
+
+    def statistics(self) -> ModelStatistics: ...

@@ -1,0 +1,27 @@
+"""What a server can be told, with the defaults of a Triton user's expectations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamgate.server.lifecycle import ControlMode
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `streamgate serve` can be told. Port 0 picks a free one."""
+
+    model_repositories: Sequence[Path]
+    host: str = "0.0.0.0"  # noqa: S104 - as Triton: a server is there to be reached
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    websocket_port: int = 8003
+    control_mode: ControlMode = ControlMode.NONE
+    load_models: Sequence[str] = field(default_factory=tuple)
+    exit_on_error: bool = True
+    strict_readiness: bool = True
+    auto_complete_config: bool = True
+    exit_timeout_seconds: float = 30.0
+    log_level: str = "info"
+    server_id: str = "streamgate"

@@ -1,0 +1,97 @@
+"""One client connection's side of its requests: what is lost with it, and what is not."""
+
+from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
+from streamgate.errors import EndReason
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.session.gateway import EndSink, ResponseSink
+from streamgate.session.positions import EndListener
+from streamgate.session.routing import ModelTable, Route
+
+
+class OpenCall:
+    """A request under way. Also the sink that sits between the engine and the front end."""
+
+    __slots__ = ("_connection", "_request", "_route", "_sink", "number")
+
+    def __init__(
+        self, connection: "SessionConnection", route: Route, request: Request, sink: ResponseSink
+    ) -> None:
+        self._connection = connection
+        self._route = route
+        self._request = request
+        self._sink = sink
+        self.number = RequestNumber(0)
+
+    def cancel(self) -> None:
+        self._route.link.cancel(self.number)
+
+    def receive(self, response: Response) -> None:
+        """Hand a response on; the connection forgets the call with its last."""
+        if response.final:
+            self._connection.forget(self)
+            if not response.admitted and self._request.sequence:
+                self._route.positions.refuse(self._request)
+        self._sink(response)
+
+
+class SessionConnection:
+    """Implements `streamgate.session.gateway.Connection` over a model table."""
+
+    def __init__(
+        self,
+        owner: OwnerNumber,
+        table: ModelTable,
+        on_sequence_end: EndSink | None,
+    ) -> None:
+        self._owner = owner
+        self._table = table
+        self._on_sequence_end = on_sequence_end
+        self._calls: set[OpenCall] = set()
+        # The routes over which it sent sequences, each with whom to tell of their end.
+        self._routes: dict[Route, EndListener | None] = {}
+        self._closed = False
+
+    def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
+        route = self._table.route(request.model, request.version)
+        route.checker.check(request)
+        request.version = route.version
+        position = -1
+        owner = NO_OWNER
+        if request.sequence and route.config.sequences is not None:
+            owner = self._owner
+            if route not in self._routes:
+                self._routes[route] = self._listener(route)
+            position = route.positions.assign(request, self._routes[route])
+        call = OpenCall(self, route, request, sink)
+        self._calls.add(call)
+        call.number = route.link.submit(request, call.receive, owner, position)
+        return call
+
+    def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
+        route = self._table.route(model, version)
+        route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)
+
+    def close(self, *, abort: bool) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if not abort:
+            return
+        for call in list(self._calls):
+            call.cancel()
+        for route in self._routes:
+            route.link.hang_up(self._owner)
+
+    def forget(self, call: OpenCall) -> None:
+        self._calls.discard(call)
+
+    def _listener(self, route: Route) -> EndListener | None:
+        on_end = self._on_sequence_end
+        if on_end is None:
+            return None
+
+        def told(key: SequenceKey, reason: EndReason) -> None:
+            if not self._closed:
+                on_end(route.config.name, key, reason)
+
+        return told

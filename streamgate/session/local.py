@@ -1,0 +1,118 @@
+"""The gateway of one process: front ends, sessions and engine on one event loop."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from streamgate.core.ids import OwnerNumber
+from streamgate.errors import Code, StreamGateError
+from streamgate.model.statistics import ModelStatistics
+from streamgate.session.connection import SessionConnection
+from streamgate.session.gateway import EndSink, ModelIndexEntry, ModelInfo, ServerInfo
+from streamgate.session.routing import ModelTable, parse_version
+
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
+"""Of Triton's extensions, those that are served: shared memory, trace and logging are not."""
+
+
+class ModelControl(Protocol):
+    """Who loads and unloads models: the server's lifecycle."""
+
+    def names(self) -> Sequence[str]:
+        """Every model in the repositories, loaded or not."""
+
+    async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None: ...
+
+    async def unload(self, name: str, *, unload_dependents: bool) -> None: ...
+
+
+class LocalGateway:
+    """Implements `streamgate.session.gateway.Gateway` over a model table in this process."""
+
+    def __init__(
+        self, table: ModelTable, control: ModelControl, info: ServerInfo, *, strict: bool = True
+    ) -> None:
+        self._table = table
+        self._control = control
+        self._info = info
+        self._strict = strict
+        self._owners = 0
+        self._live = False
+        self._stopping = False
+
+    def start(self) -> None:
+        """All start-up loads are done: live from now on."""
+        self._live = True
+
+    def stop_admission(self) -> None:
+        """The server is going down: refuse what is new, serve what is under way."""
+        self._stopping = True
+
+    def connect(self, on_sequence_end: EndSink | None = None) -> SessionConnection:
+        self._owners += 1
+        return SessionConnection(OwnerNumber(self._owners), self._table, on_sequence_end)
+
+    def is_live(self) -> bool:
+        return self._live and not self._stopping
+
+    def is_ready(self) -> bool:
+        return self.is_live() and (not self._strict or self._table.is_ready())
+
+    def is_model_ready(self, name: str, version: str) -> bool:
+        parse_version(version)
+        try:
+            self._table.route(name, version)
+        except StreamGateError:
+            return False
+        return True
+
+    def server_info(self) -> ServerInfo:
+        return self._info
+
+    def model(self, name: str, version: str) -> ModelInfo:
+        route = self._table.route(name, version)
+        state = self._table.get(name)
+        assert state is not None
+        versions = [route.version] if version else [str(number) for number in state.ready()]
+        return ModelInfo(route.config, route.version, versions)
+
+    async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
+        if not name:
+            return [route.link.statistics() for route in self._table.routes()]
+        state = self._table.get(name)
+        ready = state.ready() if state is not None else []
+        if not ready:
+            raise StreamGateError(Code.INVALID_ARG, f"requested model '{name}' is not available")
+        number = parse_version(version)
+        if number is not None and number not in ready:
+            raise StreamGateError(
+                Code.INVALID_ARG, f"requested model version is not available for model '{name}'"
+            )
+        wanted = ready if number is None else [number]
+        return [self._table.route(name, str(number)).link.statistics() for number in wanted]
+
+    async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
+        return self._table.index(self._control.names(), ready_only=ready_only)
+
+    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        self._check_live()
+        await self._control.load(name, config, files)
+
+    async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
+        self._check_live()
+        await self._control.unload(name, unload_dependents=unload_dependents)
+
+    def _check_live(self) -> None:
+        if self._stopping:
+            raise StreamGateError(
+                Code.UNAVAILABLE, "Server is stopping and has stopped accepting new requests."
+            )

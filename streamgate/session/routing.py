@@ -1,0 +1,157 @@
+"""Which models there are, in which versions and states, and the link to each that is ready.
+
+The lifecycle writes this table, the gateway reads it. Lookup texts are Triton's.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.link.contract import ModelLink
+from streamgate.session.check import RequestChecker
+from streamgate.session.gateway import ModelIndexEntry
+from streamgate.session.positions import Positions
+
+READY = "READY"
+LOADING = "LOADING"
+UNLOADING = "UNLOADING"
+UNAVAILABLE = "UNAVAILABLE"
+
+UNLOADED = "unloaded"
+"""The reason of a version that was unloaded on purpose: it does not make the server unready."""
+
+
+class Route:
+    """A ready model version: its link, its checks and the positions of its live sequences."""
+
+    def __init__(self, link: ModelLink) -> None:
+        self.link = link
+        self.config = link.config
+        self.version = link.version
+        self.checker = RequestChecker(link.config)
+        self.positions = Positions()
+        link.watch_sequences(self.positions.end)
+
+
+@dataclass(slots=True)
+class VersionState:
+    """One version's state as the repository index shows it; `route` is there when it is READY."""
+
+    state: str
+    reason: str = ""
+    route: Route | None = None
+
+
+@dataclass(slots=True)
+class ModelState:
+    versions: dict[int, VersionState] = field(default_factory=dict)
+
+    def ready(self) -> list[int]:
+        """The ready versions, ascending."""
+        return sorted(n for n, version in self.versions.items() if version.route is not None)
+
+
+class ModelTable:
+    """Every model that is known, by name."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ModelState] = {}
+
+    def add(self, name: str) -> ModelState:
+        """The model's entry, made if there is none."""
+        return self._models.setdefault(name, ModelState())
+
+    def get(self, name: str) -> ModelState | None:
+        return self._models.get(name)
+
+    def forget(self, name: str) -> None:
+        self._models.pop(name, None)
+
+    def route(self, name: str, version: str) -> Route:
+        """The ready version asked for, the newest when `version` is "".
+
+        Raises StreamGateError: NOT_FOUND, UNAVAILABLE, or INVALID_ARG for a malformed version.
+        """
+        number = parse_version(version)
+        model = self._models.get(name)
+        if model is None or not model.versions:
+            raise _not_found(name, "is not found")
+        if number is None:
+            ready = model.ready()
+            if not ready:
+                raise _not_found(name, "has no available versions")
+            route = model.versions[ready[-1]].route
+        else:
+            state = model.versions.get(number)
+            if state is None:
+                raise _not_found(name, f"version {number} is not found")
+            route = state.route
+            if route is None:
+                raise StreamGateError(
+                    Code.UNAVAILABLE,
+                    f"Request for unknown model: '{name}' version {number} is not at ready state",
+                )
+        assert route is not None
+        return route
+
+    def routes(self) -> Iterator[Route]:
+        """All ready versions, by name and version."""
+        for name in sorted(self._models):
+            model = self._models[name]
+            for number in model.ready():
+                route = model.versions[number].route
+                assert route is not None
+                yield route
+
+    def is_ready(self) -> bool:
+        """Whether every known version is READY or was unloaded on purpose (strict readiness)."""
+        return all(
+            version.route is not None or version.reason == UNLOADED
+            for model in self._models.values()
+            for version in model.versions.values()
+        )
+
+    def index(self, known_names: Sequence[str], *, ready_only: bool) -> list[ModelIndexEntry]:
+        """The repository index; `known_names` are listed even if they were never loaded."""
+        entries = []
+        for name in sorted({*known_names, *self._models}):
+            model = self._models.get(name)
+            if model is None or not model.versions:
+                if not ready_only:
+                    entries.append(ModelIndexEntry(name))
+                continue
+            for number, version in sorted(model.versions.items()):
+                if version.state == READY or not ready_only:
+                    entries.append(
+                        ModelIndexEntry(name, str(number), version.state, version.reason)
+                    )
+        return entries
+
+
+def parse_version(text: str) -> int | None:
+    """A version as a client writes it; None for "", the newest.
+
+    Read as C's `stol` reads it, as Triton does: leading digits count, so "1x" is 1. Raises
+    StreamGateError (INVALID_ARG).
+    """
+    if not text:
+        return None
+    match = re.match(r"\s*([+-]?\d+)", text)
+    number = int(match.group(1)) if match else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise StreamGateError(
+            Code.INVALID_ARG,
+            f"failed to get model version from specified version string '{text}' (details: "
+            "stol), version should be an integral value > 0",
+        )
+    if number < 0:
+        raise StreamGateError(
+            Code.INVALID_ARG,
+            f"invalid model version specified '{text}' , version should be an integral value > 0",
+        )
+    return number
+
+
+def _not_found(name: str, what: str) -> StreamGateError:
+    return StreamGateError(Code.NOT_FOUND, f"Request for unknown model: '{name}' {what}")
