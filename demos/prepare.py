@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import onnx
+
 import small_graphs
 import voice_activity_graph
 

@@ -61,7 +61,8 @@ def graphs() -> ModuleType:
     """The module that cuts the graph (demos are scripts, not a package)."""
     path = DEMOS / "voice_activity_graph.py"
     spec = importlib.util.spec_from_file_location("voice_activity_graph", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -164,7 +165,8 @@ def test_probabilities_are_those_of_the_package(
     ours = _alone(prepared / "voice_activity/1/model.onnx", station)["SPEECH_PROBABILITY"]
     theirs = _original_probabilities(graphs.installed_source(), station)
     np.testing.assert_allclose(ours[:, 0], theirs, atol=1e-5)
-    assert max(theirs) > 0.95 and min(theirs) < 0.05
+    assert max(theirs) > 0.95
+    assert min(theirs) < 0.05
 
 
 @pytest.mark.parametrize("name", ["station_16k.wav", "dialogue_16k.wav"])
