@@ -1,0 +1,168 @@
+"""Drives the same cases against real Triton and StreamGate and reports where they differ.
+
+    python tests/conformance/differential.py --triton --streamgate      both, live
+    python tests/conformance/differential.py --streamgate               against the recorded truth
+    python tests/conformance/differential.py --triton                   has Triton's record changed?
+    python tests/conformance/differential.py --triton --record          write the record anew
+    ... --only stream_ --only http_json                                 some cases, by beginning
+    ... --show                                                          print the answers too
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.server_process import ServerProcess
+from benchmarks.streamgate_server import streamgate_server
+from benchmarks.triton_server import triton_server
+from tests.conformance.allowed_differences import ALLOWED
+from tests.conformance.answers import Answer
+from tests.conformance.cases import select
+from tests.conformance.compare import Verdict, differences, judge
+from tests.conformance.perform import Target, perform
+from tests.conformance.steps import Case
+
+MODELS: Final = ROOT / "tests" / "conformance" / "models"
+GOLDEN: Final = ROOT / "tests" / "conformance" / "triton-2.51-golden.json"
+SERVERS: Final = {"triton": triton_server, "streamgate": streamgate_server}
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[tuple[Target, ServerProcess]]:
+    """The server `name` on a fresh copy of the models (servers write into a repository)."""
+    with tempfile.TemporaryDirectory(prefix=f"conformance-{name}-") as directory:
+        scratch = Path(directory).resolve()
+        repository = scratch / "models"
+        shutil.copytree(MODELS, repository, ignore=shutil.ignore_patterns("__pycache__"))
+        with SERVERS[name](repository, scratch) as server:
+            yield Target(name, server.grpc, server.http, repository), server
+
+
+def run_cases(
+    cases: Sequence[Case], target: Target, server: ServerProcess | None = None
+) -> dict[str, Answer]:
+    """Answers by case name. A case that breaks off is answered by the reason."""
+    answers: dict[str, Answer] = {}
+    for case in cases:
+        begin = time.monotonic()
+        try:
+            answers[case.name] = perform(case, target)
+        except Exception as error:
+            answers[case.name] = {"broke_off": f"{type(error).__name__}: {error}"}
+        seconds = time.monotonic() - begin
+        if seconds > 5:
+            print(f"  {target.name}: {case.name} took {seconds:.1f} s", file=sys.stderr)
+        if server is not None and not server.is_alive():
+            raise RuntimeError(f"{target.name} ended during {case.name}:\n{server.log_tail()}")
+    return answers
+
+
+def read_golden() -> dict[str, Answer]:
+    content: dict[str, Answer] = json.loads(GOLDEN.read_text())
+    return content
+
+
+def write_golden(answers: Mapping[str, Answer]) -> None:
+    """One line per answer of a case, so that a change shows as a small diff."""
+    blocks = []
+    for name, answer in answers.items():
+        entries = answer if isinstance(answer, list) else [answer]
+        lines = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in entries)
+        blocks.append(f"  {json.dumps(name)}: [\n{lines}\n  ]" if entries else f'  "{name}": []')
+    GOLDEN.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+
+
+def compare(
+    cases: Sequence[Case], triton: Mapping[str, Answer], streamgate: Mapping[str, Answer]
+) -> Verdict:
+    """Judge two runs of the same cases."""
+    names = [case.name for case in cases]
+    found = [
+        difference
+        for name in names
+        for difference in differences(name, triton.get(name), streamgate.get(name))
+    ]
+    return judge(found, ALLOWED, names)
+
+
+def report(verdict: Verdict, cases: Sequence[Case]) -> str:
+    """What a person wants to read: unexpected first, then what is allowed and why."""
+    about = {case.name: case.about for case in cases}
+    lines: list[str] = []
+    for difference in verdict.unexpected:
+        lines += [f"DIFFERENT {difference}", f"    about:      {about[difference.case]}"]
+    for entry in verdict.unused:
+        lines.append(f"STALE     allowance for {entry.case} at {entry.path}: {entry.reason}")
+    for difference, entry in verdict.allowed:
+        lines.append(f"allowed   {difference.case} at {difference.path}: {entry.reason}")
+    bad = {difference.case for difference in verdict.unexpected}
+    lines.append(
+        f"{len(cases)} cases: {len(cases) - len(bad)} agree, {len(bad)} differ "
+        f"({len(verdict.unexpected)} places), {len(verdict.allowed)} allowed differences, "
+        f"{len(verdict.unused)} stale allowances"
+    )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    cases = select(tuple(options.only))
+    live: dict[str, dict[str, Answer]] = {}
+    for name in SERVERS:
+        if getattr(options, name):
+            with running(name) as (target, server):
+                live[name] = run_cases(cases, target, server)
+            if options.show:
+                print(json.dumps({name: live[name]}, indent=1, ensure_ascii=False))
+    if options.record:
+        recorded = read_golden() if options.only and GOLDEN.exists() else {}
+        write_golden(recorded | live["triton"])
+        print(f"recorded {len(live['triton'])} cases in {GOLDEN.relative_to(ROOT)}")
+        return 0
+    if "streamgate" in live:
+        truth = live.get("triton") or read_golden()
+        verdict = compare(cases, truth, live["streamgate"])
+    else:
+        print("'streamgate' below is Triton now, 'triton' is its record")
+        found = [
+            difference
+            for case in cases
+            for difference in differences(
+                case.name, read_golden().get(case.name), live["triton"][case.name]
+            )
+        ]
+        verdict = Verdict(tuple(found), (), ())
+    print(report(verdict, cases))
+    return 1 if verdict.unexpected or verdict.unused else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Compare StreamGate with a real Triton.")
+    parser.add_argument("--triton", action="store_true", help="run real Triton")
+    parser.add_argument("--streamgate", action="store_true", help="run StreamGate")
+    parser.add_argument("--record", action="store_true", help="store Triton's answers")
+    parser.add_argument("--show", action="store_true", help="print the answers")
+    parser.add_argument("--only", action="append", default=[], metavar="CASE")
+    options = parser.parse_args(arguments)
+    if not (options.triton or options.streamgate):
+        parser.error("name at least one server: --triton, --streamgate")
+    if options.record and not options.triton:
+        parser.error("--record stores Triton's answers: it needs --triton")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
