@@ -1,0 +1,90 @@
+# What a developer, CI and the reader of README.md run. Needs Python 3.11 or later and a network on
+# the first run; no root, no system package, nothing preinstalled.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp-setup
+AUDIO ?=
+PYTEST_ARGUMENTS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: setup
+setup: $(STAMP) ## the environment in .venv
+
+# silero-vad declares torch; we read one graph out of its wheel and need none of that.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; name one: make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps silero-vad
+	@touch $@
+
+.PHONY: test
+test: lint pytest ## everything that CI runs
+
+.PHONY: lint
+lint: setup ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: pytest
+pytest: setup ## the tests (PYTEST_ARGUMENTS="-k name")
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+.PHONY: quick
+quick: setup ## the tests that take no time
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
+
+.PHONY: format
+format: setup ## bring the sources into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: protos
+protos: ## generate streamgate/_proto from protos/, with an old protoc in a throw-away environment
+	$(PYTHON) protos/generate.py
+
+.PHONY: demo
+demo: setup ## live audio through the gateway (AUDIO=my.wav takes your own)
+	$(BIN)/python demos/run_demo.py $(if $(AUDIO),--audio "$(AUDIO)")
+
+.PHONY: serve
+serve: setup ## keep the demo's models served until Ctrl-C
+	$(BIN)/python demos/run_demo.py --serve
+
+.PHONY: conformance
+conformance: setup ## our answers against those recorded from a real Triton
+	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGUMENTS)
+
+.PHONY: bench
+bench: setup .venv-perf/bin/perf_analyzer ## measure the gateway (after `make triton-env`: beside a real Triton)
+	$(BIN)/python -m benchmarks
+
+.PHONY: perf-analyzer
+perf-analyzer: .venv-perf/bin/perf_analyzer ## Triton's own load generator, in .venv-perf
+
+.venv-perf/bin/perf_analyzer: benchmarks/setup_perf_analyzer.sh benchmarks/triton-constraints.txt
+	PYTHON="$(PYTHON)" benchmarks/setup_perf_analyzer.sh
+	@touch $@
+
+.PHONY: triton-env
+triton-env: .venv-triton/.stamp-setup ## a real Triton server to compare with, in .venv-triton
+
+.venv-triton/.stamp-setup: benchmarks/setup_triton.sh benchmarks/triton-constraints.txt
+	PYTHON="$(PYTHON)" benchmarks/setup_triton.sh
+	@touch $@
+
+.PHONY: clean
+clean: ## remove environments, caches and builds
+	rm -rf $(VENV) .venv-perf .venv-triton build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
