@@ -41,13 +41,15 @@ def complete(config: ConfigDict, graph: Graph) -> ConfigDict:
 def _batches(config: ConfigDict, graph: Graph) -> bool:
     """Whether the model batches. Raises ConfigError when it is told to and can't.
 
-    States don't count: their batch dimension may stand anywhere.
+    States don't count, their batch dimension may stand anywhere, nor what no client is sent.
     """
     states = _states(config, "input_name") | _states(config, "output_name")
-    tensors = [*graph.inputs.values(), *graph.outputs.values()]
-    fixed = [
-        tensor for tensor in tensors if tensor.name not in states and tensor.shape[:1] != (-1,)
+    tensors = [
+        tensor
+        for tensor in (*graph.inputs.values(), *graph.outputs.values())
+        if tensor.name not in states and tensor.datatype is not None
     ]
+    fixed = [tensor for tensor in tensors if tensor.shape[:1] != (-1,)]
     if config.get("max_batch_size", 0) > 0:
         if fixed:
             # The first sentence is Triton's.

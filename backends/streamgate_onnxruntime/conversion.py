@@ -61,7 +61,7 @@ class ConvertedRun:
 
     def _input(self, name: str, array: Array) -> Array:
         if name in self._scalar_inputs:
-            array = array.reshape(())
+            array = np.asarray(array).reshape(())
         if name in self._text_inputs:
             return _decoded(name, array)
         return array
