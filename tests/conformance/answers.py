@@ -99,17 +99,17 @@ def http_infer_response(header: Mapping[str, Any], arrays: Mapping[str, Any]) ->
 
 
 def http_body(body: bytes, header_length: str | None) -> Answer:
-    """A body as JSON where it is JSON, with the binary tail, if any, in hexadecimal."""
+    """A body as JSON where it is JSON: a binary tail in hexadecimal, server-sent events listed."""
     if header_length is not None and header_length.isdigit():
         cut = int(header_length)
         return {"json": http_body(body[:cut], None), "tail": body[cut:].hex()}
     if not body:
         return None
     text = body.decode("utf-8", errors="backslashreplace")
-    try:
-        return plain(json.loads(text))
-    except ValueError:
-        return {"text": text}
+    if text.startswith("data: "):
+        events = [event.removeprefix("data: ") for event in text.split("\n\n") if event]
+        return {"events": [_json_or_text(event) for event in events]}
+    return _json_or_text(text)
 
 
 def tensor_data(datatype: str, raw: bytes) -> Answer:
@@ -150,6 +150,13 @@ def without_paths(answer: Answer, repository: Path) -> Answer:
             return answer.replace(str(repository), "<repository>")
         case _:
             return answer
+
+
+def _json_or_text(text: str) -> Answer:
+    try:
+        return plain(json.loads(text))
+    except ValueError:
+        return {"text": text}
 
 
 def _parameters(parameters: Mapping[str, Any]) -> dict[str, Answer]:

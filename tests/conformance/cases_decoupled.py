@@ -5,9 +5,10 @@ Facts sections 6 and 12.4.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from tests.conformance.steps import Case, Counted, Infer, SequenceStep, Stream, int32
+from tests.conformance.steps import Await, Case, Counted, Infer, SequenceStep, Stream, int32
 
 
 def repeat(
@@ -38,6 +39,11 @@ def talk(count: int, key: int, flags: str = "", *, empty_final: bool = False) ->
         sequence=SequenceStep(key, start="s" in flags, end="e" in flags),
         empty_final=empty_final,
     )
+
+
+def _ensemble(count: int, error_at: int = -1, *, empty_final: bool = False) -> Infer:
+    request = repeat(count, error_at=error_at, empty_final=empty_final, id="ens")
+    return replace(request, model="ensemble_decoupled")
 
 
 def _one(name: str, about: str, request: Infer) -> Case:
@@ -101,7 +107,7 @@ CASES: Final = (
         (
             Stream((talk(2, 201, "s"),)),
             Stream((talk(1, 201), talk(0, 201), talk(3, 201))),
-            Stream((talk(1, 201, "e"), talk(1, 201))),
+            Stream((talk(1, 201, "e"), Await(1), talk(1, 201))),
         ),
     ),
     Case(
@@ -115,6 +121,16 @@ CASES: Final = (
                     talk(0, 202, "e", empty_final=True),
                 )
             ),
+        ),
+    ),
+    Case(
+        "decoupled_ensemble",
+        "each response runs through the rest of an ensemble; an error there is the last answer",
+        (
+            Stream((_ensemble(3),)),
+            Stream((_ensemble(0, empty_final=True),)),
+            Stream((_ensemble(2, empty_final=True),)),
+            Stream((_ensemble(3, error_at=1),)),
         ),
     ),
 )

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.conformance.steps import Case, Counted, Infer, RequestedOutput, Stream, Transport, text
 
+BOTH: Final[tuple[Transport, Transport]] = ("grpc", "http")
 CODES: Final = (
     "unknown",
     "internal",
@@ -91,5 +92,14 @@ CASES: Final = (
         "model_failures_counted",
         "an exception counts as a failure",
         (Counted("errors", (failing("ok"), failing("raise_value_error"))),),
+    ),
+    Case(
+        "ensemble_errors",
+        "a model's failures from behind an ensemble",
+        tuple(
+            Infer("ensemble_errors", (text("TEXT", way),), via=via, id="e")
+            for via in BOTH
+            for way in (b"ok", b"not_found", b"raise_value_error", b"missing_output")
+        ),
     ),
 )

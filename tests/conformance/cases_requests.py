@@ -5,6 +5,7 @@ Facts sections 1.3 to 1.8, 3.3, 3.5, 3.6.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from tests.conformance.answers import DTYPES
@@ -13,8 +14,11 @@ from tests.conformance.steps import (
     Counted,
     Element,
     Infer,
+    Join,
+    Pause,
     RequestedOutput,
     SequenceStep,
+    Start,
     Stream,
     Tensor,
     Transport,
@@ -71,6 +75,12 @@ def typed(datatype: str, via: Transport, json: bool = False) -> Infer:
 
 def info(via: Transport = "grpc", **rest: object) -> Infer:
     return Infer("request_info", (int32("INPUT", 5),), via=via, **rest)  # type: ignore[arg-type]
+
+
+def delayed(duration_ms: int, *, model: str = "delayed", **rest: object) -> Infer:
+    shape = (1,) if model == "delayed" else (1, 1)
+    tensors = (int32("INPUT", duration_ms, shape=shape),)
+    return Infer(model, tensors, **rest)  # type: ignore[arg-type]
 
 
 def _accepted(via: Transport) -> list[Case]:
@@ -316,6 +326,74 @@ STREAMED: Final = (
     ),
 )
 
+QUEUED: Final = (
+    Case(
+        "cancelled_while_executing",
+        "a cancelled call, and the next one",
+        (replace(delayed(200), cancel_after_ms=60), delayed(0, id="next")),
+    ),
+    Case(
+        "deadline_while_executing",
+        "a client that waits no longer, and the next one",
+        (replace(delayed(200), deadline_ms=60), delayed(0, id="next")),
+    ),
+    Case(
+        "cancelled_while_queued",
+        "a waiting request is cancelled: it never runs, its neighbours do",
+        (
+            Start("busy", delayed(300, id="busy")),
+            Pause(80),
+            Start("waits", replace(delayed(1, id="waits"), cancel_after_ms=60)),
+            Pause(20),
+            Start("behind", delayed(2, id="behind")),
+            Join("waits"),
+            Join("busy"),
+            Join("behind"),
+        ),
+    ),
+    Case(
+        "queue_full",
+        "one executes, two wait, the next is refused",
+        (
+            Start("executing", delayed(400, model="queue_limited")),
+            Pause(100),
+            Start("first", delayed(1, model="queue_limited")),
+            Pause(50),
+            Start("second", delayed(2, model="queue_limited")),
+            Pause(50),
+            delayed(3, model="queue_limited", id="refused"),
+            Join("executing"),
+            Join("first"),
+            Join("second"),
+            delayed(4, model="queue_limited"),
+        ),
+    ),
+    Case(
+        "queue_timeout",
+        "a request that waited too long is rejected, one that overrides the limit sooner",
+        (
+            Start("executing", delayed(800, model="queue_timeout")),
+            Pause(100),
+            Start("late", delayed(1, model="queue_timeout", id="late")),
+            Start("sooner", delayed(2, model="queue_timeout", id="sooner", timeout_us=50_000)),
+            Join("sooner"),
+            Join("late"),
+            Join("executing"),
+        ),
+    ),
+    Case(
+        "ensemble_chain",
+        "two steps of an ensemble, by gRPC, HTTP and stream",
+        (
+            *(replace(add_sub(via), model="ensemble_chain", id="e") for via in BOTH),
+            Stream((replace(add_sub(), model="ensemble_chain", id="e"),)),
+            replace(add_sub(), model="ensemble_chain", outputs=(RequestedOutput("OUTPUT1"),)),
+            replace(add_sub(), model="ensemble_chain", inputs=add_sub().inputs[:1]),
+            replace(add_sub(), model="ensemble_chain", sequence=SequenceStep(9, start=True)),
+        ),
+    ),
+)
+
 DATATYPES: Final = tuple(
     Case(
         f"datatype_{datatype.lower()}",
@@ -332,5 +410,6 @@ DATATYPES: Final = tuple(
 CASES: Final = (
     *(case for via in BOTH for case in (*_accepted(via), *_refused(via))),
     *STREAMED,
+    *QUEUED,
     *DATATYPES,
 )

@@ -5,6 +5,7 @@ Facts sections 4.1 to 4.8 and 12.1, 12.2.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from tests.conformance.steps import (
@@ -356,6 +357,67 @@ CASES: Final = (
                     for key in (153, 151, 152)
                 )
             ),
+        ),
+    ),
+    Case(
+        "sequence_cancelled_while_executing",
+        "a step cancelled during its execution does not end the sequence",
+        (
+            step("sequence_flags", 1, 161, "s"),
+            replace(step("sequence_flags", -2300, 161), cancel_after_ms=100),
+            step("sequence_flags", 2, 161),
+            step("sequence_flags", 3, 161, "e"),
+        ),
+    ),
+    Case(
+        "sequence_deadline_while_executing",
+        "neither does a client's deadline",
+        (
+            step("sequence_flags", 1, 162, "s"),
+            replace(step("sequence_flags", -2300, 162), deadline_ms=100),
+            step("sequence_flags", 2, 162),
+            step("sequence_flags", 3, 162, "e"),
+        ),
+    ),
+    Case(
+        "sequence_long_step_is_not_idle",
+        "a step that takes longer than the idle limit",
+        (
+            step("sequence_idle", 1, 163, "s"),
+            step("sequence_idle", -2700, 163),
+            step("sequence_idle", 1, 163),
+            step("sequence_idle", 1, 163, "e"),
+        ),
+    ),
+    Case(
+        "sequence_end_then_start_pipelined",
+        "an id used again while its END still waits: the new sequence runs after it",
+        (
+            Stream(
+                (
+                    step("sequence_flags", 1, 164, "s", id="1"),
+                    step("sequence_flags", -2200, 164, id="2"),
+                    step("sequence_flags", 2, 164, id="3"),
+                    step("sequence_flags", 3, 164, "e", id="4"),
+                    step("sequence_flags", 10, 164, "s", id="5"),
+                    step("sequence_flags", 20, 164, "e", id="6"),
+                )
+            ),
+        ),
+    ),
+    Case(
+        "sequence_ensemble",
+        "a sequence model behind an ensemble",
+        tuple(
+            Infer(
+                "ensemble_sequence",
+                (int32("VALUE", value),),
+                via=via,
+                id=f"e{value}",
+                sequence=SequenceStep(key, start=value == 1, end=value == 3),
+            )
+            for via, key in (("grpc", 165), ("http", "text-165"))
+            for value in (1, 2, 3, 4)
         ),
     ),
 )

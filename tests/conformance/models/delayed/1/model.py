@@ -10,7 +10,7 @@ class TritonPythonModel:
         responses = []
         for request in requests:
             values = pb_utils.get_input_tensor_by_name(request, "INPUT").as_numpy()
-            time.sleep(int(values[0]) / 1000)
+            time.sleep(int(values.flat[0]) / 1000)
             responses.append(
                 pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("OUTPUT", values)])
             )

@@ -1,7 +1,10 @@
 """Running sum per correlation ID, driven by request.flags() and request.correlation_id().
 
-An INPUT of -1000 raises instead, so that a failing step in mid-sequence can be observed.
+An INPUT of -1000 raises instead, so that a failing step in mid-sequence can be observed; one of
+-2000 - N adds nothing but takes N milliseconds.
 """
+
+import time
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -23,6 +26,9 @@ class TritonPythonModel:
         value = int(pb_utils.get_input_tensor_by_name(request, "INPUT").as_numpy()[0])
         if value == -1000:
             raise ValueError("asked to fail")
+        if value <= -2000:
+            time.sleep((-2000 - value) / 1000)
+            value = 0
         total = value if flags & START else self.sums[key] + value
         self.sums[key] = total
         if flags & END:
