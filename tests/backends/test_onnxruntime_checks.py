@@ -197,8 +197,8 @@ STATE_MISFITS: dict[str, tuple[Callable[[], StateSpec], str]] = {
     "axis": (
         lambda: one_state(batch_axis=1),
         (
-            r"tensor 'total': to batch \(max_batch_size is 8\) dimension 1 of the model's tensor must "
-            r"be of variable size \(-1\), but its shape is \[-1,4\]"
+            r"tensor 'total': to batch \(max_batch_size is 8\) dimension 1 of the model's tensor "
+            r"must be of variable size \(-1\), but its shape is \[-1,4\]"
         ),
     ),
     "growing state in a graph of one size": (
