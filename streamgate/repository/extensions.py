@@ -1,0 +1,153 @@
+"""Settings beyond Triton's, kept in `parameters` so that Triton still parses the file.
+
+    streamgate.state_batch_axis.<STATE_INPUT>      where the batch dimension stands (0)
+    streamgate.state_initial_value.<STATE_INPUT>   every element of a fresh state (0)
+    streamgate.max_backlog_sequences               sequences that may wait for a slot
+    streamgate.max_pending_requests                requests that may wait in one sequence
+
+A limit of 0 is none.
+Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgate._proto import model_config_pb2 as pb
+from streamgate.errors import ConfigError
+from streamgate.model.config import DirectStrategy, SequenceBatching
+from streamgate.model.datatypes import DataType
+from streamgate.repository.defects import defect, suggestion
+from streamgate.repository.tensors import data_type
+
+PREFIX = "streamgate."
+_BATCH_AXIS = "streamgate.state_batch_axis."
+_INITIAL_VALUE = "streamgate.state_initial_value."
+_MAX_BACKLOG = "streamgate.max_backlog_sequences"
+_MAX_PENDING = "streamgate.max_pending_requests"
+_LIMIT_MAX = 2**31 - 1
+
+_DEFAULTS = SequenceBatching(DirectStrategy(), slots=1)
+
+State = pb.ModelSequenceBatching.State
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The settings that a configuration has, states by input name."""
+
+    batch_axes: Mapping[str, int] = field(default_factory=dict)
+    initial_values: Mapping[str, float] = field(default_factory=dict)
+    max_backlog: int = _DEFAULTS.max_backlog
+    max_pending: int = _DEFAULTS.max_pending
+
+
+def read_extensions(config: pb.ModelConfig) -> Extensions:
+    """The extensions among the parameters. Raises ConfigError for an unknown or a wrong one."""
+    states = {state.input_name: state for state in config.sequence_batching.state}
+    axes: dict[str, int] = {}
+    values: dict[str, float] = {}
+    limits: dict[str, int] = {}
+    for name in sorted(config.parameters):
+        if not name.startswith(PREFIX):
+            continue
+        text = config.parameters[name].string_value
+        if name.startswith(_BATCH_AXIS):
+            state = _state(config, states, name, _BATCH_AXIS)
+            axes[state.input_name] = _batch_axis(config, name, text, state)
+        elif name.startswith(_INITIAL_VALUE):
+            state = _state(config, states, name, _INITIAL_VALUE)
+            values[state.input_name] = _initial_value(config, name, text, state)
+        elif name in (_MAX_BACKLOG, _MAX_PENDING):
+            if not config.HasField("sequence_batching"):
+                raise _wrong(config, name, text, "no such parameter without sequence_batching")
+            limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
+        else:
+            known = [_MAX_BACKLOG, _MAX_PENDING]
+            known += [
+                prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
+            ]
+            raise ConfigError(
+                f"model {config.name} has an unknown parameter '{name}'{suggestion(name, known)}"
+            )
+    return Extensions(
+        axes,
+        values,
+        limits.get(_MAX_BACKLOG, _DEFAULTS.max_backlog),
+        limits.get(_MAX_PENDING, _DEFAULTS.max_pending),
+    )
+
+
+def _state(config: pb.ModelConfig, states: Mapping[str, State], name: str, prefix: str) -> State:
+    state = name.removeprefix(prefix)
+    if state in states:
+        return states[state]
+    hint = suggestion(state, states) if states else "; the model declares no state"
+    raise ConfigError(
+        f"parameter '{name}' of model {config.name} names no state: found '{state}', expected the "
+        f"input_name of a sequence_batching.state{hint}"
+    )
+
+
+def _batch_axis(config: pb.ModelConfig, name: str, text: str, state: State) -> int:
+    if config.max_batch_size == 0:
+        raise _wrong(
+            config, name, text, "no such parameter with max_batch_size 0: there is no batch axis"
+        )
+    return _integer(
+        config, name, text, 0, len(state.dims), f" (the state has {len(state.dims)} dims)"
+    )
+
+
+def _initial_value(config: pb.ModelConfig, name: str, text: str, state: State) -> float:
+    if state.initial_state:
+        raise _wrong(config, name, text, "no such parameter beside the state's initial_state")
+    datatype = data_type(state.data_type)
+    if datatype is DataType.BYTES:
+        raise _wrong(config, name, text, "a state of numbers, found one of TYPE_STRING")
+    try:
+        value = float(text)
+    except ValueError:
+        raise _wrong(config, name, text, "a number") from None
+    if not _holds(datatype, value):
+        raise _wrong(config, name, text, f"a value of {datatype.config_name}")
+    return value
+
+
+def _holds(datatype: DataType, value: float) -> bool:
+    if datatype is DataType.BOOL:
+        return value in (0.0, 1.0)
+    if datatype in _FLOAT_LIMITS:
+        return not math.isfinite(value) or abs(value) <= _FLOAT_LIMITS[datatype]
+    limits = np.iinfo(datatype.dtype)
+    return value.is_integer() and limits.min <= value <= limits.max
+
+
+_FLOAT_LIMITS = {
+    DataType.FP16: 65504.0,
+    DataType.FP32: float(np.finfo(np.float32).max),
+    DataType.FP64: math.inf,
+    DataType.BF16: 3.3895313892515355e38,
+}
+
+
+def _integer(config: pb.ModelConfig, name: str, text: str, low: int, high: int, why: str) -> int:
+    expected = f"an integer from {low} to {high}{why}"
+    try:
+        value = int(text)
+    except ValueError:
+        raise _wrong(config, name, text, expected) from None
+    if not low <= value <= high:
+        raise _wrong(config, name, text, expected)
+    return value
+
+
+def _wrong(config: pb.ModelConfig, name: str, text: str, expected: str) -> ConfigError:
+    return defect(
+        f"parameter '{name}' of model {config.name} is wrong",
+        field=f"parameters['{name}'].string_value",
+        found=f"'{text}'",
+        expected=expected,
+    )

@@ -1,0 +1,84 @@
+"""Settings of Triton that StreamGate does not serve: refused where answers would differ.
+
+What only changes speed or observation is a warning in the log instead, so that a configuration
+written for Triton still loads. Nothing is dropped without a word.
+"""
+
+import logging
+
+from streamgate._proto import model_config_pb2 as pb
+from streamgate.errors import Code, ConfigError
+from streamgate.repository.defects import defect
+
+_log = logging.getLogger(__name__)
+
+
+def is_ensemble(config: pb.ModelConfig) -> bool:
+    return config.platform == "ensemble" or config.HasField("ensemble_scheduling")
+
+
+def refuse_unserved(config: pb.ModelConfig) -> None:
+    """Raise ConfigError (UNSUPPORTED) for what a model can't do without."""
+    refusals = (
+        (is_ensemble(config), "ensemble_scheduling", "ensembles are not served yet"),
+        (len(config.batch_input) > 0, "batch_input", "inputs made from a batch are not served"),
+        (len(config.batch_output) > 0, "batch_output", "scattering by input shape is not served"),
+        (
+            len(config.model_repository_agents.agents) > 0,
+            "model_repository_agents",
+            "repository agents, which may have to check or decrypt the model, are not run",
+        ),
+        (
+            any(group.secondary_devices for group in config.instance_group),
+            "instance_group.secondary_devices",
+            "secondary devices are not served",
+        ),
+    )
+    for present, field, reason in refusals:
+        if present:
+            raise defect(
+                f"model {config.name} can't be served: {reason}",
+                field=field,
+                found="a value",
+                expected="none",
+                code=Code.UNSUPPORTED,
+            )
+    for position, control in enumerate(config.sequence_batching.control_input):
+        if not control.control:
+            raise ConfigError(
+                f"sequence batching control tensor '{control.name}' of {config.name} has no "
+                f"'control': nothing would fill it (sequence_batching.control_input[{position}])"
+            )
+
+
+def warn_unserved(config: pb.ModelConfig) -> None:
+    """Log what is ignored although it was given. Call before defaults are filled in."""
+    optimization = config.optimization
+    groups = config.instance_group
+    ignored = {
+        "response_cache.enable": config.response_cache.enable,
+        "model_warmup": len(config.model_warmup) > 0,
+        "model_metrics": config.HasField("model_metrics"),
+        "runtime": bool(config.runtime),
+        "cc_model_filenames": len(config.cc_model_filenames) > 0,
+        "optimization.priority": optimization.priority != 0,
+        "optimization.gather_kernel_buffer_threshold": (
+            optimization.gather_kernel_buffer_threshold != 0
+        ),
+        "optimization.eager_batching": optimization.eager_batching,
+        "instance_group.rate_limiter": any(group.HasField("rate_limiter") for group in groups),
+        "instance_group.profile": any(group.profile for group in groups),
+        "instance_group.host_policy": any(group.host_policy for group in groups),
+        "instance_group.passive": any(group.passive for group in groups),
+    }
+    for field, given in ignored.items():
+        if given:
+            _log.warning("model '%s': '%s' %s", config.name, field, _WORDS.get(field, "is ignored"))
+
+
+_WORDS = {
+    "response_cache.enable": "is ignored: there is no response cache, every request runs",
+    "model_warmup": "is ignored: the first requests run on a cold model",
+    "cc_model_filenames": "is ignored: default_model_filename is loaded on every GPU",
+    "instance_group.passive": "is set: those instances are not created",
+}
