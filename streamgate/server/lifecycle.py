@@ -136,15 +136,19 @@ class Lifecycle:
                 return
             if state is None:
                 state = self._table.add(name)
-            errors = [
-                f"version {version.version} is at UNAVAILABLE state: {reason};\n"
-                for version in source.versions
-                if (reason := await self._load_version(name, state, version)) is not None
-            ]
-            if errors:
-                raise StreamGateError(
-                    Code.INVALID_ARG, f"load failed for model '{name}': {''.join(errors)}"
+            reasons: dict[int, str] = {}
+            for unreadable, error in source.failures.items():
+                reasons[int(unreadable)] = self._note_unreadable(state, int(unreadable), error)
+            for version in source.versions:
+                reason = await self._load_version(name, state, version)
+                if reason is not None:
+                    reasons[int(version.version)] = reason
+            if reasons:
+                errors = "".join(
+                    f"version {number} is at UNAVAILABLE state: {reason};\n"
+                    for number, reason in sorted(reasons.items())
                 )
+                raise StreamGateError(Code.INVALID_ARG, f"load failed for model '{name}': {errors}")
             self._fingerprints[name] = source.fingerprint
             self._sources[name] = source
             served = {int(version.version) for version in source.versions}
@@ -178,6 +182,14 @@ class Lifecycle:
         state = self._table.add(name)
         if not state.versions:
             state.versions[1] = VersionState(UNAVAILABLE, _reason(error))
+
+    def _note_unreadable(self, state: ModelState, number: int, error: StreamGateError) -> str:
+        """A version whose configuration or files are wrong; a loaded one keeps serving."""
+        reason = _reason(error)
+        version = state.versions.get(number)
+        if version is None or version.route is None:
+            state.versions[number] = VersionState(UNAVAILABLE, reason)
+        return reason
 
     async def _load_version(
         self, name: str, state: ModelState, version: VersionSource
