@@ -1,0 +1,244 @@
+"""Mounts the transport-neutral handlers on grpc.aio. Bytes go in and out as they are.
+
+A stream costs two tasks for its whole life, none per message: one reads, one writes. grpc.aio's
+own work is most of what a message costs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
+
+import grpc
+import grpc.aio
+
+from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.frontends.codes import GRPC_STATUS
+from streamgate.frontends.kserve_grpc.access import HeaderForwarding, RestrictedKey
+from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
+from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
+from streamgate.model.request import ParameterValue
+from streamgate.session.gateway import Gateway
+
+Context: TypeAlias = grpc.aio.ServicerContext
+ResultT = TypeVar("ResultT")
+Handler = Callable[[Any, Context], Awaitable[ResultT]]
+
+_STATUS_BY_NUMBER: Final[dict[int, grpc.StatusCode]] = {
+    status.value[0]: status for status in grpc.StatusCode
+}
+_STATUS: Final = {code: _STATUS_BY_NUMBER[number] for code, number in GRPC_STATUS.items()}
+
+
+async def abort(context: Context, failure: Failure) -> NoReturn:
+    """End the call with this failure's status."""
+    await context.abort(_STATUS[failure.code], failure.message)
+    raise AssertionError  # abort always raises
+
+
+def metadata_of(context: Context) -> Sequence[tuple[str, str | bytes]]:
+    """The caller's metadata; keys are in lower case."""
+    return [(key, value) for key, value in context.invocation_metadata() or ()]
+
+
+def unary_handler(method: Callable[[bytes], Awaitable[bytes]]) -> Handler[bytes]:
+    """A handler that answers with the method's bytes, or the status of what it raises."""
+
+    async def handle(data: bytes, context: Context) -> bytes:
+        try:
+            return await method(data)
+        except StreamGateError as error:
+            failure = error.failure
+        except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
+            failure = unexpected(error)
+        return await abort(context, failure)
+
+    return handle
+
+
+def guarded(handler: Handler[ResultT], key: RestrictedKey) -> Handler[ResultT]:
+    """The handler for those who show the key."""
+
+    async def handle(request: object, context: Context) -> ResultT:
+        refusal = key.refusal(metadata_of(context))
+        if refusal is not None:
+            await abort(context, refusal)
+        return await handler(request, context)
+
+    return handle
+
+
+@final
+class InferHandlers:
+    """ModelInfer and ModelStreamInfer on grpc.aio, and which of their calls are running."""
+
+    def __init__(
+        self, gateway: Gateway, limits: StreamLimits, forwarding: HeaderForwarding
+    ) -> None:
+        self._gateway = gateway
+        self._limits = limits
+        self._forwarding = forwarding
+        self._streams: set[InferStream] = set()
+        self._running = 0
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def is_draining(self) -> bool:
+        return self._is_draining
+
+    def drain(self) -> None:
+        """Refuse new calls; open streams only finish what they have begun."""
+        self._is_draining = True
+        for stream in tuple(self._streams):
+            stream.drain()
+
+    async def wait_idle(self) -> None:
+        """Return once no call is running."""
+        await self._idle.wait()
+
+    async def infer(self, data: bytes, context: Context) -> bytes:
+        """The ModelInfer RPC."""
+        if self._is_draining:
+            await abort(context, Failure(Code.UNAVAILABLE, SHUTTING_DOWN))
+        answered: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+        self._begin()
+        try:
+            headers = self._headers(context)
+            call = UnaryInfer(self._gateway, data, headers, answered.set_result)
+            try:
+                outcome = await answered
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
+        except StreamGateError as error:
+            outcome = error.failure
+        except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
+            outcome = unexpected(error)
+        finally:
+            self._end()
+        if isinstance(outcome, Failure):
+            await abort(context, outcome)
+        return outcome
+
+    async def stream(self, _requests: object, context: Context) -> None:
+        """The ModelStreamInfer RPC. This task writes, another reads."""
+        if self._is_draining:
+            await abort(context, Failure(Code.UNAVAILABLE, SHUTTING_DOWN))
+        self._begin()
+        try:
+            failure = await self._serve(context)
+        except StreamGateError as error:
+            failure = error.failure
+        finally:
+            self._end()
+        if failure is not None:
+            await abort(context, failure)
+
+    async def _serve(self, context: Context) -> Failure | None:
+        pipe = _Pipe(context)
+        stream = InferStream(
+            self._gateway,
+            pipe,
+            limits=self._limits,
+            errors_end_stream=("triton_grpc_error", "true") in metadata_of(context),
+            headers=self._headers(context),
+        )
+        self._streams.add(stream)
+        reader = asyncio.create_task(pipe.read(stream))
+        try:
+            return await pipe.write(stream)
+        finally:
+            self._streams.discard(stream)
+            stream.on_lost()  # does nothing when the stream has come to its end
+            reader.cancel()
+
+    def _headers(self, context: Context) -> Mapping[str, ParameterValue]:
+        return self._forwarding.parameters(metadata_of(context)) if self._forwarding.is_on else {}
+
+    def _begin(self) -> None:
+        self._running += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+
+
+@final
+class _Pipe:
+    """The messages of one stream between its handler and grpc.aio: a `StreamTransport`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._outbox: deque[bytes] = deque()
+        self._is_finished = False
+        self._failure: Failure | None = None
+        self._to_write = _Signal()
+        self._to_read = _Signal()
+
+    def send(self, message: bytes) -> None:
+        self._outbox.append(message)
+        self._to_write.set()
+
+    def finish(self, failure: Failure | None) -> None:
+        self._is_finished = True
+        self._failure = failure
+        self._to_write.set()
+
+    def resume(self) -> None:
+        self._to_read.set()
+
+    async def read(self, stream: InferStream) -> None:
+        """Hand over messages until the client has sent its last. Cancelled with the call."""
+        read: Callable[[], Awaitable[Any]] = self._context.read
+        end = grpc.aio.EOF
+        # Cancelled: the call is over, and its writing task is told the same.
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                message = await read()
+                if message is end:
+                    stream.on_half_close()
+                    return
+                stream.on_message(message)
+                while not stream.wants_message:
+                    await self._to_read.wait()
+
+    async def write(self, stream: InferStream) -> Failure | None:
+        """Write what is sent, until the end. Returns the failure that the call ends with."""
+        write: Callable[[bytes], Awaitable[None]] = self._context.write
+        outbox = self._outbox
+        while True:
+            while outbox:
+                message = outbox.popleft()
+                await write(message)
+                stream.on_sent(len(message))
+            if self._is_finished:
+                return self._failure
+            await self._to_write.wait()
+
+
+@final
+class _Signal:
+    """Wakes the one task that waits for it. Set while nobody waits, it does nothing."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        waiting = self._waiting
+        if waiting is not None:
+            self._waiting = None
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def wait(self) -> asyncio.Future[None]:
+        self._waiting = asyncio.get_running_loop().create_future()
+        return self._waiting

@@ -1,0 +1,142 @@
+"""One request on a stream and its responses: which message each response becomes.
+
+Message forms, as Triton 2.51 has them:
+  - data: the response, with the parameter `triton_final_response`;
+  - refused before it was admitted: the error and the request's id, nothing else;
+  - failed later: the error, the id, model and version *as the request named them*, and
+    `triton_final_response`;
+  - end of a decoupled request that has no response of its own: a message without outputs if the
+    request asked for it (`triton_enable_empty_final_response`), else nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol, final
+
+from streamgate.errors import Failure, StreamGateError
+from streamgate.frontends.kserve_grpc import encode
+from streamgate.frontends.kserve_grpc.decode import Received
+from streamgate.frontends.kserve_grpc.unary import not_single
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Response, SequenceKey
+
+LaneKey = tuple[str, SequenceKey]
+"""Model, and sequence; 0 outside sequences."""
+
+
+class ExchangeOwner(Protocol):
+    """The stream that an exchange belongs to."""
+
+    errors_end_stream: bool
+    is_over: bool
+
+    def send(self, message: bytes | Failure) -> None:
+        """Write a message; a failure ends the stream instead."""
+
+    def end_exchange(self, exchange: Exchange) -> None:
+        """The exchange is over and all of its messages were sent."""
+
+
+@final
+class Exchange:
+    """A request, from its arrival until its last message was sent.
+
+    `lane` holds the exchanges whose messages must leave in order, the one whose turn it is first;
+    None when this one's may leave at any time. Messages made before its turn are held back.
+    """
+
+    __slots__ = (
+        "_held",
+        "_request_id",
+        "_version",
+        "config",
+        "is_over",
+        "lane",
+        "lane_key",
+        "model",
+        "owner",
+        "received",
+    )
+
+    def __init__(self, owner: ExchangeOwner, request_id: str, model: str, version: str) -> None:
+        self.owner = owner
+        self.model: Final = model
+        self.config: ModelConfig | None = None
+        self.received: Received | None = None
+        self.lane: deque[Exchange] | None = None
+        self.lane_key: LaneKey = (model, 0)
+        self.is_over = False
+        self._request_id = request_id
+        self._version = version
+        self._held: list[bytes | Failure] = []
+
+    def refuse(self, failure: Failure) -> None:
+        """The request was not admitted."""
+        self._emit(encode.stream_refusal(self._request_id, failure_text(failure)))
+        self._close()
+
+    def on_response(self, response: Response) -> None:
+        """Take one response of the request; the sink that was given to the gateway."""
+        if self.owner.is_over or self.is_over:
+            return
+        failure = response.failure
+        config, received = self.config, self.received
+        assert config is not None
+        assert received is not None
+        if failure is None:
+            if not response.empty:
+                try:
+                    self._emit(encode.stream_message(response, config, received.classes))
+                except StreamGateError as error:
+                    failure = error.failure
+            elif not config.decoupled:
+                failure = not_single(0)
+            elif received.empty_final:
+                self._emit(encode.stream_empty_final(self._request_id, self.model, self._version))
+        if failure is not None:
+            self._fail(failure, response)
+        if response.final:
+            self._close()
+
+    def release(self) -> None:
+        """It is this exchange's turn: send what was held back."""
+        for message in self._held:
+            self.owner.send(message)
+        self._held.clear()
+
+    def _fail(self, failure: Failure, response: Response) -> None:
+        text = failure_text(failure)
+        if not response.admitted:
+            self._emit(encode.stream_refusal(self._request_id, text))
+        elif self.owner.errors_end_stream:
+            self._emit(Failure(failure.code, text))
+        else:
+            self._emit(
+                encode.stream_failure(
+                    self._request_id, self.model, self._version, text, final=response.final
+                )
+            )
+
+    def _emit(self, message: bytes | Failure) -> None:
+        lane = self.lane
+        if lane is None or lane[0] is self:
+            self.owner.send(message)
+        else:
+            self._held.append(message)
+
+    def _close(self) -> None:
+        self.is_over = True
+        lane = self.lane
+        if lane is None:
+            self.owner.end_exchange(self)
+        elif lane[0] is self:
+            while lane and lane[0].is_over:
+                self.owner.end_exchange(lane.popleft())
+                if lane:
+                    lane[0].release()
+
+
+def failure_text(failure: Failure) -> str:
+    """The failure's message; its code's word if it has none, as an empty text means success."""
+    return failure.message or failure.code.value
