@@ -13,6 +13,8 @@ from streamgate.core.ids import Ns
 
 
 class Timer(Protocol):
+    """Something that will happen, unless it is cancelled."""
+
     def cancel(self) -> None: ...
 
 

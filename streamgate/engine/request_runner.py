@@ -43,7 +43,7 @@ class RequestRunner:
             outcome.output_ns = time.monotonic_ns()
             if self._config.states:
                 self._keep_states(pairs, requests)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
             outcome.failure = failure_of(error)
             for failed in lives:
                 if failed is not None:

@@ -193,7 +193,7 @@ class ModelRuntime:
             self._host.call_soon(self._turn)
 
     def _turn(self, responses: Sequence[tuple[LiveRequest, Response]] = ()) -> None:
-        """Do what the scheduler says. Steps start before responses leave: the device comes first."""
+        """Do what the scheduler says. Steps start before responses leave: the device is first."""
         self._turn_due = False
         now = self._host.now()
         commands = self._scheduler.poll(now)

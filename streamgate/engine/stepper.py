@@ -23,6 +23,8 @@ Job = Callable[[], None]
 
 
 class Runner(Protocol):
+    """What runs a step on a session, whatever its kind."""
+
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome: ...
 
 
@@ -71,7 +73,7 @@ class Stepper:
         def job() -> None:
             try:
                 future.set_result(question())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - it is the asker's to handle
                 future.set_exception(error)
 
         self._jobs.put(job)

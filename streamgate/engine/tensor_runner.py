@@ -61,7 +61,7 @@ class TensorRunner:
         for part in self._parts(pairs):
             try:
                 self._run_part(part, outcome)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a model may raise anything
                 outcome.failure = failure_of(error)
                 for _, live in part:
                     if live is not None:

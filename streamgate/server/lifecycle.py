@@ -191,6 +191,26 @@ class Lifecycle:
             state.versions[number] = VersionState(UNAVAILABLE, reason)
         return reason
 
+    async def _load_versions(
+        self, name: str, state: ModelState, source: ModelSource
+    ) -> dict[int, str]:
+        """Load all versions of a source. Returns the reasons of those that failed."""
+        reasons = {}
+        for number, error in source.failures.items():
+            reasons[int(number)] = _reason(error)
+            self._fail_version(state, int(number), _reason(error))
+        for version in source.versions:
+            reason = await self._load_version(name, state, version)
+            if reason is not None:
+                reasons[int(version.version)] = reason
+        return reasons
+
+    def _fail_version(self, state: ModelState, number: int, reason: str) -> None:
+        """A version could not be loaded; the one that serves under its number goes on."""
+        old = state.versions.get(number)
+        if old is None or old.route is None:
+            state.versions[number] = VersionState(UNAVAILABLE, reason)
+
     async def _load_version(
         self, name: str, state: ModelState, version: VersionSource
     ) -> str | None:
@@ -203,14 +223,12 @@ class Lifecycle:
         try:
             backend = await asyncio.to_thread(self._find_backend, version.config.backend)
             await runtime.load(self._loaders(backend, version))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
             if not isinstance(error, StreamGateError):
                 error = BackendError(f"{type(error).__name__}: {error}")
             runtime.discard()
-            reason = _reason(error)
-            if old is None or old.route is None:
-                state.versions[number] = VersionState(UNAVAILABLE, reason)
-            return reason
+            self._fail_version(state, number, _reason(error))
+            return _reason(error)
         route = Route(runtime)
         self._runtimes[route] = runtime
         state.versions[number] = VersionState(READY, route=route)

@@ -11,9 +11,10 @@ from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd
 from streamgate.frontends.kserve_http import HttpFrontEnd
+from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.websocket import WebSocketFrontEnd
-from streamgate.observe.endpoint import MetricsEndpoint
 from streamgate.repository.repository import ModelRepository
+from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import Settings
 from streamgate.session.gateway import ServerInfo
@@ -63,6 +64,7 @@ class Server:
             ModelRepository,
             settings.model_repositories,
             auto_complete=settings.auto_complete_config,
+            gpu_count=len(look_for_gpus().gpus),
         )
         self._lifecycle = Lifecycle(
             repository,

@@ -45,6 +45,8 @@ class VersionState:
 
 @dataclass(slots=True)
 class ModelState:
+    """One model's versions, by number."""
+
     versions: dict[int, VersionState] = field(default_factory=dict)
 
     def ready(self) -> list[int]:

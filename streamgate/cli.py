@@ -1,0 +1,168 @@
+"""The command line: `streamgate serve` and `streamgate doctor`.
+
+Flags have the names that a Triton user expects.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamgate
+from streamgate.errors import StreamGateError
+from streamgate.server.lifecycle import ControlMode
+from streamgate.server.settings import Settings
+
+LOG_LEVELS = ("error", "warning", "info", "debug")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 well, 1 failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except StreamGateError as error:
+        print(f"streamgate: {error.message.strip()}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="streamgate",
+        description="A gateway for streaming and stateful sequence inference.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {streamgate.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="show what is installed, which backends load, which ports are free, which GPUs seen",
+    )
+    doctor.add_argument("--host", default="0.0.0.0", help="address whose ports are tried")  # noqa: S104
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve a model repository",
+        description="Serve model repositories over gRPC, HTTP and WebSocket until SIGTERM.",
+    )
+    serve.set_defaults(run=_serve)
+    models = serve.add_argument_group("models")
+    models.add_argument(
+        "--model-repository",
+        "--model-store",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="a folder of models in Triton's layout; may be given several times",
+    )
+    models.add_argument(
+        "--model-control-mode",
+        choices=[mode.value for mode in ControlMode],
+        default=ControlMode.NONE.value,
+        help="none: load everything at start-up; explicit: load what --load-model and clients say",
+    )
+    models.add_argument(
+        "--load-model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help='a model to load at start-up in explicit mode ("*" for all); may be repeated',
+    )
+    _add_switch(models, "--exit-on-error", True, "exit when a model fails to load at start-up")
+    _add_switch(models, "--strict-readiness", True, "not ready while a known model is not ready")
+    models.add_argument(
+        "--disable-auto-complete-config",
+        action="store_true",
+        help="take config.pbtxt as it is, without asking the model for what it leaves out",
+    )
+    ports = serve.add_argument_group("ports (0 picks a free one; the ready line says which)")
+    ports.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
+    for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("websocket", 8003)):
+        ports.add_argument(
+            f"--{name}-port", type=_port, default=default, metavar="PORT", help="(%(default)s)"
+        )
+    running = serve.add_argument_group("running")
+    running.add_argument("--id", default="streamgate", help="the server's name in its metadata")
+    running.add_argument(
+        "--exit-timeout-secs",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="how long SIGTERM waits for requests and sequences under way (%(default)s)",
+    )
+    running.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(%(default)s)")
+
+
+def _add_switch(group: "argparse._ArgumentGroup", flag: str, default: bool, text: str) -> None:
+    group.add_argument(
+        flag,
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=default,
+        metavar="true|false",
+        help=f"{text} ({str(default).lower()})",
+    )
+
+
+def _boolean(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "1", "on", "yes"):
+        return True
+    if lowered in ("false", "0", "off", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port, expected 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return seconds
+
+
+def _serve(options: argparse.Namespace) -> int:
+    # Imported here so that --help and doctor work where a front end's library is broken.
+    from streamgate.server.main import serve
+
+    return serve(
+        Settings(
+            model_repositories=options.model_repository,
+            host=options.host,
+            http_port=options.http_port,
+            grpc_port=options.grpc_port,
+            metrics_port=options.metrics_port,
+            websocket_port=options.websocket_port,
+            control_mode=ControlMode(options.model_control_mode),
+            load_models=tuple(options.load_model),
+            exit_on_error=options.exit_on_error,
+            strict_readiness=options.strict_readiness,
+            auto_complete_config=not options.disable_auto_complete_config,
+            exit_timeout_seconds=options.exit_timeout_secs,
+            log_level=options.log_level,
+            server_id=options.id,
+        )
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from streamgate.server.doctor import examine
+
+    return examine(options.host)

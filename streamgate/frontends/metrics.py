@@ -1,0 +1,42 @@
+"""Prometheus metrics over HTTP, on a port of their own: `GET /metrics`."""
+
+from aiohttp import web
+from prometheus_client import REGISTRY, generate_latest
+
+from streamgate.frontends.listening import listen_tcp
+from streamgate.observe.metrics import render
+from streamgate.session.gateway import Gateway
+
+
+class MetricsEndpoint:
+    """Serves the metrics of all ready models and of this process.
+
+    Metrics that Python models define for themselves live in the process's registry.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises StreamGateError when it can't be bound."""
+        application = web.Application()
+        application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        listener = listen_tcp(host, port, "metrics")
+        await web.SockSite(self._runner, listener).start()
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    async def stop(self, grace_seconds: float) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        models = await self._gateway.statistics("", "")
+        body = render(models) + generate_latest(REGISTRY)
+        return web.Response(
+            body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )

@@ -1,0 +1,8 @@
+"""StreamGate's own WebSocket dialect: one sequence on any model for each connection.
+
+`docs/websocket.md` is its description for client authors.
+"""
+
+from streamgate.frontends.websocket.server import WebSocketFrontEnd
+
+__all__ = ["WebSocketFrontEnd"]

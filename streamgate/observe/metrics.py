@@ -1,0 +1,192 @@
+"""Every metric: its name, its unit and where it is read from.
+
+Nothing is counted here. Front ends and engine count for themselves; a scrape turns snapshots
+into Prometheus families. Names and help texts of the `nv_` families are Triton's, so that
+existing dashboards work; `streamgate_` families are what Triton does not have.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from streamgate.model.statistics import Histogram, ModelStatistics
+
+Read = Callable[[ModelStatistics], float]
+
+_COUNTERS: Sequence[tuple[str, str, Read]] = (
+    (
+        "nv_inference_request_success",
+        "Number of successful inference requests, all batch sizes",
+        lambda model: model.success.count,
+    ),
+    (
+        "nv_inference_count",
+        "Number of inferences performed (does not include cached requests)",
+        lambda model: model.inference_count,
+    ),
+    (
+        "nv_inference_exec_count",
+        "Number of model executions performed (does not include cached requests)",
+        lambda model: model.execution_count,
+    ),
+    (
+        "nv_inference_request_duration_us",
+        "Cumulative inference request duration in microseconds (includes cached requests)",
+        lambda model: model.success.total_ns // 1000,
+    ),
+    (
+        "nv_inference_queue_duration_us",
+        "Cumulative inference queuing duration in microseconds (includes cached requests)",
+        lambda model: model.queue.total_ns // 1000,
+    ),
+    (
+        "nv_inference_compute_input_duration_us",
+        "Cumulative compute input duration in microseconds (does not include cached requests)",
+        lambda model: model.compute_input.total_ns // 1000,
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "Cumulative compute inference duration in microseconds (does not include cached requests)",
+        lambda model: model.compute_infer.total_ns // 1000,
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        (
+            "Cumulative inference compute output duration in microseconds "
+            "(does not include cached requests)"
+        ),
+        lambda model: model.compute_output.total_ns // 1000,
+    ),
+)
+
+
+class ModelCollector(Collector):
+    """Prometheus families of all ready models. `read` is called at each scrape."""
+
+    def __init__(self, read: Callable[[], Sequence[ModelStatistics]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        models = self._read()
+        yield from self._counters(models)
+        yield from self._failures(models)
+        pending = GaugeMetricFamily(
+            "nv_inference_pending_request_count",
+            "Instantaneous number of pending requests awaiting execution per-model.",
+        )
+        for model in models:
+            pending.samples.append(_sample(pending.name, model, model.pending))
+        yield pending
+        yield _histogram(
+            "streamgate_step_rows",
+            "Requests (not null rows) per executed step",
+            ((model, model.occupancy, {}) for model in models),
+        )
+        yield _histogram(
+            "streamgate_step_duration_seconds",
+            "Duration of executed steps in seconds",
+            ((model, model.step_time, {}) for model in models),
+        )
+        yield from self._sequences(models)
+
+    def _counters(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
+        for name, text, read in _COUNTERS:
+            family = _plain_counter(name, text)
+            for model in models:
+                family.samples.append(_sample(name, model, read(model)))
+            yield family
+
+    def _failures(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
+        name = "nv_inference_request_failure"
+        family = _plain_counter(name, "Number of failed inference requests, all batch sizes")
+        for model in models:
+            for reason, count in model.failures.items():
+                family.samples.append(_sample(name, model, count, {"reason": reason}))
+        yield family
+
+    def _sequences(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
+        stateful = [(model, model.sequences) for model in models if model.sequences is not None]
+        gauges = (
+            ("streamgate_sequence_slots", "Sequence slots, all instances together", "slots"),
+            ("streamgate_sequences_active", "Sequences that hold a slot", "active"),
+            ("streamgate_sequences_backlog", "Sequences that wait for a slot", "backlog"),
+        )
+        for name, text, field in gauges:
+            gauge = GaugeMetricFamily(name, text)
+            for model, sequences in stateful:
+                gauge.samples.append(_sample(name, model, getattr(sequences, field)))
+            yield gauge
+        started = CounterMetricFamily("streamgate_sequences_started", "Sequences that got a slot")
+        ended = CounterMetricFamily("streamgate_sequences_ended", "Sequences that ended, by reason")
+        for model, sequences in stateful:
+            started.samples.append(
+                _sample("streamgate_sequences_started_total", model, sequences.started)
+            )
+            for reason, count in sequences.ended.items():
+                ended.samples.append(
+                    _sample(
+                        "streamgate_sequences_ended_total", model, count, {"reason": reason.value}
+                    )
+                )
+        yield started
+        yield ended
+        yield _histogram(
+            "streamgate_slot_wait_seconds",
+            "Time from a sequence's START to its slot in seconds",
+            ((model, sequences.slot_wait, {}) for model, sequences in stateful),
+        )
+
+
+def render(models: Sequence[ModelStatistics]) -> bytes:
+    """The families of these models in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(ModelCollector(lambda: models))
+    # The library names every counter `_total`; Triton's counters have no such suffix.
+    return _TRITON_COUNTER.sub(rb"# \1 \2 ", generate_latest(registry))
+
+
+_TRITON_COUNTER = re.compile(rb"^# (HELP|TYPE) (nv_\w+)_total ", re.MULTILINE)
+
+
+def _plain_counter(name: str, text: str) -> Metric:
+    """A counter whose samples are not called `_total`, as Triton's are not."""
+    return Metric(name, text, "counter")
+
+
+def _labels(model: ModelStatistics) -> dict[str, str]:
+    tags = {f"_{key}": value for key, value in model.metric_tags.items()}
+    return {"model": model.name, "version": model.version, **tags}
+
+
+def _sample(
+    name: str, model: ModelStatistics, value: float, labels: dict[str, str] | None = None
+) -> Sample:
+    return Sample(name, {**_labels(model), **(labels or {})}, float(value))
+
+
+def _histogram(
+    name: str,
+    text: str,
+    rows: Iterable[tuple[ModelStatistics, Histogram, dict[str, str]]],
+) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    for model, histogram, labels in rows:
+        cumulative = 0
+        edges = [*histogram.bounds, math.inf]
+        for bound, count in zip(edges, histogram.counts, strict=True):
+            cumulative += count
+            edge = {**labels, "le": "+Inf" if bound == math.inf else repr(bound)}
+            family.samples.append(_sample(f"{name}_bucket", model, cumulative, edge))
+        family.samples.append(_sample(f"{name}_count", model, cumulative, labels))
+        family.samples.append(_sample(f"{name}_sum", model, histogram.total, labels))
+    return family

@@ -1,0 +1,70 @@
+"""The process behind `streamgate serve`: logging, signals, the ready line."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+
+from streamgate.server.name_check import check_name
+from streamgate.server.server import Ports, Server
+from streamgate.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status.
+
+    The first signal drains and exits; a second one exits at once, with status 1.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    check_name()
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop, number)
+    server = Server(settings)
+    starting = asyncio.ensure_future(server.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        # Told to stop while models load: loading can't be interrupted, leaving can.
+        log.info("stopped while starting")
+        os._exit(0)
+    ports = await starting
+    # What is loaded now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    sys.stdout.write(ready_line(settings.host, ports) + "\n")
+    sys.stdout.flush()
+    await stopping
+    await server.stop()
+    log.info("stopped")
+
+
+def ready_line(host: str, ports: Ports) -> str:
+    """The one line on standard output, once everything listens: `streamgate ready http=...`."""
+    shown = f"[{host}]" if ":" in host else host
+    return (
+        f"streamgate ready http={shown}:{ports.http} grpc={shown}:{ports.grpc} "
+        f"metrics={shown}:{ports.metrics} websocket={shown}:{ports.websocket}"
+    )
+
+
+def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
+    if stop.is_set():
+        log.warning("%s again: exiting at once", number.name)
+        os._exit(1)
+    log.info("%s: draining, once more to exit at once", number.name)
+    stop.set()
