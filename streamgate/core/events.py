@@ -1,4 +1,4 @@
-"""What can happen to a scheduler. Plain values, so that a trace of them can be kept and replayed."""
+"""What can happen to a scheduler. Plain values: a trace of them can be kept and replayed."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

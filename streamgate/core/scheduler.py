@@ -20,7 +20,7 @@ from streamgate.core.ids import Ns
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatistics:
-    """A snapshot. `pending` requests wait for a step; sequence counts are 0 for stateless models."""
+    """A snapshot. `pending` requests wait for a step; stateless models have no sequences."""
 
     pending: int
     running_steps: int

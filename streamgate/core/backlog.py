@@ -1,0 +1,79 @@
+"""Sequences that wait for a slot. Knows nothing of slots.
+
+First come, first served, except that a sequence whose predecessor of the same correlation ID
+still lives is passed over; it keeps its place meanwhile.
+"""
+
+from typing import final
+
+from streamgate.core.heap import LazyHeap
+from streamgate.core.ids import Ns
+from streamgate.core.sequence import Sequence
+from streamgate.core.timers import Timers
+
+
+@final
+class Backlog:
+    """The waiting sequences and the moments at which they have waited too long.
+
+    At most `limit` sequences; 0 for no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._eligible: LazyHeap[Sequence] = LazyHeap()
+        self._timers: Timers[Sequence] = Timers()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self._limit <= self._count
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a sequence in; one with a predecessor is held back until `admit`."""
+        self._count += 1
+        if sequence.predecessor is None:
+            self.admit(sequence)
+
+    def admit(self, sequence: Sequence) -> None:
+        """Let a sequence that waits here have a slot when its turn comes."""
+        sequence.place = self._eligible.push(sequence.order, sequence)
+
+    def set_deadline(self, sequence: Sequence, deadline: Ns | None) -> None:
+        """The sequence must have a slot by this moment; None for no such moment."""
+        if sequence.timer is not None:
+            if sequence.timer.key == deadline:
+                return
+            self._timers.stop(sequence.timer)
+        sequence.timer = None if deadline is None else self._timers.start(deadline, sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it stands."""
+        self._count -= 1
+        if sequence.place is not None:
+            self._eligible.discard(sequence.place)
+            sequence.place = None
+        self.set_deadline(sequence, None)
+
+    def pop(self) -> Sequence | None:
+        """Take out the sequence whose turn it is; None when there is none."""
+        sequence = self._eligible.pop()
+        if sequence is not None:
+            sequence.place = None
+            self.remove(sequence)
+        return sequence
+
+    def pop_late(self, now: Ns) -> Sequence | None:
+        """A sequence whose deadline has passed, None when there is none. It is for the caller to
+        take it out."""
+        sequence = self._timers.pop_due(now)
+        if sequence is not None:
+            sequence.timer = None
+        return sequence
+
+    def next_at(self) -> Ns | None:
+        """When the next sequence will have waited too long."""
+        return self._timers.next_at()

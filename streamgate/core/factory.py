@@ -1,0 +1,64 @@
+"""The scheduler that a model's configuration asks for."""
+
+from typing import assert_never
+
+from streamgate.core.batching import BatchRules
+from streamgate.core.direct import DirectLineup
+from streamgate.core.lineup import Lineup
+from streamgate.core.oldest import OldestLineup
+from streamgate.core.scheduler import Scheduler
+from streamgate.core.sequences import SequenceScheduler
+from streamgate.core.stateless import StatelessScheduler
+from streamgate.model.config import (
+    DefaultScheduling,
+    DirectStrategy,
+    DynamicBatching,
+    OldestStrategy,
+    Scheduling,
+    SequenceBatching,
+)
+
+
+def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int) -> Scheduler:
+    """A scheduler for `instances` instances of a model.
+
+    `max_batch_size` 0 is a model without a batch dimension. The configuration is taken to be
+    valid; requests of more rows than a step may have must be refused before they come here.
+    """
+    assert max_batch_size >= 0
+    assert instances >= 1
+    match scheduling:
+        case DefaultScheduling():
+            return StatelessScheduler(
+                DynamicBatching(), BatchRules(), max(1, max_batch_size), instances
+            )
+        case DynamicBatching():
+            rules = BatchRules(max_batch_size, scheduling.preferred_sizes, scheduling.max_delay_ns)
+            return StatelessScheduler(scheduling, rules, max(1, max_batch_size), instances)
+        case SequenceBatching():
+            slots = _slots(scheduling, max_batch_size)
+            lineups = [_lineup(scheduling, slots, max_batch_size) for _ in range(instances)]
+            return SequenceScheduler(scheduling, slots, lineups)
+        case _:
+            assert_never(scheduling)
+
+
+def _slots(scheduling: SequenceBatching, max_batch_size: int) -> int:
+    """Slots of one instance. The rows of a positional step are its slots, so that a model without
+    a batch dimension has one."""
+    if isinstance(scheduling.strategy, DirectStrategy) and max_batch_size == 0:
+        return 1
+    assert scheduling.slots >= 1
+    return scheduling.slots
+
+
+def _lineup(scheduling: SequenceBatching, slots: int, max_batch_size: int) -> Lineup:
+    match scheduling.strategy:
+        case DirectStrategy():
+            return DirectLineup(scheduling.strategy, slots)
+        case OldestStrategy() as oldest:
+            return OldestLineup(
+                BatchRules(max_batch_size, oldest.preferred_sizes, oldest.max_delay_ns)
+            )
+        case _:
+            assert_never(scheduling.strategy)

@@ -1,0 +1,45 @@
+"""One model instance: its line-up, and whether it runs. Knows no strategy."""
+
+from typing import final
+
+from streamgate.core.heap import Place
+from streamgate.core.ids import InstanceIndex, Ns
+from streamgate.core.lineup import Lineup
+from streamgate.core.sequence import Sequence
+
+
+@final
+class Instance:
+    """A model instance. It puts itself on the list `touched` when something changed for it, so
+    that nobody has to look at those for which nothing did."""
+
+    __slots__ = ("_is_touched", "_touched", "busy", "index", "lineup", "timer")
+
+    def __init__(self, index: InstanceIndex, lineup: Lineup, touched: "list[Instance]") -> None:
+        self.index = index
+        self.lineup = lineup
+        self.busy = False
+        self.timer: Place[Instance] | None = None
+        self._touched = touched
+        self._is_touched = False
+
+    def add(self, sequence: Sequence, now: Ns) -> None:
+        """The sequence became ready."""
+        self.lineup.add(sequence, now)
+        if not self._is_touched:
+            self.touch()
+
+    def remove(self, sequence: Sequence) -> None:
+        """The sequence is not ready any more."""
+        self.lineup.remove(sequence)
+        self.touch()
+
+    def touch(self) -> None:
+        """Something changed: a step may be due, or due at another time."""
+        if not self._is_touched:
+            self._is_touched = True
+            self._touched.append(self)
+
+    def rest(self) -> None:
+        """It was looked at, and is off the list."""
+        self._is_touched = False

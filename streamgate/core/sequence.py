@@ -1,0 +1,145 @@
+"""One sequence and its queue. Knows no slot's neighbours, no batch and no clock."""
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import final
+
+from streamgate.core.commands import Rejection
+from streamgate.core.events import Submit
+from streamgate.core.heap import Place
+from streamgate.core.ids import Ns, OwnerNumber
+from streamgate.core.slots import Slot
+from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
+
+
+@final
+class Pending:
+    """A sequence's request, from its arrival to the end of its last step.
+
+    `start` and `end` are what the next row carries: both are false once the model has asked for
+    the request again (iterative sequences). `revoked`: why it won't run again if it comes back.
+    """
+
+    __slots__ = ("arrived_at", "end", "event", "revoked", "sequence", "start")
+
+    def __init__(self, event: Submit, sequence: "Sequence", start: bool, arrived_at: Ns) -> None:
+        self.event = event
+        self.sequence = sequence
+        self.start = start
+        self.end = event.end
+        self.arrived_at = arrived_at
+        self.revoked: Rejection | None = None
+
+
+@final
+class Sequence:
+    """What is known of a correlation ID from a START to the end of what it started.
+
+    A START that meets an open sequence of its ID queues up in it and takes over its slot when its
+    row runs: one `Sequence` is then several sequences to the client, one tenancy after the other.
+    `later_starts` counts those still in the queue.
+
+    `open`: more requests may come. `over`: it has ended. `closing`: why it ends as soon as its
+    queue is empty, if nothing else ends it before. `fresh`: the START of the present tenancy has
+    not run yet.
+    `predecessor`: an older sequence of the same ID, whose end this one has to wait for.
+    """
+
+    __slots__ = (
+        "arrived_at",
+        "closing",
+        "fresh",
+        "key",
+        "later_starts",
+        "open",
+        "order",
+        "over",
+        "owner",
+        "owners",
+        "place",
+        "predecessor",
+        "queue",
+        "running",
+        "slot",
+        "successor",
+        "timer",
+    )
+
+    def __init__(self, key: SequenceKey, order: int, arrived_at: Ns) -> None:
+        self.key = key
+        self.order = order
+        self.arrived_at = arrived_at
+        self.queue: list[Pending] = []
+        self.running: Pending | None = None
+        self.slot: Slot | None = None
+        self.open = True
+        self.over = False
+        self.closing: EndReason | None = None
+        self.fresh = True
+        self.later_starts = 0
+        self.owner = OwnerNumber(0)
+        self.owners: tuple[OwnerNumber, ...] = ()
+        self.predecessor: Sequence | None = None
+        self.successor: Sequence | None = None
+        self.place: Place[Sequence] | None = None
+        self.timer: Place[Sequence] | None = None
+
+    @property
+    def deadline(self) -> Ns | None:
+        """The earliest moment by which one of the queued requests wants to have begun."""
+        return min(
+            (
+                Ns(pending.arrived_at + pending.event.timeout_ns)
+                for pending in self.queue
+                if pending.event.timeout_ns > 0
+            ),
+            default=None,
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its next request could run now."""
+        return self.slot is not None and self.running is None and bool(self.queue)
+
+    def strike(self, requests: Container[Pending]) -> "Struck":
+        """Take cancelled requests out of the queue, and those that can't run without them: a
+        sequence whose START will never run is over, up to the next START."""
+        struck = Struck()
+        kept: list[Pending] = []
+        doomed = False
+        first = True
+        for pending in self.queue:
+            if pending.start:
+                doomed = pending in requests
+                if doomed and self.fresh and first:
+                    struck.own_start = True
+                elif doomed:
+                    struck.later_starts += 1
+            first = False
+            if pending in requests:
+                struck.cancelled.append(pending)
+            elif doomed:
+                struck.orphaned.append(pending)
+            else:
+                kept.append(pending)
+                continue
+            struck.end = struck.end or (pending.event.end and not doomed)
+        struck.newest = doomed
+        self.queue = kept
+        self.later_starts -= struck.later_starts
+        return struck
+
+
+@dataclass(slots=True)
+class Struck:
+    """What left a queue: `cancelled` requests, `orphaned` ones that needed their START, and what
+    that means. `own_start`: the START of the present tenancy; `later_starts`: so many others;
+    `newest`: the last START of all; `end`: an END whose START stays."""
+
+    cancelled: list[Pending] = field(default_factory=list)
+    orphaned: list[Pending] = field(default_factory=list)
+    own_start: bool = False
+    later_starts: int = 0
+    newest: bool = False
+    end: bool = False

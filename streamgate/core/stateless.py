@@ -1,0 +1,170 @@
+"""The schedulers of stateless models: one request a step, or dynamic batching.
+
+Order of responses: a step holds its requests in queue order, and steps are numbered in the order
+in which they left the queue. Instances may finish in another order; where `preserve_ordering` is
+asked for, the engine holds responses back, as only it knows when they are ready.
+"""
+
+from collections import deque
+from typing import assert_never, final
+
+from streamgate.core.batching import BatchRules, Prefix
+from streamgate.core.commands import Command, Reject, Rejection, Row, Run, Step
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    EndSequence,
+    Event,
+    HangUp,
+    Submit,
+)
+from streamgate.core.ids import NO_OWNER, InstanceIndex, Ns, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.queueing import Queued, RequestQueue
+from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.model.config import DynamicBatching
+
+
+@final
+class StatelessScheduler:
+    """Runs a prefix of the queue on each instance that is free, the longest idle one first.
+
+    `largest_rows` is the most rows that one request may have; more is a fault of the caller.
+    """
+
+    def __init__(
+        self,
+        queue_rules: DynamicBatching,
+        batch_rules: BatchRules,
+        largest_rows: int,
+        instances: int,
+    ) -> None:
+        self._queue = RequestQueue(queue_rules)
+        self._prefix = Prefix(batch_rules)
+        self._prefix_current = True
+        self._largest_rows = largest_rows
+        self._idle = deque(InstanceIndex(index) for index in range(instances))
+        self._running: dict[StepNumber, InstanceIndex] = {}
+        self._owned: dict[OwnerNumber, dict[RequestNumber, None]] = {}
+        self._steps = 0
+        self._stopping = False
+        self._wait_until: Ns | None = None
+        self._received_at: Ns | None = None
+        self._out: list[Command] = []
+
+    def receive(self, event: Event, now: Ns) -> None:
+        self._received_at = now
+        match event:
+            case Submit():
+                self._submit(event, now)
+            case Completed():
+                self._idle.append(self._running.pop(event.step))
+            case Cancel():
+                self._cancel(event.request)
+            case HangUp():
+                for request in tuple(self._owned.get(event.owner, ())):
+                    self._cancel(request)
+            case Drain():
+                self._stopping = True
+            case Close():
+                self._stopping = True
+                for queued in tuple(self._queue):
+                    self._reject(queued, Rejection.STOPPING)
+            case EndSequence():
+                pass  # there are none
+            case _:
+                assert_never(event)
+
+    def poll(self, now: Ns) -> list[Command]:
+        wake_at = self.wake_at()
+        if wake_at is None or now < wake_at:
+            return []
+        self._received_at = None
+        self._wait_until = None
+        late = self._queue.expire(now)
+        if late is not None:
+            self._prefix_current = False
+            for queued in late:
+                self._forget(queued)
+                self._out.append(Reject(queued.event.request, Rejection.TIMEOUT, admitted=True))
+        while self._idle and len(self._queue):
+            count = self._grow().take(now)
+            if count == 0:
+                self._wait_until = self._prefix.due_at()
+                break
+            self._run(count)
+        out = self._out
+        self._out = []
+        return out
+
+    def wake_at(self) -> Ns | None:
+        if self._received_at is not None:
+            return self._received_at
+        timeout_at = self._queue.next_at()
+        if self._wait_until is None or timeout_at is None:
+            return timeout_at if self._wait_until is None else self._wait_until
+        return min(timeout_at, self._wait_until)
+
+    def statistics(self) -> SchedulerStatistics:
+        return SchedulerStatistics(pending=len(self._queue), running_steps=len(self._running))
+
+    def _submit(self, event: Submit, now: Ns) -> None:
+        assert 1 <= event.rows <= self._largest_rows, "a request larger than the model's batch"
+        if self._stopping:
+            self._out.append(Reject(event.request, Rejection.STOPPING, admitted=False))
+            return
+        queued = self._queue.put(event, now)
+        if queued is None:
+            self._out.append(Reject(event.request, Rejection.QUEUE_FULL, admitted=False))
+            return
+        if event.owner != NO_OWNER:
+            self._owned.setdefault(event.owner, {})[event.request] = None
+        if self._prefix_current and not self._queue.is_last(queued):
+            self._prefix_current = False
+        if self._prefix_current:
+            self._prefix.extend(event.rows, event.signature, now)
+
+    def _cancel(self, request: RequestNumber) -> None:
+        queued = self._queue.get(request)
+        if queued is not None:
+            self._reject(queued, Rejection.CANCELLED)
+
+    def _reject(self, queued: Queued, reason: Rejection) -> None:
+        self._queue.remove(queued)
+        self._prefix_current = False
+        self._forget(queued)
+        self._out.append(Reject(queued.event.request, reason, admitted=True))
+
+    def _forget(self, queued: Queued) -> None:
+        """The request left the queue: its owner can't cancel it any more."""
+        owner = queued.event.owner
+        if owner != NO_OWNER:
+            requests = self._owned[owner]
+            del requests[queued.event.request]
+            if not requests:
+                del self._owned[owner]
+
+    def _grow(self) -> Prefix:
+        """The prefix of the queue as it is now."""
+        prefix = self._prefix
+        if not self._prefix_current:
+            self._prefix_current = True
+            prefix.clear()
+            for queued in self._queue:
+                if not prefix.extend(queued.event.rows, queued.event.signature, queued.arrived_at):
+                    break
+        return prefix
+
+    def _run(self, count: int) -> None:
+        chosen = [queued for queued, _ in zip(self._queue, range(count), strict=False)]
+        for queued in chosen:
+            self._queue.remove(queued)
+            self._forget(queued)
+        self._prefix_current = False
+        self._steps += 1
+        number = StepNumber(self._steps)
+        instance = self._idle.popleft()
+        self._running[number] = instance
+        rows = tuple(Row(queued.event.request, rows=queued.event.rows) for queued in chosen)
+        self._out.append(Run(Step(number, instance, rows)))

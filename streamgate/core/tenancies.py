@@ -1,0 +1,160 @@
+"""Who holds a slot, who waits for one, and how it ends.
+
+Every START leads to one tenancy of a slot, or to none if it is refused or given up before; either
+way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
+"""
+
+from typing import final
+
+from streamgate.core.backlog import Backlog
+from streamgate.core.commands import Command, SequenceEnded, SlotTaken
+from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, Ns
+from streamgate.core.instance import Instance
+from streamgate.core.roster import Roster
+from streamgate.core.sequence import Sequence
+from streamgate.core.slots import Slot, SlotPool
+from streamgate.core.timers import Countdown
+from streamgate.errors import EndReason
+from streamgate.model.config import SequenceBatching
+from streamgate.model.request import SequenceKey
+
+
+@final
+class Tenancies:
+    """The sequences of a model and their way from START to SequenceEnded.
+
+    Commands go to `out`. A sequence is idle from the moment at which nothing of it is queued or
+    running any more.
+    """
+
+    def __init__(
+        self, rules: SequenceBatching, slots: int, instances: list[Instance], out: list[Command]
+    ) -> None:
+        self.roster = Roster()
+        self.backlog = Backlog(rules.max_backlog)
+        self.slots = SlotPool(len(instances), slots)
+        self._idle: Countdown[Sequence] = Countdown(rules.max_idle_ns)
+        self._has_idle_limit = rules.max_idle_ns > 0
+        self._instances = instances
+        self._out = out
+        self._opened = 0
+        self._closed = False
+
+    def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
+        """A new sequence, in a slot or in the backlog; None when it must wait and may not."""
+        slot = None if self.roster.newest(key) is not None else self.slots.take()
+        if slot is None and self.backlog.is_full:
+            return None
+        self._opened += 1
+        sequence = Sequence(key, self._opened, now)
+        self.roster.add(sequence)
+        if slot is None:
+            self.backlog.add(sequence)
+        else:
+            self._seat(sequence, slot, now)
+        return sequence
+
+    def resume(self, sequence: Sequence, now: Ns) -> None:
+        """A request was queued. Makes the sequence ready when that is all it waited for."""
+        if sequence.slot is not None and sequence.running is None and len(sequence.queue) == 1:
+            self._idle.stop(sequence)
+            self._instances[sequence.slot.instance].add(sequence, now)
+
+    def settle(self, sequence: Sequence, now: Ns) -> None:
+        """A sequence with a slot is neither running nor in a line-up: what is next for it?"""
+        assert sequence.slot is not None
+        if sequence.queue:
+            self._instances[sequence.slot.instance].add(sequence, now)
+        elif sequence.closing is not None:
+            self.end(sequence, sequence.closing, now)
+        elif self._has_idle_limit:
+            self._idle.start(sequence, now)
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Take a sequence out of its line-up, if it is in one."""
+        if sequence.is_ready:
+            assert sequence.slot is not None
+            self._instances[sequence.slot.instance].remove(sequence)
+
+    def pass_on(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
+        """End the present tenancy and give its slot, or its place, to the START at the front."""
+        start = sequence.queue[0]
+        assert start.start
+        self._say_ended(sequence, reason)
+        sequence.later_starts -= 1
+        sequence.fresh = True
+        sequence.arrived_at = start.arrived_at
+        if sequence.slot is not None:
+            sequence.slot.renew()
+            self._say_taken(sequence, sequence.slot, now)
+
+    def drop_later_starts(self, sequence: Sequence, count: int, reason: EndReason) -> None:
+        """So many STARTs left the queue, which never had a slot."""
+        for _ in range(count):
+            self._out.append(
+                SequenceEnded(sequence.key, NO_INSTANCE, NO_SLOT, NO_GENERATION, reason)
+            )
+
+    def end(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
+        """The sequence is over: nothing of it is queued or running."""
+        assert not sequence.queue
+        assert sequence.running is None
+        sequence.over = True
+        self._say_ended(sequence, reason)
+        successor = sequence.successor if sequence.predecessor is None else None
+        self.roster.remove(sequence)
+        if sequence.slot is None:
+            self.backlog.remove(sequence)
+        else:
+            self._idle.stop(sequence)
+            self.slots.release(sequence.slot)
+        if successor is not None:
+            self.backlog.admit(successor)
+        self._fill(now)
+
+    def close(self) -> None:
+        """Nobody gets a slot any more."""
+        self._closed = True
+
+    def pop_idle(self, now: Ns) -> Sequence | None:
+        """A sequence that has been idle for too long; None when there is none."""
+        return self._idle.pop_due(now)
+
+    def next_at(self) -> Ns | None:
+        """When the next sequence will have been idle or in the backlog for too long."""
+        idle_at = self._idle.next_at()
+        late_at = self.backlog.next_at()
+        if idle_at is None or late_at is None:
+            return late_at if idle_at is None else idle_at
+        return min(idle_at, late_at)
+
+    def _fill(self, now: Ns) -> None:
+        """Give free slots to the sequences whose turn it is."""
+        while self.slots.free and not self._closed:
+            sequence = self.backlog.pop()
+            if sequence is None:
+                return
+            slot = self.slots.take()
+            assert slot is not None
+            self._seat(sequence, slot, now)
+            self.settle(sequence, now)
+
+    def _seat(self, sequence: Sequence, slot: Slot, now: Ns) -> None:
+        sequence.slot = slot
+        self._say_taken(sequence, slot, now)
+
+    def _say_taken(self, sequence: Sequence, slot: Slot, now: Ns) -> None:
+        self._instances[slot.instance].lineup.renew(slot)
+        waited_ns = Ns(now - sequence.arrived_at)
+        self._out.append(
+            SlotTaken(sequence.key, slot.instance, slot.index, slot.generation, waited_ns)
+        )
+
+    def _say_ended(self, sequence: Sequence, reason: EndReason) -> None:
+        slot = sequence.slot
+        if slot is None:
+            self.drop_later_starts(sequence, 1, reason)
+        else:
+            self._out.append(
+                SequenceEnded(sequence.key, slot.instance, slot.index, slot.generation, reason)
+            )

@@ -1,0 +1,86 @@
+"""When to wake up. Knows moments and what they are for, not what is to be done about them.
+
+Two kinds: `Timers` for any moments, in one heap; `Countdown` for timers that all run equally
+long, which stay in order by themselves and so cost no heap (each step of each sequence restarts
+its idle timer, so that one has to be cheap). Both answer `next_at` exactly: a timer that was
+stopped never shows.
+"""
+
+from collections import OrderedDict
+from typing import Generic, TypeVar, final
+
+from streamgate.core.heap import LazyHeap, Place
+from streamgate.core.ids import Ns
+
+T = TypeVar("T")
+
+
+@final
+class Timers(Generic[T]):
+    """Timers for any moments, each with the subject that it is for."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: LazyHeap[T] = LazyHeap()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def start(self, at: Ns, subject: T) -> Place[T]:
+        """Start a timer that is due at `at`; what it returns is for `stop`."""
+        return self._heap.push(at, subject)
+
+    def stop(self, timer: Place[T]) -> None:
+        """Stop a timer; one that was stopped or came due is ignored."""
+        self._heap.discard(timer)
+
+    def next_at(self) -> Ns | None:
+        """The next moment at which a timer is due."""
+        key = self._heap.first_key()
+        return None if key is None else Ns(key)
+
+    def pop_due(self, now: Ns) -> T | None:
+        """The subject of the earliest timer due by `now`, which is then gone; None for no more."""
+        key = self._heap.first_key()
+        if key is None or key > now:
+            return None
+        return self._heap.pop()
+
+
+@final
+class Countdown(Generic[T]):
+    """Timers that all run for `duration_ns`, at most one for each subject."""
+
+    __slots__ = ("_due", "_duration_ns")
+
+    def __init__(self, duration_ns: int) -> None:
+        self._duration_ns = duration_ns
+        self._due: OrderedDict[T, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def start(self, subject: T, now: Ns) -> None:
+        """Start the subject's timer; it must not run yet. `now` never goes backwards."""
+        assert subject not in self._due
+        self._due[subject] = now + self._duration_ns
+
+    def stop(self, subject: T) -> None:
+        """Stop the subject's timer if it runs."""
+        self._due.pop(subject, None)
+
+    def next_at(self) -> Ns | None:
+        """The next moment at which a timer is due."""
+        for at in self._due.values():
+            return Ns(at)
+        return None
+
+    def pop_due(self, now: Ns) -> T | None:
+        """The subject of the earliest timer due by `now`, which is then gone; None for no more."""
+        for subject, at in self._due.items():
+            if at > now:
+                return None
+            del self._due[subject]
+            return subject
+        return None
