@@ -39,7 +39,7 @@ def streamgate_server(
     """
     if not is_installed():
         raise FileNotFoundError(f"no {EXECUTABLE.name} beside {sys.executable}: pip install -e .")
-    command = [
+    command: list[str | Path] = [
         EXECUTABLE,
         "serve",
         f"--model-repository={repository.resolve()}",

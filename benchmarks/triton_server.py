@@ -47,7 +47,7 @@ def triton_server(
         raise FileNotFoundError(MISSING_REASON)
     http, grpc, metrics = free_ports(3)
     region_prefix = f"streamgate-triton-{os.getpid()}-{grpc}"
-    command = [
+    command: list[str | Path] = [
         BINARY,
         f"--model-repository={repository.resolve()}",
         f"--backend-directory={ENVIRONMENT / 'tritonserver' / 'backends'}",

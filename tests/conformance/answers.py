@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-Answer: TypeAlias = None | bool | int | float | str | list["Answer"] | dict[str, "Answer"]
+Answer: TypeAlias = bool | int | float | str | list["Answer"] | dict[str, "Answer"] | None
 
 DTYPES: Final[Mapping[str, str]] = {
     "BOOL": "?",

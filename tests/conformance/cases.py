@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.conformance import (
     cases_decoupled,
+    cases_generate,
     cases_model_errors,
     cases_raw_grpc,
     cases_raw_http,
@@ -21,6 +22,7 @@ CASES: Final[tuple[Case, ...]] = (
     *cases_model_errors.CASES,
     *cases_raw_grpc.CASES,
     *cases_raw_http.CASES,
+    *cases_generate.CASES,
 )
 
 

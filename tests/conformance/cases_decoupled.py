@@ -99,7 +99,16 @@ CASES: Final = (
     Case(
         "decoupled_counted",
         "one inference per request, however many responses",
-        (Counted("decoupled_repeat", (Stream((repeat(3), repeat(0), repeat(1)),),)),),
+        (
+            Counted(
+                "decoupled_repeat",
+                (
+                    Stream(
+                        (repeat(3), repeat(0), repeat(1)),
+                    ),
+                ),
+            ),
+        ),
     ),
     Case(
         "decoupled_sequence",

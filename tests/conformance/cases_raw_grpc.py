@@ -145,9 +145,7 @@ CASES: Final = (
             identity(data="", contents="contents { fp32_contents: [1, 2, 3] }"),
             identity(data="", contents="contents { fp32_contents: [1, 2, 3, 4, 5] }"),
             identity(data="", contents="contents { int_contents: [1, 2, 3, 4] }"),
-            identity(
-                data="", contents="contents { fp32_contents: [1, 2, 3, 4] int_contents: 1 }"
-            ),
+            identity(data="", contents="contents { fp32_contents: [1, 2, 3, 4] int_contents: 1 }"),
             identity(contents="contents { fp32_contents: [1, 2, 3, 4] }"),
             identity(contents="contents { }"),
             identity(data=""),
@@ -236,7 +234,9 @@ CASES: Final = (
         "classification and unknown keys on an output",
         infer(
             *(
-                identity(f'outputs {{ name: "OUTPUT0" parameters {{ key: "{key}" value {{ {v} }} }} }}')
+                identity(
+                    f'outputs {{ name: "OUTPUT0" parameters {{ key: "{key}" value {{ {v} }} }} }}'
+                )
                 for key, v in (
                     ("classification", "int64_param: 2"),
                     ("classification", "int64_param: 0"),
@@ -294,8 +294,10 @@ CASES: Final = (
                     identity('id: "no model"', model="nobody"),
                     identity('id: "bad shape"', shape="[1, 5]"),
                     identity('id: "bad parameter"' + parameter("timeout", "bool_param: true")),
-                    'model_name: "errors" id: "model error" inputs { name: "SELECTOR" '
-                    'datatype: "BYTES" shape: [1] contents { bytes_contents: "not_found" } }',
+                    (
+                        'model_name: "errors" id: "model error" inputs { name: "SELECTOR" '
+                        'datatype: "BYTES" shape: [1] contents { bytes_contents: "not_found" } }'
+                    ),
                 )
             ),
             RawGrpcStream(
@@ -331,8 +333,10 @@ CASES: Final = (
         (
             RawGrpcStream(
                 (
-                    'model_name: "errors" id: "e" inputs { name: "SELECTOR" '
-                    'datatype: "BYTES" shape: [1] contents { bytes_contents: "unavailable" } }',
+                    (
+                        'model_name: "errors" id: "e" inputs { name: "SELECTOR" '
+                        'datatype: "BYTES" shape: [1] contents { bytes_contents: "unavailable" } }'
+                    ),
                 ),
                 (("triton_grpc_error", "true"),),
             ),
@@ -354,19 +358,21 @@ CASES: Final = (
     Case(
         "model_metadata_grpc",
         "metadata of several kinds of model",
-        tuple(
-            RawGrpc("ModelMetadata", f'name: "{name}"')
-            for name in (
-                "identity_fp32",
-                "add_sub",
-                "sequence_sum_direct",
-                "two_versions",
-                "typed_echo",
-                "auto_complete",
-                "nobody",
-            )
-        )
-        + (RawGrpc("ModelMetadata", 'name: "two_versions" version: "1"'),),
+        (
+            *(
+                RawGrpc("ModelMetadata", f'name: "{name}"')
+                for name in (
+                    "identity_fp32",
+                    "add_sub",
+                    "sequence_sum_direct",
+                    "two_versions",
+                    "typed_echo",
+                    "auto_complete",
+                    "nobody",
+                )
+            ),
+            RawGrpc("ModelMetadata", 'name: "two_versions" version: "1"'),
+        ),
     ),
     Case(
         "model_config_grpc",
@@ -411,9 +417,7 @@ CASES: Final = (
             RawGrpc("SystemSharedMemoryStatus", ""),
             RawGrpc("SystemSharedMemoryStatus", 'name: "none"'),
             RawGrpc("SystemSharedMemoryUnregister", 'name: "none"'),
-            RawGrpc(
-                "SystemSharedMemoryRegister", 'name: "n" key: "/no-such-object" byte_size: 16'
-            ),
+            RawGrpc("SystemSharedMemoryRegister", 'name: "n" key: "/no-such-object" byte_size: 16'),
             RawGrpc("CudaSharedMemoryStatus", ""),
             RawGrpc("CudaSharedMemoryStatus", 'name: "none"'),
         ),

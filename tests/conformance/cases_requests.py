@@ -196,9 +196,7 @@ def _refused(via: Transport) -> list[Case]:
     four = fp32("INPUT0", *FOUR, shape=(1, 4))
     pair = add_sub(via).inputs
     return [
-        Case(
-            f"unknown_model_{via}", "no such model", (Infer("nobody", (four,), via=via, id="r"),)
-        ),
+        Case(f"unknown_model_{via}", "no such model", (Infer("nobody", (four,), via=via, id="r"),)),
         Case(
             f"unknown_version_{via}",
             "no such version",

@@ -24,6 +24,8 @@ from tests.conformance.steps import (
     int32,
 )
 
+BOTH: Final[tuple[Transport, Transport]] = ("grpc", "http")
+ENSEMBLE_IDS: Final[tuple[tuple[Transport, int | str], ...]] = (("grpc", 165), ("http", "text-165"))
 STRATEGIES: Final = ("direct", "oldest")
 CONTROLLED: Final = tuple(f"sequence_sum_{strategy}" for strategy in STRATEGIES)
 # Where steps run concurrently, the row a step gets is a matter of timing: ask for the rest only.
@@ -60,9 +62,7 @@ def without_sequence(model: str, via: Transport = "grpc") -> Infer:
 
 
 def _with_tensors(model: str, *tensors: Tensor, flags: str = "s", key: int = 61) -> Infer:
-    return Infer(
-        model, tensors, sequence=SequenceStep(key, start="s" in flags, end="e" in flags)
-    )
+    return Infer(model, tensors, sequence=SequenceStep(key, start="s" in flags, end="e" in flags))
 
 
 def _protocol(model: str, via: Transport) -> list[Case]:
@@ -208,9 +208,9 @@ def _controlled(model: str) -> list[Case]:
 CASES: Final = (
     *(
         case
-        for via in ("grpc", "http")
+        for via in BOTH
         for model in (*CONTROLLED, "sequence_flags")
-        for case in _protocol(model, via)  # type: ignore[arg-type]
+        for case in _protocol(model, via)
     ),
     *(case for model in CONTROLLED for case in _controlled(model)),
     Case(
@@ -416,7 +416,7 @@ CASES: Final = (
                 id=f"e{value}",
                 sequence=SequenceStep(key, start=value == 1, end=value == 3),
             )
-            for via, key in (("grpc", 165), ("http", "text-165"))
+            for via, key in ENSEMBLE_IDS
             for value in (1, 2, 3, 4)
         ),
     ),

@@ -1,11 +1,11 @@
 """Drives the same cases against real Triton and StreamGate and reports where they differ.
 
-    python tests/conformance/differential.py --triton --streamgate      both, live
-    python tests/conformance/differential.py --streamgate               against the recorded truth
-    python tests/conformance/differential.py --triton                   has Triton's record changed?
-    python tests/conformance/differential.py --triton --record          write the record anew
-    ... --only stream_ --only http_json                                 some cases, by beginning
-    ... --show                                                          print the answers too
+python tests/conformance/differential.py --triton --streamgate      both, live
+python tests/conformance/differential.py --streamgate               against the recorded truth
+python tests/conformance/differential.py --triton                   has Triton's record changed?
+python tests/conformance/differential.py --triton --record          write the record anew
+... --only stream_ --only http_json                                 some cases, by beginning
+... --show                                                          print the answers too
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
 from benchmarks.server_process import ServerProcess
 from benchmarks.streamgate_server import streamgate_server
 from benchmarks.triton_server import triton_server
@@ -35,6 +31,7 @@ from tests.conformance.compare import Verdict, differences, judge
 from tests.conformance.perform import Target, perform
 from tests.conformance.steps import Case
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = ROOT / "tests" / "conformance" / "models"
 GOLDEN: Final = ROOT / "tests" / "conformance" / "triton-2.51-golden.json"
 SERVERS: Final = {"triton": triton_server, "streamgate": streamgate_server}
@@ -60,11 +57,11 @@ def run_cases(
         begin = time.monotonic()
         try:
             answers[case.name] = perform(case, target)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one broken case must not hide the others
             answers[case.name] = {"broke_off": f"{type(error).__name__}: {error}"}
         seconds = time.monotonic() - begin
         if seconds > 5:
-            print(f"  {target.name}: {case.name} took {seconds:.1f} s", file=sys.stderr)
+            sys.stderr.write(f"  {target.name}: {case.name} took {seconds:.1f} s" + "\n")
         if server is not None and not server.is_alive():
             raise RuntimeError(f"{target.name} ended during {case.name}:\n{server.log_tail()}")
     return answers
@@ -126,17 +123,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with running(name) as (target, server):
                 live[name] = run_cases(cases, target, server)
             if options.show:
-                print(json.dumps({name: live[name]}, indent=1, ensure_ascii=False))
+                sys.stdout.write(
+                    json.dumps({name: live[name]}, indent=1, ensure_ascii=False) + "\n"
+                )
     if options.record:
         recorded = read_golden() if options.only and GOLDEN.exists() else {}
         write_golden(recorded | live["triton"])
-        print(f"recorded {len(live['triton'])} cases in {GOLDEN.relative_to(ROOT)}")
+        sys.stdout.write(
+            f"recorded {len(live['triton'])} cases in {GOLDEN.relative_to(ROOT)}" + "\n"
+        )
         return 0
     if "streamgate" in live:
         truth = live.get("triton") or read_golden()
         verdict = compare(cases, truth, live["streamgate"])
     else:
-        print("'streamgate' below is Triton now, 'triton' is its record")
+        sys.stdout.write("'streamgate' below is Triton now, 'triton' is its record" + "\n")
         found = [
             difference
             for case in cases
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         ]
         verdict = Verdict(tuple(found), (), ())
-    print(report(verdict, cases))
+    sys.stdout.write(report(verdict, cases) + "\n")
     return 1 if verdict.unexpected or verdict.unused else 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, assert_never
+from typing import Any, Final, Self, assert_never
 
 import grpc
 import numpy as np
@@ -90,7 +90,7 @@ class Performance:
         self._background: dict[str, Future[Answer]] = {}
         self._open: dict[tuple[str, int | str], Infer] = {}
 
-    def __enter__(self) -> Performance:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -269,8 +269,8 @@ class Performance:
         messages = [_encode("ModelInfer", message)[0] for message in step.messages]
         answers: list[Answer] = []
         try:
-            for response in call(iter(messages), timeout=LIMIT_SECONDS, metadata=step.metadata):
-                answers.append(stream_response(response))
+            responses = call(iter(messages), timeout=LIMIT_SECONDS, metadata=step.metadata)
+            answers.extend(stream_response(response) for response in responses)
         except grpc.RpcError as error:
             answers.append(grpc_failure(error.code().name, error.details()))
         else:
