@@ -28,7 +28,7 @@ def test_backend_folders_packages_and_entry_points_agree() -> None:
     folders = {path.parent.name for path in (ROOT / "backends").glob("*/__init__.py")}
     packages = {name.removeprefix("backends/") for name in PACKAGES if name != "streamgate"}
     modules = {name: target.partition(":")[0] for name, target in ENTRY_POINTS.items()}
-    assert modules.pop("fake") == "streamgate.backend.fake"  # needs nothing, lives with its contract
+    assert modules.pop("fake") == "streamgate.backend.fake"  # needs nothing: part of the core
     assert folders == packages == set(modules.values())
     assert {f"streamgate_{name}" for name in modules} == set(modules.values())
 
