@@ -75,7 +75,8 @@ class FixedRows:
 
     def gather(self, slots: Sequence[int]) -> Array:
         if not self._batches:
-            return self._rows[slots[0]].copy()
+            row: Array = self._rows[slots[0]].copy()
+            return row
         rows: Array = np.take(self._buffer, slots, axis=self._axis)
         return rows
 

@@ -22,7 +22,6 @@ from streamgate.session.routing import (
     UNAVAILABLE,
     UNLOADED,
     UNLOADING,
-    ModelState,
     ModelTable,
     Route,
     VersionState,
@@ -103,15 +102,8 @@ class Lifecycle:
         self._check_explicit()
         async with self._lock(name):
             self._fingerprints.pop(name, None)
-            state = self._table.get(name)
-            if state is None:
-                return
-            for number, version in list(state.versions.items()):
-                if version.route is None:
-                    # Clears a failed version too: it no longer keeps the server unready.
-                    version.state, version.reason = UNAVAILABLE, UNLOADED
-                else:
-                    self._retire(name, number, version.route)
+            # A failed version is cleared too: it no longer keeps the server unready.
+            self._retire_all_but(name, frozenset())
 
     async def stop(self, timeout_seconds: float) -> None:
         """Let requests and sequences under way end, at most so long, then close everything."""
@@ -130,19 +122,10 @@ class Lifecycle:
     async def _load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         async with self._lock(name):
             source = await self._read(name, config, files)
-            state = self._table.get(name)
             unchanged = source.fingerprint == self._fingerprints.get(name)
-            if unchanged and state is not None and state.ready():
+            if unchanged and self._table.is_served(name):
                 return
-            if state is None:
-                state = self._table.add(name)
-            reasons: dict[int, str] = {}
-            for unreadable, error in source.failures.items():
-                reasons[int(unreadable)] = self._note_unreadable(state, int(unreadable), error)
-            for version in source.versions:
-                reason = await self._load_version(name, state, version)
-                if reason is not None:
-                    reasons[int(version.version)] = reason
+            reasons = await self._load_versions(name, source)
             if reasons:
                 errors = "".join(
                     f"version {number} is at UNAVAILABLE state: {reason};\n"
@@ -151,10 +134,8 @@ class Lifecycle:
                 raise StreamGateError(Code.INVALID_ARG, f"load failed for model '{name}': {errors}")
             self._fingerprints[name] = source.fingerprint
             self._sources[name] = source
-            served = {int(version.version) for version in source.versions}
-            for number, old in list(state.versions.items()):
-                if number not in served and old.route is not None:
-                    self._retire(name, number, old.route)
+            served = frozenset(int(version.version) for version in source.versions)
+            self._retire_all_but(name, served)
 
     async def _read(self, name: str, config: str | None, files: Mapping[str, bytes]) -> ModelSource:
         """The model as the repository has it. Raises StreamGateError with the text for a client."""
@@ -179,63 +160,48 @@ class Lifecycle:
 
     def _note_failure(self, name: str, error: StreamGateError) -> None:
         """A model that could not even be read shows in the index, unless it is being served."""
-        state = self._table.add(name)
-        if not state.versions:
-            state.versions[1] = VersionState(UNAVAILABLE, _reason(error))
+        if self._table.get(name) is None:
+            self._table.set(name, 1, VersionState(UNAVAILABLE, _reason(error)))
 
-    def _note_unreadable(self, state: ModelState, number: int, error: StreamGateError) -> str:
-        """A version whose configuration or files are wrong; a loaded one keeps serving."""
-        reason = _reason(error)
-        version = state.versions.get(number)
-        if version is None or version.route is None:
-            state.versions[number] = VersionState(UNAVAILABLE, reason)
-        return reason
+    async def _load_versions(self, name: str, source: ModelSource) -> dict[int, str]:
+        """Load all versions of a source. Returns the reasons of those that failed.
 
-    async def _load_versions(
-        self, name: str, state: ModelState, source: ModelSource
-    ) -> dict[int, str]:
-        """Load all versions of a source. Returns the reasons of those that failed."""
-        reasons = {}
-        for number, error in source.failures.items():
-            reasons[int(number)] = _reason(error)
-            self._fail_version(state, int(number), _reason(error))
+        Where one fails, the version that serves under its number goes on.
+        """
+        reasons = {int(number): _reason(error) for number, error in source.failures.items()}
         for version in source.versions:
-            reason = await self._load_version(name, state, version)
-            if reason is not None:
-                reasons[int(version.version)] = reason
+            number = int(version.version)
+            if self._table.route_of(name, number) is None:
+                self._table.set(name, number, VersionState(LOADING))
+            try:
+                await self._load_version(name, version)
+            except StreamGateError as error:
+                reasons[number] = _reason(error)
+        for number, reason in reasons.items():
+            if self._table.route_of(name, number) is None:
+                self._table.set(name, number, VersionState(UNAVAILABLE, reason))
         return reasons
 
-    def _fail_version(self, state: ModelState, number: int, reason: str) -> None:
-        """A version could not be loaded; the one that serves under its number goes on."""
-        old = state.versions.get(number)
-        if old is None or old.route is None:
-            state.versions[number] = VersionState(UNAVAILABLE, reason)
-
-    async def _load_version(
-        self, name: str, state: ModelState, version: VersionSource
-    ) -> str | None:
-        """Load one version and swap it in. Returns the reason of a failure."""
-        number = int(version.version)
-        old = state.versions.get(number)
-        if old is None or old.route is None:
-            state.versions[number] = VersionState(LOADING)
+    async def _load_version(self, name: str, version: VersionSource) -> None:
+        """Load one version and swap it in."""
         runtime = ModelRuntime(version.config, version.version, self._host)
         try:
             backend = await asyncio.to_thread(self._find_backend, version.config.backend)
             await runtime.load(self._loaders(backend, version))
-        except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            if not isinstance(error, StreamGateError):
-                error = BackendError(f"{type(error).__name__}: {error}")
+        except StreamGateError:
             runtime.discard()
-            self._fail_version(state, number, _reason(error))
-            return _reason(error)
+            raise
+        except Exception as error:
+            runtime.discard()
+            raise BackendError(f"{type(error).__name__}: {error}") from error
         route = Route(runtime)
         self._runtimes[route] = runtime
-        state.versions[number] = VersionState(READY, route=route)
+        number = int(version.version)
+        old = self._table.route_of(name, number)
+        self._table.set(name, number, VersionState(READY, route=route))
         log.info("model '%s' version %d is ready", name, number)
-        if old is not None and old.route is not None:
-            self._close_later(old.route)
-        return None
+        if old is not None:
+            self._close_later(old)
 
     def _loaders(self, backend: Backend, version: VersionSource) -> list[Callable[[], Session]]:
         def loader(instance: Instance) -> Callable[[], Session]:
@@ -245,11 +211,21 @@ class Lifecycle:
 
     # -- retiring
 
+    def _retire_all_but(self, name: str, kept: frozenset[int]) -> None:
+        """Take all other versions of a model out of service."""
+        model = self._table.get(name)
+        for number, version in list(model.versions.items() if model else ()):
+            if number in kept:
+                continue
+            if version.route is not None:
+                self._retire(name, number, version.route)
+            elif version.state == UNAVAILABLE:
+                version.reason = UNLOADED
+
     def _retire(self, name: str, number: int, route: Route) -> None:
         """Take a version out of service; it is UNAVAILABLE when what runs on it is done."""
-        state = self._table.add(name)
         retired = VersionState(UNLOADING)
-        state.versions[number] = retired
+        self._table.set(name, number, retired)
 
         def done() -> None:
             retired.state, retired.reason = UNAVAILABLE, UNLOADED

@@ -79,11 +79,7 @@ class LocalGateway:
         return self._info
 
     def model(self, name: str, version: str) -> ModelInfo:
-        route = self._table.route(name, version)
-        state = self._table.get(name)
-        assert state is not None
-        versions = [route.version] if version else [str(number) for number in state.ready()]
-        return ModelInfo(route.config, route.version, versions)
+        return self._table.info(name, version)
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         if not name:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.contract import ModelLink
 from streamgate.session.check import RequestChecker
-from streamgate.session.gateway import ModelIndexEntry
+from streamgate.session.gateway import ModelIndexEntry, ModelInfo
 from streamgate.session.positions import Positions
 
 READY = "READY"
@@ -59,22 +59,51 @@ class ModelTable:
 
     def __init__(self) -> None:
         self._models: dict[str, ModelState] = {}
-
-    def add(self, name: str) -> ModelState:
-        """The model's entry, made if there is none."""
-        return self._models.setdefault(name, ModelState())
+        # What lookups found, until something changes: each request makes several.
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._infos: dict[tuple[str, str], ModelInfo] = {}
 
     def get(self, name: str) -> ModelState | None:
         return self._models.get(name)
 
-    def forget(self, name: str) -> None:
-        self._models.pop(name, None)
+    def is_served(self, name: str) -> bool:
+        """Whether any version of the model is ready."""
+        model = self._models.get(name)
+        return model is not None and bool(model.ready())
+
+    def route_of(self, name: str, number: int) -> Route | None:
+        """The route of exactly this version, if it is ready."""
+        model = self._models.get(name)
+        version = model.versions.get(number) if model is not None else None
+        return version.route if version is not None else None
+
+    def set(self, name: str, number: int, version: VersionState) -> None:
+        """Enter a version, in place of the one that had its number."""
+        self._models.setdefault(name, ModelState()).versions[number] = version
+        self._routes.clear()
+        self._infos.clear()
 
     def route(self, name: str, version: str) -> Route:
         """The ready version asked for, the newest when `version` is "".
 
         Raises StreamGateError: NOT_FOUND, UNAVAILABLE, or INVALID_ARG for a malformed version.
         """
+        route = self._routes.get((name, version))
+        if route is None:
+            route = self._routes[name, version] = self._find(name, version)
+        return route
+
+    def info(self, name: str, version: str) -> ModelInfo:
+        """What front ends see of the version asked for. Raises as `route` does."""
+        info = self._infos.get((name, version))
+        if info is None:
+            route = self.route(name, version)
+            ready = [str(number) for number in self._models[name].ready()]
+            info = ModelInfo(route.config, route.version, [route.version] if version else ready)
+            self._infos[name, version] = info
+        return info
+
+    def _find(self, name: str, version: str) -> Route:
         number = parse_version(version)
         model = self._models.get(name)
         if model is None or not model.versions:
