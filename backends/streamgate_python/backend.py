@@ -1,0 +1,132 @@
+"""Loads a `model.py` and completes a configuration through it."""
+
+import copy
+import json
+import logging
+from typing import Any, final
+
+from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles
+from streamgate.errors import LoadError
+from streamgate.model.config import InstanceKind
+from streamgate_python import triton_python_backend_utils as pb_utils
+from streamgate_python.answers import Answers
+from streamgate_python.calling import CallingModel, calling
+from streamgate_python.faults import ModelRuleError, describe
+from streamgate_python.model_config import ModelConfig
+from streamgate_python.modules import ModelModules
+from streamgate_python.session import MODEL_FAULTS, PythonSession
+
+_logger = logging.getLogger(__name__)
+
+_KINDS = {
+    InstanceKind.AUTO: "CPU",
+    InstanceKind.CPU: "CPU",
+    InstanceKind.GPU: "GPU",
+    InstanceKind.MODEL: "MODEL",
+}
+
+
+@final
+class PythonBackend:
+    """Models written for Triton's Python backend, run in this process."""
+
+    default_model_filename = "model.py"
+
+    def __init__(self) -> None:
+        pb_utils.install()
+
+    def auto_complete(self, config: ConfigDict, files: ModelFiles) -> ConfigDict:
+        """What the model's `auto_complete_config` adds; the configuration itself without one.
+
+        Raises LoadError when the model can't be imported or its function fails, also when that
+        is because it contradicts the configuration.
+        """
+        identity = _identity(files, "")
+        modules = ModelModules(files, identity)
+        fault = ""
+        try:
+            hook = getattr(modules.model_class(), "auto_complete_config", None)
+            if hook is None:
+                return config
+            asked = ModelConfig(json.dumps({"name": files.name, "backend": "python"} | config))
+            with calling(identity):
+                answer = hook(asked)
+            if not isinstance(answer, ModelConfig):
+                raise ModelRuleError(
+                    f"auto_complete_config function in model '{files.name}' must return a valid "
+                    "pb.ModelConfig object."
+                )
+            return _merged(config, answer.as_dict())
+        except MODEL_FAULTS as error:
+            fault = describe(error)
+            _logger.debug("auto-complete of model '%s' failed", files.name, exc_info=True)
+        finally:
+            modules.unload()
+        raise LoadError(fault)
+
+    def load(self, context: LoadContext) -> PythonSession:
+        """Import the model and call its `initialize`. Raises LoadError with what it raised."""
+        files = context.files
+        identity = _identity(files, context.instance.name)
+        if "EXECUTION_ENV_PATH" in context.config.parameters:
+            _logger.warning(
+                "model '%s' asks for an execution environment (EXECUTION_ENV_PATH), which is "
+                "ignored: models run in the server's own environment",
+                files.name,
+            )
+        modules = ModelModules(files, identity)
+        try:
+            model_class = modules.model_class()
+            with calling(identity):
+                model = model_class()
+                if hasattr(model, "initialize"):
+                    model.initialize(_arguments(context))
+        except MODEL_FAULTS as error:
+            fault = describe(error)
+            _logger.debug("loading instance '%s' failed", identity.instance, exc_info=True)
+        else:
+            answers = Answers(identity.instance, context.config)
+            return PythonSession(model, answers, identity, modules, str(files.path))
+        modules.unload()
+        # Raised out here so that the error holds neither the model's frames nor its memory.
+        raise LoadError(fault)
+
+
+def _identity(files: ModelFiles, instance: str) -> CallingModel:
+    return CallingModel(files.name, files.version, instance, str(files.path.parent))
+
+
+def _arguments(context: LoadContext) -> dict[str, str]:
+    """The argument of `initialize`: strings only, as in Triton."""
+    return {
+        "model_config": context.config.json,
+        "model_instance_kind": _KINDS[context.instance.kind],
+        "model_instance_name": context.instance.name,
+        "model_instance_device_id": str(context.instance.device_id),
+        "model_repository": str(context.files.directory),
+        "model_version": context.files.version,
+        "model_name": context.files.name,
+    }
+
+
+def _merged(given: ConfigDict, completed: dict[str, Any]) -> ConfigDict:
+    """The given configuration with what a model may complete; placeholders are left out."""
+    merged = copy.deepcopy(given)
+    if completed["max_batch_size"] or "max_batch_size" in given:
+        merged["max_batch_size"] = completed["max_batch_size"]
+    for key in ("input", "output"):
+        if completed[key] or key in given:
+            merged[key] = [_without_placeholders(tensor) for tensor in completed[key]]
+    for key in ("dynamic_batching", "model_transaction_policy"):
+        if key in completed:
+            merged[key] = completed[key]
+    return merged
+
+
+def _without_placeholders(tensor: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in tensor.items()
+        if not (key == "data_type" and value == "TYPE_INVALID")
+        and not (key == "dims" and not value)
+    }
