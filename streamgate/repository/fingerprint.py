@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+_CONFIGURATION = frozenset({"config.pbtxt", "configs"})
+
 
 def fingerprint(parts: Iterable[str | bytes]) -> str:
     """One digest of the parts, in order."""
@@ -21,10 +23,13 @@ def fingerprint(parts: Iterable[str | bytes]) -> str:
 
 
 def folder_state(folder: Path, selected: Iterable[int]) -> Iterator[str]:
-    """A line for each file of the model, leaving out versions that are not selected."""
+    """A line for each file of the model, leaving out versions that are not selected.
+
+    Configuration files are left out too: what they say counts, and the caller adds it.
+    """
     wanted = {str(version) for version in selected}
     for entry in sorted(folder.iterdir()):
-        if not entry.name.isdigit() or entry.name in wanted:
+        if entry.name in wanted or not (entry.name.isdigit() or entry.name in _CONFIGURATION):
             yield from _state(entry, entry.name)
 
 

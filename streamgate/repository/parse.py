@@ -21,8 +21,9 @@ from streamgate.repository.render import description, is_repeated, map_value
 
 _PACKAGE = f"{pb.DESCRIPTOR.package}."
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
-_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value (?:named|with number) ([\w.-]+)')
+_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value (?:named|with number) ([\w-]+)')
 _QUOTED_LINE = re.compile(r"^\d+:\d+ : (?:'(?P<line>.*?)': )?(?P<what>.*)$", re.DOTALL)
+_UNCLOSED = ('Expected "}"', 'Expected "]"', 'Expected ">"')
 _FIELD_BEFORE = re.compile(r"(\w+)\s*:\s*(?:\[[^\]]*)?$")
 
 
@@ -114,6 +115,8 @@ def _explain(error: text_format.ParseError, text: str) -> str:
         names = pb.DESCRIPTOR.pool.FindEnumTypeByName(value[1]).values_by_name
         what = f"unknown value {value[2]}{suggestion(value[2], names)}"
     field = _FIELD_BEFORE.search(_text_before(text, error.GetLine(), error.GetColumn()))
+    if what.startswith(_UNCLOSED):  # the place is behind a value, not at one
+        return what
     return f"field '{field[1]}': {what}" if field else what
 
 

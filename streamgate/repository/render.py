@@ -50,12 +50,20 @@ _ORDER: dict[str, tuple[str, ...]] = {
         "host_policy",
     ),
     "ModelSequenceBatching": ("direct", "oldest"),
+    "Control": (
+        "kind",
+        "int32_false_true",
+        "fp32_false_true",
+        "bool_false_true",
+        "data_type",
+    ),
 }
 """Keys that do not come in the order of their field numbers; the others follow."""
 
 _TEXT_INTEGERS = frozenset({"SecondaryDevice.device_id"})
 """64-bit integers that Triton leaves as JSON strings."""
 
+_FLOAT_MAX = float(np.finfo(np.float32).max)
 _WIDE = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
 
@@ -133,10 +141,14 @@ def _single(descriptor: FieldDescriptor, value: Any, given_only: bool) -> Any:
     return value
 
 
-def _number(value: float, single: bool) -> float | str:
-    """JSON has no number for these three, so protobuf writes words; 0.1 stays 0.1 in FP32."""
+def _number(value: float, single: bool) -> int | float | str:
+    """Words for what JSON has no number for, whole numbers without a point, 0.1 as 0.1 in FP32."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return float(str(np.float32(value))) if single else value
+    if value.is_integer() and abs(value) < 2**31:
+        return int(value)
+    short = float(str(np.float32(value))) if single else value
+    # The shortest form of the largest FP32 is just above it, which protobuf does not read back.
+    return short if abs(short) <= _FLOAT_MAX or not single else value

@@ -121,7 +121,7 @@ class ModelRepository:
         try:
             given = self._open(name, config_override, file_overrides)
             try:
-                return self._read(name, given, config_override, file_overrides)
+                return self._read(name, given, file_overrides)
             except ConfigError as error:
                 raise located(error, given.place) from error
         except OSError as error:
@@ -152,13 +152,7 @@ class ModelRepository:
         kept = OverrideFolder(name, file_overrides)
         return _Given(kept.path, config, place, kept)
 
-    def _read(
-        self,
-        name: str,
-        given: _Given,
-        config_override: str | None,
-        file_overrides: Mapping[str, bytes],
-    ) -> ModelSource:
+    def _read(self, name: str, given: _Given, file_overrides: Mapping[str, bytes]) -> ModelSource:
         config = given.config
         _name(config, name)
         present = layout.versions(given.folder)
@@ -191,7 +185,7 @@ class ModelRepository:
         return ModelSource(
             name=name,
             versions=tuple(versions),
-            fingerprint=fingerprint([text, str(config_override is None), *state]),
+            fingerprint=fingerprint([text, *state]),
             failures=failures,
             kept=given.kept,
         )
