@@ -65,8 +65,8 @@ TRITON_TEXTS: list[tuple[str, ConfigPhase, str]] = [
         "",
         POLL,
         (
-            "Invalid model name: Could not determine backend for model 'm' with no backend in model "
-            "configuration. Expected model name of the form 'model.<backend_name>'."
+            "Invalid model name: Could not determine backend for model 'm' with no backend in "
+            "model configuration. Expected model name of the form 'model.<backend_name>'."
         ),
     ),
     (PYTHON + "max_batch_size: -1", POLL, "'max_batch_size' must be non-negative value for m"),
@@ -123,8 +123,8 @@ TRITON_TEXTS: list[tuple[str, ConfigPhase, str]] = [
         PYTHON + "model_transaction_policy { decoupled: true } response_cache { enable: true }",
         POLL,
         (
-            "Response Cache does not currently support model m with 'decoupled' transaction policy. "
-            "Please disable the response cache."
+            "Response Cache does not currently support model m with 'decoupled' transaction "
+            "policy. Please disable the response cache."
         ),
     ),
     (
@@ -149,8 +149,8 @@ TRITON_TEXTS: list[tuple[str, ConfigPhase, str]] = [
         control(f"kind: {START} int32_false_true: [ 0, 1 ] fp32_false_true: [ 0, 1 ]"),
         POLL,
         (
-            "sequence batching specifies more than one from 'int32_false_true', 'fp32_false_true' and "
-            f"'bool_false_true' for {START} for m"
+            "sequence batching specifies more than one from 'int32_false_true', 'fp32_false_true' "
+            f"and 'bool_false_true' for {START} for m"
         ),
     ),
     (
@@ -253,8 +253,8 @@ TRITON_TEXTS: list[tuple[str, ConfigPhase, str]] = [
         ),
         LOAD,
         (
-            "initial_state field for state input 'S' must contain exactly one or zero element. Found "
-            "'2' elements."
+            "initial_state field for state input 'S' must contain exactly one or zero element. "
+            "Found '2' elements."
         ),
     ),
     (
@@ -266,16 +266,16 @@ TRITON_TEXTS: list[tuple[str, ConfigPhase, str]] = [
         state('initial_state { name: "z" data_type: TYPE_INT32 dims: 1 zero_data: true }'),
         LOAD,
         (
-            "The data type used for 'initial_state' field of state 'S' does not match the state data "
-            "type."
+            "The data type used for 'initial_state' field of state 'S' does not match the state "
+            "data type."
         ),
     ),
     (
         initial("zero_data: true", dims="1", state_dims="1, 2"),
         LOAD,
         (
-            "Number of dimensions in 'initial_state' doesn't match the size of 'state' dimensions for "
-            "state input 'S'. 1 != 2"
+            "Number of dimensions in 'initial_state' doesn't match the size of 'state' dimensions "
+            "for state input 'S'. 1 != 2"
         ),
     ),
     (
@@ -386,23 +386,23 @@ OWN_TEXTS: list[tuple[str, str]] = [
     (
         parameter("streamgate.state_batch_axis.s", "1") + state(""),
         (
-            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', expected "
-            "the input_name of a sequence_batching.state; expected one of S"
+            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', "
+            "expected the input_name of a sequence_batching.state; expected one of S"
         ),
     ),
     (
         parameter("streamgate.state_batch_axis.s", "1") + PYTHON,
         (
-            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', expected "
-            "the input_name of a sequence_batching.state; the model declares no state"
+            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', "
+            "expected the input_name of a sequence_batching.state; the model declares no state"
         ),
     ),
     (
         parameter("streamgate.state_batch_axis.S", "2") + state(""),
         (
             "parameter 'streamgate.state_batch_axis.S' of model m is wrong "
-            "(parameters['streamgate.state_batch_axis.S'].string_value: found '2', expected an integer "
-            "from 0 to 1 (the state has 1 dims))"
+            "(parameters['streamgate.state_batch_axis.S'].string_value: found '2', expected an "
+            "integer from 0 to 1 (the state has 1 dims))"
         ),
     ),
     (
@@ -413,8 +413,8 @@ OWN_TEXTS: list[tuple[str, str]] = [
         parameter("streamgate.state_initial_value.S", "minus one") + state(""),
         (
             "parameter 'streamgate.state_initial_value.S' of model m is wrong "
-            "(parameters['streamgate.state_initial_value.S'].string_value: found 'minus one', expected "
-            "a number)"
+            "(parameters['streamgate.state_initial_value.S'].string_value: found 'minus one', "
+            "expected a number)"
         ),
     ),
     (

@@ -38,15 +38,15 @@ TEXT_MISTAKES = [
     (
         "instance_group { kind: TPU }",
         (
-            "line 1, column 24: field 'kind': unknown value TPU; expected one of KIND_AUTO, KIND_CPU, "
-            "KIND_GPU, KIND_MODEL"
+            "line 1, column 24: field 'kind': unknown value TPU; expected one of KIND_AUTO, "
+            "KIND_CPU, KIND_GPU, KIND_MODEL"
         ),
     ),
     (
         'name: "a" name: "b"',
         (
-            "line 1, column 17: field 'name': Message type \"ModelConfig\" should not have multiple "
-            '"name" fields.'
+            "line 1, column 17: field 'name': Message type \"ModelConfig\" should not have "
+            'multiple "name" fields.'
         ),
     ),
     ('input { name: "a"', 'line 1, column 15: Expected "}".'),

@@ -26,7 +26,7 @@ MICROSECONDS = st.integers(0, 2**64 - 1)
 @st.composite
 def policies(draw: st.DrawFn) -> pb.ModelQueuePolicy:
     return pb.ModelQueuePolicy(
-        timeout_action=draw(st.sampled_from(pb.ModelQueuePolicy.TimeoutAction.values())),
+        timeout_action=draw(st.sampled_from(["REJECT", "DELAY"])),
         default_timeout_microseconds=draw(MICROSECONDS),
         allow_timeout_override=draw(st.booleans()),
         max_queue_size=draw(st.integers(0, 2**32 - 1)),
@@ -54,7 +54,7 @@ def dynamic(draw: st.DrawFn, size: int) -> pb.ModelDynamicBatching:
 @st.composite
 def controls(draw: st.DrawFn) -> pb.ModelSequenceBatching.Control:
     control = pb.ModelSequenceBatching.Control(
-        kind=draw(st.sampled_from(pb.ModelSequenceBatching.Control.Kind.values()))
+        kind=draw(st.sampled_from(pb.ModelSequenceBatching.Control.Kind.keys()))
     )
     if control.kind == pb.ModelSequenceBatching.Control.CONTROL_SEQUENCE_CORRID:
         control.data_type = draw(CORRID_TYPES)
