@@ -47,8 +47,8 @@ class Backlog:
         if sequence.timer is not None:
             if sequence.timer.key == deadline:
                 return
-            self._timers.stop(sequence.timer)
-        sequence.timer = None if deadline is None else self._timers.start(deadline, sequence)
+            self._timers.discard(sequence.timer)
+        sequence.timer = None if deadline is None else self._timers.push(deadline, sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it stands."""

@@ -1,7 +1,6 @@
 """What a scheduler can ask its engine for. Plain values in, plain values out."""
 
 import enum
-from dataclasses import dataclass
 
 from streamgate.core.ids import (
     NO_GENERATION,
@@ -13,6 +12,7 @@ from streamgate.core.ids import (
     SlotIndex,
     StepNumber,
 )
+from streamgate.core.value import value
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
 
@@ -32,7 +32,7 @@ class Rejection(enum.Enum):
     SEQUENCE_ENDED = "sequence_ended"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """One row of a step: a request and where its state lives.
 
@@ -49,7 +49,7 @@ class Row:
     rows: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One execution on one instance. Positional steps have row i in slot i."""
 
@@ -58,14 +58,14 @@ class Step:
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """Execute this step; answer with Completed when the model gave it back."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reject:
     """Answer this request: it will not run. `admitted` is false when it was refused on arrival."""
 
@@ -74,7 +74,7 @@ class Reject:
     admitted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SlotTaken:
     """A sequence got its slot, `waited_ns` after its START arrived."""
 
@@ -85,7 +85,7 @@ class SlotTaken:
     waited_ns: Ns
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SequenceEnded:
     """A sequence is over, for this reason. `slot` is NO_SLOT when it never left the backlog.
 

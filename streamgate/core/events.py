@@ -1,14 +1,14 @@
 """What can happen to a scheduler. Plain values: a trace of them can be kept and replayed."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.value import value
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submit:
     """A request arrived.
 
@@ -27,7 +27,7 @@ class Submit:
     owner: OwnerNumber = NO_OWNER
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completed:
     """A step came back; whether its rows succeeded or failed is the engine's affair.
 
@@ -40,14 +40,14 @@ class Completed:
     ended: frozenset[RequestNumber] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancel:
     """The client no longer wants this request. Unknown or finished requests are ignored."""
 
     request: RequestNumber
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HangUp:
     """A connection is gone: cancel what it asked for and end the sequences that it owns.
 
@@ -57,7 +57,7 @@ class HangUp:
     owner: OwnerNumber
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndSequence:
     """End a live sequence without running the model: after what it has queued when `drain`, else
     at once (queued requests are cancelled). Unknown sequences are ignored."""
@@ -67,12 +67,12 @@ class EndSequence:
     drain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drain:
     """Accept no new sequences and no stateless requests; live sequences may go on to their END."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Close:
     """The model is going away: refuse everything new, fail everything queued, end all sequences.
 

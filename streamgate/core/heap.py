@@ -24,7 +24,6 @@ class Place(Generic[T]):
         self.item: T | None = item
 
 
-@final
 class LazyHeap(Generic[T]):
     """Items by ascending key; equal keys in the order in which they came."""
 

@@ -87,7 +87,7 @@ class RequestQueue:
         self._requests[event.request] = queued
         timeout_ns = _timeout_ns(policy, event.timeout_ns)
         if timeout_ns:
-            queued.timer = self._timers.start(Ns(now + timeout_ns), queued)
+            queued.timer = self._timers.push(Ns(now + timeout_ns), queued)
         return queued
 
     def is_last(self, queued: Queued) -> bool:
@@ -104,7 +104,7 @@ class RequestQueue:
             del self._levels[queued.level]
             self._order.remove(queued.level)
         if queued.timer is not None:
-            self._timers.stop(queued.timer)
+            self._timers.discard(queued.timer)
 
     def expire(self, now: Ns) -> list[Queued] | None:
         """Deal with the requests whose timeout has passed; None when there are none.

@@ -4,7 +4,7 @@ Sequences of one ID form a chain, newest last: a START after an END begins a new
 the old one may still have requests to run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import final
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber
@@ -18,6 +18,9 @@ class Roster:
 
     def __init__(self) -> None:
         self._newest: dict[SequenceKey, Sequence] = {}
+        self.newest: Callable[[SequenceKey], Sequence | None] = self._newest.get
+        """The sequence of an ID that requests belong to, unless it is closed. Not a method, as
+        every request asks."""
         self._owned: dict[OwnerNumber, dict[Sequence, None]] = {}
 
     def __iter__(self) -> Iterator[Sequence]:
@@ -27,10 +30,6 @@ class Roster:
             while sequence is not None:
                 yield sequence
                 sequence = sequence.successor
-
-    def newest(self, key: SequenceKey) -> Sequence | None:
-        """The sequence of this ID that requests belong to, unless it is closed."""
-        return self._newest.get(key)
 
     def oldest(self, key: SequenceKey) -> Sequence | None:
         """The sequence of this ID that has a slot, or is the first of them to get one."""

@@ -54,11 +54,11 @@ class Tenancies:
             self._seat(sequence, slot, now)
         return sequence
 
-    def resume(self, sequence: Sequence, now: Ns) -> None:
-        """A request was queued. Makes the sequence ready when that is all it waited for."""
-        if sequence.slot is not None and sequence.running is None and len(sequence.queue) == 1:
-            self._idle.stop(sequence)
-            self._instances[sequence.slot.instance].add(sequence, now)
+    def wake(self, sequence: Sequence, now: Ns) -> None:
+        """A sequence with a slot had nothing to do, and now has a request."""
+        assert sequence.slot is not None
+        self._idle.stop(sequence)
+        self._instances[sequence.slot.instance].add(sequence, now)
 
     def settle(self, sequence: Sequence, now: Ns) -> None:
         """A sequence with a slot is neither running nor in a line-up: what is next for it?"""

@@ -7,45 +7,30 @@ stopped never shows.
 """
 
 from collections import OrderedDict
-from typing import Generic, TypeVar, final
+from typing import Generic, TypeVar, cast, final
 
-from streamgate.core.heap import LazyHeap, Place
+from streamgate.core.heap import LazyHeap
 from streamgate.core.ids import Ns
 
 T = TypeVar("T")
 
 
 @final
-class Timers(Generic[T]):
-    """Timers for any moments, each with the subject that it is for."""
+class Timers(LazyHeap[T]):
+    """Timers for any moments: `push` starts one for a subject, `discard` stops it."""
 
-    __slots__ = ("_heap",)
-
-    def __init__(self) -> None:
-        self._heap: LazyHeap[T] = LazyHeap()
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def start(self, at: Ns, subject: T) -> Place[T]:
-        """Start a timer that is due at `at`; what it returns is for `stop`."""
-        return self._heap.push(at, subject)
-
-    def stop(self, timer: Place[T]) -> None:
-        """Stop a timer; one that was stopped or came due is ignored."""
-        self._heap.discard(timer)
+    __slots__ = ()
 
     def next_at(self) -> Ns | None:
         """The next moment at which a timer is due."""
-        key = self._heap.first_key()
-        return None if key is None else Ns(key)
+        return cast("Ns | None", self.first_key()) if self._places else None
 
     def pop_due(self, now: Ns) -> T | None:
         """The subject of the earliest timer due by `now`, which is then gone; None for no more."""
-        key = self._heap.first_key()
-        if key is None or key > now:
+        if not self._places:
             return None
-        return self._heap.pop()
+        key = self.first_key()
+        return None if key is None or key > now else self.pop()
 
 
 @final

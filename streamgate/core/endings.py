@@ -1,0 +1,159 @@
+"""How requests and sequences come to an early end: cancelled, given up, timed out, shut down.
+
+Knows no steps: a running request is never taken back, and what follows from its end waits for it.
+"""
+
+from collections.abc import Collection
+from typing import final
+
+from streamgate.core.commands import Command, Reject, Rejection
+from streamgate.core.events import EndSequence
+from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
+from streamgate.core.sequence import Pending, Sequence
+from streamgate.core.tenancies import Tenancies
+from streamgate.errors import EndReason
+
+
+@final
+class Endings:
+    """Takes requests out of queues and sequences out of slots.
+
+    `requests` are all requests that are queued or running. Commands go to `out`.
+    """
+
+    def __init__(
+        self,
+        tenancies: Tenancies,
+        requests: dict[RequestNumber, Pending],
+        out: list[Command],
+        *,
+        iterative: bool,
+    ) -> None:
+        self._tenancies = tenancies
+        self._requests = requests
+        self._out = out
+        self._iterative = iterative
+
+    def cancel(self, request: RequestNumber, now: Ns) -> None:
+        """The client no longer wants this request. One that runs goes on, but only once."""
+        pending = self._requests.get(request)
+        if pending is None:
+            return
+        if pending.sequence.running is pending:
+            pending.revoked = Rejection.CANCELLED
+        else:
+            self._strike(pending.sequence, (pending,), now)
+
+    def hang_up(self, owner: OwnerNumber, now: Ns) -> None:
+        """Cancel what the connection asked for and end the sequences that were last used by it."""
+        for sequence in self._tenancies.roster.pop_owned(owner):
+            if sequence.running is not None and sequence.running.event.owner == owner:
+                sequence.running.revoked = Rejection.CANCELLED
+            owned = {pending for pending in sequence.queue if pending.event.owner == owner}
+            if owned:
+                self._strike(sequence, owned, now)
+            if sequence.owner == owner and not sequence.over:
+                self._abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_ENDED, now)
+
+    def end_sequence(self, event: EndSequence, now: Ns) -> None:
+        """End the oldest sequence of this ID, at once or after what it has queued."""
+        sequence = self._tenancies.roster.oldest(event.sequence)
+        if sequence is None:
+            return
+        if not event.drain:
+            self._abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
+        elif sequence.open:
+            sequence.open = False
+            sequence.closing = event.reason
+            if not sequence.queue and sequence.running is None:
+                self._tenancies.end(sequence, event.reason, now)
+
+    def close(self, reason: EndReason, now: Ns) -> None:
+        """End all sequences; nobody gets a slot any more."""
+        self._tenancies.close()
+        for sequence in tuple(self._tenancies.roster):
+            self._abort(sequence, reason, Rejection.STOPPING, now)
+
+    def expire(self, now: Ns) -> None:
+        """End the sequences that waited too long for a slot, or have been idle for too long."""
+        tenancies = self._tenancies
+        while (late := tenancies.backlog.pop_late(now)) is not None:
+            self._abort(late, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_TIMEOUT, now)
+        while (idle := tenancies.pop_idle(now)) is not None:
+            tenancies.end(idle, EndReason.IDLE, now)
+
+    def model_ended(self, sequence: Sequence, now: Ns) -> None:
+        """The model declared a sequence over: what it has queued can't run, up to a new START."""
+        queue = sequence.queue
+        count = next((i for i, pending in enumerate(queue) if pending.start), len(queue))
+        for pending in queue[:count]:
+            self._reject(pending, Rejection.SEQUENCE_ENDED)
+        del queue[:count]
+        if queue:
+            self._tenancies.pass_on(sequence, EndReason.CLIENT_END, now)
+            self._tenancies.settle(sequence, now)
+        else:
+            self._tenancies.end(sequence, EndReason.CLIENT_END, now)
+
+    def refuse_again(self, pending: Pending, now: Ns) -> None:
+        """The model wants to run a request again that nobody waits for any more."""
+        assert pending.revoked is not None
+        self._reject(pending, pending.revoked)
+        self.rest(pending.sequence, EndReason.CLIENT_ABORT, now)
+
+    def rest(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
+        """A request of the sequence is done with. An iterative sequence is over when nothing else
+        waits; others when the client or the model says so."""
+        if self._iterative and not sequence.queue:
+            self._tenancies.end(sequence, sequence.closing or reason, now)
+        else:
+            self._tenancies.settle(sequence, now)
+
+    def _reject(self, pending: Pending, reason: Rejection) -> None:
+        del self._requests[pending.event.request]
+        self._out.append(Reject(pending.event.request, reason, admitted=True))
+
+    def _strike(self, sequence: Sequence, requests: Collection[Pending], now: Ns) -> None:
+        """Take cancelled requests out of a queue; their neighbours stay, unless they can't."""
+        tenancies = self._tenancies
+        tenancies.withdraw(sequence)
+        struck = sequence.strike(requests)
+        for pending in struck.cancelled:
+            self._reject(pending, Rejection.CANCELLED)
+        for pending in struck.orphaned:
+            self._reject(pending, Rejection.SEQUENCE_ENDED)
+        if struck.own_start and sequence.queue:
+            tenancies.pass_on(sequence, EndReason.CLIENT_ABORT, now)
+        elif struck.own_start:
+            tenancies.end(sequence, EndReason.CLIENT_ABORT, now)
+        tenancies.drop_later_starts(sequence, struck.later_starts, EndReason.CLIENT_ABORT)
+        if sequence.over:
+            return
+        if struck.newest:
+            # What came before it was to make way for it, and nobody can add to that any more.
+            sequence.open = False
+            sequence.closing = sequence.closing or EndReason.SUPERSEDED
+            sequence.owner = sequence.queue[-1].event.owner if sequence.queue else NO_OWNER
+        elif struck.end and sequence.closing is None:
+            # Without its END the sequence lives on, unless a new one of its ID waits for its end.
+            sequence.open = sequence.successor is None
+            sequence.closing = None if sequence.open else EndReason.SUPERSEDED
+        if sequence.slot is None:
+            tenancies.backlog.set_deadline(sequence, sequence.deadline)
+        elif sequence.running is None:
+            self.rest(sequence, EndReason.CLIENT_ABORT, now)
+
+    def _abort(self, sequence: Sequence, reason: EndReason, rejection: Rejection, now: Ns) -> None:
+        """End a sequence at once, or when its running request is back."""
+        self._tenancies.withdraw(sequence)
+        for pending in sequence.queue:
+            self._reject(pending, rejection)
+        sequence.queue.clear()
+        self._tenancies.drop_later_starts(sequence, sequence.later_starts, reason)
+        sequence.later_starts = 0
+        sequence.open = False
+        sequence.closing = reason
+        if sequence.running is None:
+            self._tenancies.end(sequence, reason, now)
+        elif sequence.running.revoked is None:
+            sequence.running.revoked = rejection
