@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from benchmarks.server_process import ServerProcess
 from benchmarks.streamgate_server import streamgate_server
@@ -27,13 +27,14 @@ from benchmarks.triton_server import triton_server
 from tests.conformance.allowed_differences import ALLOWED
 from tests.conformance.answers import Answer
 from tests.conformance.cases import select
-from tests.conformance.compare import Verdict, differences, judge
+from tests.conformance.compare import Difference, Verdict, differences, judge
 from tests.conformance.perform import Target, perform
 from tests.conformance.steps import Case
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = ROOT / "tests" / "conformance" / "models"
 GOLDEN: Final = ROOT / "tests" / "conformance" / "triton-2.51-golden.json"
+Variants: TypeAlias = dict[str, list[Answer]]
 SERVERS: Final = {"triton": triton_server, "streamgate": streamgate_server}
 
 
@@ -67,30 +68,51 @@ def run_cases(
     return answers
 
 
-def read_golden() -> dict[str, Answer]:
-    content: dict[str, Answer] = json.loads(GOLDEN.read_text())
+def read_golden() -> Variants:
+    """Triton's recorded answers: for each case, every variant that was seen."""
+    content: Variants = json.loads(GOLDEN.read_text())
     return content
 
 
-def write_golden(answers: Mapping[str, Answer]) -> None:
-    """One line per answer of a case, so that a change shows as a small diff."""
+def write_golden(variants: Variants) -> None:
+    """One line per answer of a step, so that a change shows as a small diff."""
     blocks = []
-    for name, answer in answers.items():
-        entries = answer if isinstance(answer, list) else [answer]
-        lines = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in entries)
-        blocks.append(f"  {json.dumps(name)}: [\n{lines}\n  ]" if entries else f'  "{name}": []')
+    for name, answers in variants.items():
+        shown = ",\n".join(_lines(answer) for answer in answers)
+        blocks.append(f"  {json.dumps(name)}: [\n{shown}\n  ]")
     GOLDEN.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
 
 
-def compare(
-    cases: Sequence[Case], triton: Mapping[str, Answer], streamgate: Mapping[str, Answer]
-) -> Verdict:
-    """Judge two runs of the same cases."""
+def _lines(answer: Answer) -> str:
+    if not isinstance(answer, list):
+        return "    " + json.dumps(answer, ensure_ascii=False)
+    entries = ",\n".join("      " + json.dumps(entry, ensure_ascii=False) for entry in answer)
+    return f"    [\n{entries}\n    ]" if entries else "    []"
+
+
+def merged(runs: Sequence[Mapping[str, Answer]]) -> Variants:
+    """The distinct answers of several runs, the first seen first."""
+    variants: Variants = {}
+    for run in runs:
+        for name, answer in run.items():
+            seen = variants.setdefault(name, [])
+            if answer not in seen:
+                seen.append(answer)
+    return variants
+
+
+def nearest(case: str, truth: Sequence[Answer], answer: Answer) -> list[Difference]:
+    """The differences from the variant that `answer` is nearest to."""
+    return min((differences(case, variant, answer) for variant in truth or [None]), key=len)
+
+
+def compare(cases: Sequence[Case], truth: Variants, streamgate: Mapping[str, Answer]) -> Verdict:
+    """Judge StreamGate's answers by Triton's."""
     names = [case.name for case in cases]
     found = [
         difference
         for name in names
-        for difference in differences(name, triton.get(name), streamgate.get(name))
+        for difference in nearest(name, truth.get(name, []), streamgate.get(name))
     ]
     return judge(found, ALLOWED, names)
 
@@ -117,37 +139,50 @@ def report(verdict: Verdict, cases: Sequence[Case]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     cases = select(tuple(options.only))
-    live: dict[str, dict[str, Answer]] = {}
+    live: dict[str, Variants] = {}
     for name in SERVERS:
         if getattr(options, name):
-            with running(name) as (target, server):
-                live[name] = run_cases(cases, target, server)
+            live[name] = merged([_run(name, cases) for _ in range(options.runs)])
             if options.show:
-                sys.stdout.write(
-                    json.dumps({name: live[name]}, indent=1, ensure_ascii=False) + "\n"
-                )
+                shown = json.dumps({name: live[name]}, indent=1, ensure_ascii=False)
+                sys.stdout.write(f"{shown}\n")
+    golden = read_golden() if GOLDEN.exists() else {}
     if options.record:
-        recorded = read_golden() if options.only and GOLDEN.exists() else {}
-        write_golden(recorded | live["triton"])
-        sys.stdout.write(
-            f"recorded {len(live['triton'])} cases in {GOLDEN.relative_to(ROOT)}" + "\n"
-        )
+        kept = {name: golden[name] for name in golden if options.only}
+        order = {case.name: None for case in select(())}
+        written = kept | live["triton"]
+        write_golden({name: written[name] for name in order if name in written})
+        sys.stdout.write(f"recorded {len(live['triton'])} cases in {GOLDEN.name}\n")
         return 0
     if "streamgate" in live:
-        truth = live.get("triton") or read_golden()
-        verdict = compare(cases, truth, live["streamgate"])
+        truth = merged_variants(live.get("triton", {}), golden)
+        answers = {name: variants[0] for name, variants in live["streamgate"].items()}
+        verdict = compare(cases, truth, answers)
     else:
-        sys.stdout.write("'streamgate' below is Triton now, 'triton' is its record" + "\n")
+        sys.stdout.write("'streamgate' below is Triton now, 'triton' is its record\n")
         found = [
             difference
             for case in cases
-            for difference in differences(
-                case.name, read_golden().get(case.name), live["triton"][case.name]
-            )
+            for answer in live["triton"][case.name]
+            for difference in nearest(case.name, golden.get(case.name, []), answer)
         ]
         verdict = Verdict(tuple(found), (), ())
     sys.stdout.write(report(verdict, cases) + "\n")
     return 1 if verdict.unexpected or verdict.unused else 0
+
+
+def merged_variants(first: Variants, second: Variants) -> Variants:
+    """Both collections of variants as one."""
+    return {
+        name: first.get(name, [])
+        + [answer for answer in second.get(name, []) if answer not in first.get(name, [])]
+        for name in first.keys() | second.keys()
+    }
+
+
+def _run(name: str, cases: Sequence[Case]) -> dict[str, Answer]:
+    with running(name) as (target, server):
+        return run_cases(cases, target, server)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -157,6 +192,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="store Triton's answers")
     parser.add_argument("--show", action="store_true", help="print the answers")
     parser.add_argument("--only", action="append", default=[], metavar="CASE")
+    parser.add_argument("--runs", type=int, default=1, help="how often to run each server")
     options = parser.parse_args(arguments)
     if not (options.triton or options.streamgate):
         parser.error("name at least one server: --triton, --streamgate")
