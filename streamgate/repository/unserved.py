@@ -5,6 +5,7 @@ written for Triton still loads. Nothing is dropped without a word.
 """
 
 import logging
+from collections.abc import Callable, Mapping
 
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import Code, ConfigError
@@ -53,28 +54,32 @@ def refuse_unserved(config: pb.ModelConfig) -> None:
 
 def warn_unserved(config: pb.ModelConfig) -> None:
     """Log what is ignored although it was given. Call before defaults are filled in."""
-    optimization = config.optimization
-    groups = config.instance_group
-    ignored = {
-        "response_cache.enable": config.response_cache.enable,
-        "model_warmup": len(config.model_warmup) > 0,
-        "model_metrics": config.HasField("model_metrics"),
-        "runtime": bool(config.runtime),
-        "cc_model_filenames": len(config.cc_model_filenames) > 0,
-        "optimization.priority": optimization.priority != 0,
-        "optimization.gather_kernel_buffer_threshold": (
-            optimization.gather_kernel_buffer_threshold != 0
-        ),
-        "optimization.eager_batching": optimization.eager_batching,
-        "instance_group.rate_limiter": any(group.HasField("rate_limiter") for group in groups),
-        "instance_group.profile": any(group.profile for group in groups),
-        "instance_group.host_policy": any(group.host_policy for group in groups),
-        "instance_group.passive": any(group.passive for group in groups),
-    }
-    for field, given in ignored.items():
-        if given:
+    for field, given in IGNORED_FIELDS.items():
+        if given(config):
             _log.warning("model '%s': '%s' %s", config.name, field, _WORDS.get(field, "is ignored"))
 
+
+IGNORED_FIELDS: Mapping[str, Callable[[pb.ModelConfig], bool]] = {
+    "response_cache.enable": lambda config: config.response_cache.enable,
+    "model_warmup": lambda config: len(config.model_warmup) > 0,
+    "model_metrics": lambda config: config.HasField("model_metrics"),
+    "runtime": lambda config: bool(config.runtime),
+    "cc_model_filenames": lambda config: len(config.cc_model_filenames) > 0,
+    "optimization.priority": lambda config: config.optimization.priority != 0,
+    "optimization.gather_kernel_buffer_threshold": (
+        lambda config: config.optimization.gather_kernel_buffer_threshold != 0
+    ),
+    "optimization.eager_batching": lambda config: config.optimization.eager_batching,
+    "instance_group.rate_limiter": (
+        lambda config: any(group.HasField("rate_limiter") for group in config.instance_group)
+    ),
+    "instance_group.profile": lambda config: any(group.profile for group in config.instance_group),
+    "instance_group.host_policy": (
+        lambda config: any(group.host_policy for group in config.instance_group)
+    ),
+    "instance_group.passive": lambda config: any(group.passive for group in config.instance_group),
+}
+"""Whether a field that makes no difference here was given."""
 
 _WORDS = {
     "response_cache.enable": "is ignored: there is no response cache, every request runs",
