@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
+
+from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
+from tests.frontends.fake_gateway import FakeCall, FakeGateway
 
 ResultT = TypeVar("ResultT")
 WAIT_SECONDS = 20.0
@@ -25,6 +29,16 @@ class LoopThread:
         """The coroutine's result; it runs on the loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_SECONDS)
 
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Return once the condition holds; it is asked on the loop, turn after turn."""
+
+        async def poll() -> None:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not condition():
+                    await asyncio.sleep(0.002)
+
+        self.run(poll())
+
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(WAIT_SECONDS)
@@ -36,3 +50,53 @@ def loop_thread() -> Iterator[LoopThread]:
     thread = LoopThread()
     yield thread
     thread.close()
+
+
+@dataclass
+class GrpcService:
+    """A running gRPC front end over a gateway in memory."""
+
+    gateway: FakeGateway
+    front_end: GrpcFrontEnd
+    address: str
+    thread: LoopThread
+
+    def waiting(self, request_id: str) -> FakeCall:
+        """The request with this id, once it waits for the test's answer."""
+        self.thread.wait_until(
+            lambda: any(call.request.id == request_id for call in self.gateway.waiting)
+        )
+        return self.gateway.waiting_for(request_id)
+
+    def act(self, action: Callable[..., object], *arguments: Any, **named: Any) -> None:
+        """Call it on the loop."""
+
+        async def call() -> None:
+            action(*arguments, **named)
+
+        self.thread.run(call())
+
+
+GrpcStarter = Callable[[GrpcOptions], GrpcService]
+
+
+@pytest.fixture
+def start_grpc(loop_thread: LoopThread) -> Iterator[GrpcStarter]:
+    """Starts front ends with options; stops them after the test."""
+    started: list[GrpcFrontEnd] = []
+
+    def start(options: GrpcOptions) -> GrpcService:
+        gateway = FakeGateway()
+        front_end = GrpcFrontEnd(gateway, options)
+        port = loop_thread.run(front_end.start("127.0.0.1", 0))
+        started.append(front_end)
+        return GrpcService(gateway, front_end, f"127.0.0.1:{port}", loop_thread)
+
+    yield start
+    for front_end in started:
+        loop_thread.run(front_end.stop(0))
+
+
+@pytest.fixture
+def service(start_grpc: GrpcStarter) -> GrpcService:
+    return start_grpc(GrpcOptions())

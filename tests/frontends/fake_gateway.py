@@ -351,22 +351,25 @@ class FakeGateway:
         del version
         if name not in self.models:
             raise StreamGateError(Code.INVALID_ARG, f"requested model '{name}' is not available")
-        durations = [Duration(count, count * 100) for count in range(1, 7)]
-        batch = BatchStatistics(4, durations[3], durations[4], durations[5])
         histogram = Histogram((), (0,), 0.0)
         return [
             ModelStatistics(
-                name,
-                "3",
-                1_700_000_000_000,
-                7,
-                5,
-                *durations,
-                (batch,),
-                {},
-                0,
-                histogram,
-                histogram,
+                name=name,
+                version="3",
+                last_inference_ms=1_700_000_000_000,
+                inference_count=7,
+                execution_count=5,
+                success=Duration(1, 100),
+                fail=Duration(2, 200),
+                queue=Duration(3, 300),
+                compute_input=Duration(4, 400),
+                compute_infer=Duration(5, 500),
+                compute_output=Duration(6, 600),
+                batches=(BatchStatistics(4, Duration(7, 700), Duration(7, 800), Duration(7, 900)),),
+                failures={},
+                pending=0,
+                occupancy=histogram,
+                step_time=histogram,
             )
         ]
 

@@ -12,5 +12,6 @@
 """
 
 from streamgate.frontends.kserve_grpc.server import GrpcFrontEnd, GrpcOptions
+from streamgate.frontends.kserve_grpc.stream import StreamLimits
 
-__all__ = ["GrpcFrontEnd", "GrpcOptions"]
+__all__ = ["GrpcFrontEnd", "GrpcOptions", "StreamLimits"]

@@ -1,0 +1,246 @@
+"""The stream handler alone, without a transport: what it holds back, and when it pauses or ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamgate._proto import grpc_service_pb2 as pb
+from streamgate.errors import Code, EndReason, Failure
+from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
+from tests.frontends.fake_gateway import FakeGateway, int32
+from tests.frontends.grpc_client import infer_request
+
+SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
+
+
+class Recorder:
+    """A transport that keeps what it is told. `ended` is a tuple once the call has ended."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.ended: tuple[Failure | None] | None = None
+        self.resumed = 0
+
+    def send(self, message: bytes) -> None:
+        assert self.ended is None
+        self.sent.append(message)
+
+    def finish(self, failure: Failure | None) -> None:
+        assert self.ended is None
+        self.ended = (failure,)
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+    @property
+    def messages(self) -> list[pb.ModelStreamInferResponse]:
+        return [pb.ModelStreamInferResponse.FromString(data) for data in self.sent]
+
+    @property
+    def ids(self) -> list[str]:
+        return [message.infer_response.id for message in self.messages]
+
+
+class Scene:
+    """A gateway, a stream and its transport."""
+
+    def __init__(self, *, errors_end_stream: bool = False, **limits: int) -> None:
+        self.gateway = FakeGateway()
+        self.transport = Recorder()
+        self.stream = InferStream(
+            self.gateway,
+            self.transport,
+            limits=StreamLimits(**limits),
+            errors_end_stream=errors_end_stream,
+            headers={},
+        )
+        self.connection = self.gateway.connections[0]
+
+    async def send(self, *requests: pb.ModelInferRequest) -> None:
+        for request in requests:
+            self.stream.on_message(request.SerializeToString())
+        await asyncio.sleep(0)
+
+    def answer(self, request_id: str, *, final: bool = True) -> None:
+        self.gateway.waiting_for(request_id).send(int32("OUT", 1), final=final)
+
+
+def manual(
+    request_id: str, model: str = "manual", **parameters: bool | int
+) -> pb.ModelInferRequest:
+    return infer_request(model, 1.0, id=request_id, **parameters)
+
+
+async def test_a_lane_is_forgotten_once_it_is_empty() -> None:
+    scene = Scene()
+    await scene.send(*(manual(str(number), sequence_id=number) for number in range(1, 50)))
+    for number in range(49, 0, -1):
+        scene.answer(str(number))
+    assert scene.transport.ids == [str(number) for number in range(49, 0, -1)]
+    assert not scene.stream._lanes
+
+
+async def test_what_is_held_back_leaves_when_its_turn_comes() -> None:
+    scene = Scene()
+    await scene.send(manual("a"), manual("b"), manual("c"))
+    scene.answer("b")
+    assert scene.transport.ids == []
+    scene.answer("a")
+    assert scene.transport.ids == ["a", "b"]
+    scene.answer("c")
+    assert scene.transport.ids == ["a", "b", "c"]
+
+
+async def test_reading_pauses_at_the_limit_of_requests() -> None:
+    scene = Scene(in_flight=2)
+    await scene.send(manual("a"))
+    assert scene.stream.wants_message
+    await scene.send(manual("b"))
+    assert not scene.stream.wants_message
+    scene.answer("b")  # held back: it still counts
+    assert not scene.stream.wants_message
+    scene.answer("a")
+    assert scene.stream.wants_message
+    assert scene.transport.resumed == 1
+
+
+async def test_reading_pauses_while_too_much_is_unsent() -> None:
+    scene = Scene(unsent_pause_bytes=100)
+    await scene.send(manual("a", "manual_decoupled"))
+    while scene.stream.wants_message:
+        scene.answer("a", final=False)
+    sizes = [len(data) for data in scene.transport.sent]
+    assert sum(sizes[:-1]) <= 100 < sum(sizes)
+    scene.stream.on_sent(sizes[0])
+    assert scene.stream.wants_message
+    assert scene.transport.resumed == 1
+
+
+async def test_a_reader_that_is_far_too_slow_is_cut_off() -> None:
+    scene = Scene(unsent_pause_bytes=100, unsent_bytes=500)
+    await scene.send(manual("a", "manual_decoupled"))
+    for _ in range(50):
+        if scene.transport.ended is None:
+            scene.answer("a", final=False)
+    assert scene.transport.ended is not None
+    (failure,) = scene.transport.ended
+    assert failure is not None
+    assert failure.code is Code.UNAVAILABLE
+    assert "reads too slowly" in failure.message
+    assert "at most 500 may" in failure.message
+    assert sum(map(len, scene.transport.sent)) <= 500
+    assert scene.connection.closed is True
+
+
+async def test_one_message_may_be_larger_than_the_limit() -> None:
+    scene = Scene(unsent_pause_bytes=10, unsent_bytes=20)
+    await scene.send(manual("a"))
+    scene.answer("a")
+    assert scene.transport.ids == ["a"]
+    assert scene.transport.ended is None
+
+
+async def test_half_close_waits_for_every_final_response() -> None:
+    scene = Scene()
+    await scene.send(manual("a", "manual_decoupled"), manual("b"))
+    scene.stream.on_half_close()
+    scene.answer("b")
+    scene.answer("a", final=False)
+    assert scene.transport.ended is None
+    scene.gateway.waiting_for("a").close()
+    assert scene.transport.ended == (None,)
+    assert scene.connection.closed is False
+
+
+async def test_a_lost_stream_sends_nothing_more() -> None:
+    scene = Scene()
+    await scene.send(manual("a"), manual("b"))
+    call = scene.gateway.waiting_for("a")
+    scene.stream.on_lost()
+    assert scene.connection.closed is True
+    call.send(int32("OUT", 1))
+    scene.stream.on_message(manual("c").SerializeToString())
+    scene.stream.on_half_close()
+    scene.stream.drain()
+    assert scene.transport.sent == []
+    assert scene.transport.ended is None
+    assert len(scene.gateway.requests) == 2
+
+
+async def test_with_errors_ending_the_stream_order_still_counts() -> None:
+    scene = Scene(errors_end_stream=True)
+    await scene.send(manual("a"), manual("b"), manual("c"))
+    failure = Failure(Code.INTERNAL, "no")
+    scene.answer("c")
+    scene.gateway.waiting_for("b").fail(failure)
+    assert scene.transport.ended is None
+    scene.answer("a")
+    assert scene.transport.ids == ["a"]
+    assert scene.transport.ended == (failure,)
+
+
+async def test_responses_after_the_error_that_ended_the_stream_are_dropped() -> None:
+    scene = Scene(errors_end_stream=True)
+    await scene.send(manual("a", "manual_decoupled"))
+    call = scene.gateway.waiting_for("a")
+    call.fail(Failure(Code.INVALID_ARG, "boom"), final=False)
+    call.send(int32("OUT", 1), final=False)
+    call.fail(Failure(Code.INVALID_ARG, "again"), final=False)
+    call.close()
+    assert scene.transport.ended == (Failure(Code.INVALID_ARG, "boom"),)
+    assert scene.transport.sent == []
+
+
+async def test_a_draining_stream_ends_when_nothing_is_under_way() -> None:
+    scene = Scene()
+    await scene.send(manual("a"))
+    scene.stream.drain()
+    assert scene.transport.ended is None
+    await scene.send(manual("b"))
+    scene.answer("a")
+    assert [message.error_message for message in scene.transport.messages] == ["", SHUTTING_DOWN]
+    assert scene.transport.ids == ["a", "b"]
+    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+
+
+async def test_a_draining_stream_lets_its_sequences_end() -> None:
+    scene = Scene()
+    model = "manual_sequence"
+    await scene.send(manual("a", model, sequence_id=3, sequence_start=True))
+    scene.answer("a")
+    scene.stream.drain()
+    assert scene.transport.ended is None
+    await scene.send(manual("new", model, sequence_id=4, sequence_start=True))
+    await scene.send(manual("b", model, sequence_id=3))
+    scene.answer("b")
+    assert scene.transport.ended is None
+    await scene.send(manual("c", model, sequence_id=3, sequence_end=True))
+    scene.answer("c")
+    assert scene.transport.ids == ["a", "new", "b", "c"]
+    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+
+
+async def test_a_draining_stream_ends_with_the_sequence_that_the_server_ends() -> None:
+    scene = Scene()
+    await scene.send(manual("a", "manual_sequence", sequence_id=3, sequence_start=True))
+    scene.answer("a")
+    scene.stream.drain()
+    assert scene.connection.on_sequence_end is not None
+    scene.connection.on_sequence_end("manual_sequence", 3, EndReason.IDLE)
+    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+
+
+async def test_a_defect_fails_one_request_and_not_the_stream(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene()
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.connection, "submit", lambda request, sink: 1 / 0)
+        await scene.send(manual("a"))
+    await scene.send(manual("b"))
+    scene.answer("b")
+    assert scene.transport.ids == ["a", "b"]
+    assert "ZeroDivisionError" in scene.transport.messages[0].error_message
+    assert "could not be handled" in caplog.text
