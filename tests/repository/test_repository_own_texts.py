@@ -1,0 +1,183 @@
+"""What is refused beyond Triton's checks: ambiguous names, paths, states, our own parameters."""
+
+import pytest
+
+from streamgate.errors import ConfigError, ConfigPhase
+from tests.repository.conftest import Models
+from tests.repository.pieces import (
+    INPUT_A,
+    PYTHON,
+    START,
+    control,
+    group,
+    initial,
+    parameter,
+    sequence,
+    state,
+    tensor,
+)
+
+OWN_TEXTS: list[tuple[str, str]] = [
+    (
+        tensor(INPUT_A + "dims: 1") + " input { " + INPUT_A + "dims: 2 }",
+        "model m reads two tensors called 'A' (input[1]: found 'A', which is also input[0]",
+    ),
+    (
+        tensor(INPUT_A + "dims: 1")
+        + f' sequence_batching {{ control_input {{ name: "A" control {{ kind: {START} '
+        "int32_false_true: [ 0, 1 ] } } }",
+        "model m reads two tensors called 'A' (sequence_batching.control_input[0]",
+    ),
+    (
+        sequence(
+            f'control_input {{ name: "A" control [ {{ kind: {START} int32_false_true: [ 0, 1 ] }}, '
+            "{ kind: CONTROL_SEQUENCE_END int32_false_true: [ 0, 1 ] } ] }"
+        ),
+        "model m reads two tensors called 'A'",
+    ),
+    (
+        tensor(INPUT_A + "dims: 1", "output") + " output { " + INPUT_A + "dims: 2 }",
+        "model m writes two tensors called 'A'",
+    ),
+    (
+        sequence('control_input { name: "A" }'),
+        "sequence batching control tensor 'A' of m has no 'control'",
+    ),
+    (
+        sequence('state { output_name: "T" data_type: TYPE_FP32 dims: 1 }'),
+        "sequence batching state must specify 'input_name' for m",
+    ),
+    (
+        sequence('state { input_name: "S" data_type: TYPE_FP32 dims: 1 }'),
+        "sequence batching state must specify 'output_name' for m",
+    ),
+    (
+        sequence('state { input_name: "S" output_name: "T" dims: 1 }'),
+        "sequence batching state 'S' must specify 'data_type' for m",
+    ),
+    (state("", dims=""), "sequence batching state 'S' must specify 'dims' for m"),
+    (state("", dims="0"), "sequence batching state 'S' dimension must be integer >= 1, or -1"),
+    (
+        initial("zero_data: true", dims="0", state_dims="-1"),
+        "'initial_state' dimension must be integer >= 1",
+    ),
+    (
+        state("use_growable_memory: true"),
+        (
+            "state input 'S' of m can't use growable memory (sequence_batching.state[0]."
+            "use_growable_memory: found true, expected use_same_buffer_for_input_output: true"
+        ),
+    ),
+    (
+        state("use_growable_memory: true use_same_buffer_for_input_output: true"),
+        (
+            "state input 'S' of m can't use growable memory (sequence_batching.state[0]."
+            "use_growable_memory: found true, expected false, or instances of KIND_GPU only"
+        ),
+    ),
+    (
+        tensor(INPUT_A + "dims: 4 reshape { shape: [ 4, 0 ] }"),
+        "model input 'A' reshape dimension must be integer >= 1",
+    ),
+    (group("passive: true"), "model m has passive instances only"),
+    (
+        PYTHON + 'default_model_filename: "../../secret.py"',
+        "default_model_filename: '../../secret.py' is no path inside",
+    ),
+    (
+        tensor(INPUT_A + 'dims: 1 label_filename: "../labels.txt"', "output"),
+        "output[0].label_filename: '../labels.txt' is no path inside",
+    ),
+    (initial('data_file: "/etc/passwd"'), "data_file of the initial_state of state 'S'"),
+    (
+        parameter("streamgate.state_batch_axes.S", "1") + state(""),
+        (
+            "model m has an unknown parameter 'streamgate.state_batch_axes.S'; did you mean "
+            "'streamgate.state_batch_axis.S'?"
+        ),
+    ),
+    (
+        parameter("streamgate.state_batch_axis.s", "1") + state(""),
+        (
+            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', "
+            "expected the input_name of a sequence_batching.state; expected one of S"
+        ),
+    ),
+    (
+        parameter("streamgate.state_batch_axis.s", "1") + PYTHON,
+        (
+            "parameter 'streamgate.state_batch_axis.s' of model m names no state: found 's', "
+            "expected the input_name of a sequence_batching.state; the model declares no state"
+        ),
+    ),
+    (
+        parameter("streamgate.state_batch_axis.S", "2") + state(""),
+        (
+            "parameter 'streamgate.state_batch_axis.S' of model m is wrong "
+            "(parameters['streamgate.state_batch_axis.S'].string_value: found '2', expected an "
+            "integer from 0 to 1 (the state has 1 dims))"
+        ),
+    ),
+    (
+        parameter("streamgate.state_batch_axis.S", "1") + state("", head=PYTHON),
+        "parameter 'streamgate.state_batch_axis.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "minus one") + state(""),
+        (
+            "parameter 'streamgate.state_initial_value.S' of model m is wrong "
+            "(parameters['streamgate.state_initial_value.S'].string_value: found 'minus one', "
+            "expected a number)"
+        ),
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "1") + initial("zero_data: true"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "0.5")
+        + state("").replace("TYPE_FP32", "TYPE_INT8"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "300")
+        + state("").replace("TYPE_FP32", "TYPE_UINT8"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "2")
+        + state("").replace("TYPE_FP32", "TYPE_BOOL"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "1")
+        + state("").replace("TYPE_FP32", "TYPE_STRING"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.state_initial_value.S", "70000")
+        + state("").replace("TYPE_FP32", "TYPE_FP16"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.max_backlog_sequences", "-1") + sequence(""),
+        "parameter 'streamgate.max_backlog_sequences' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.max_pending_requests", "many") + sequence(""),
+        "parameter 'streamgate.max_pending_requests' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.max_pending_requests", "1") + PYTHON,
+        "parameter 'streamgate.max_pending_requests' of model m is wrong",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "text"), OWN_TEXTS)
+def test_own_text(models: Models, config: str, text: str) -> None:
+    error = models.refused(config)
+    assert isinstance(error, ConfigError)
+    assert error.message.startswith(text)
+    assert error.message.endswith("/m/config.pbtxt]")
+    assert error.phase is ConfigPhase.LOAD
