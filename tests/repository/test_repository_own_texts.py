@@ -8,7 +8,6 @@ from tests.repository.pieces import (
     INPUT_A,
     PYTHON,
     START,
-    control,
     group,
     initial,
     parameter,
