@@ -4,6 +4,7 @@ The rules, their order and their texts are Triton's (`request normalization`), w
 closed: required inputs are checked by name, and the batch dimension must be positive.
 """
 
+import math
 from collections.abc import Sequence
 
 from streamgate.errors import Code, StreamGateError
@@ -37,6 +38,13 @@ class RequestChecker:
         self._varying = frozenset(
             spec.name for spec in config.inputs if -1 in spec.shape and not spec.ragged
         )
+        # Type, shape and bytes of a row of each input, if the configuration fixes those of all.
+        self._plain = {
+            spec.name: (spec.datatype, spec.shape, math.prod(spec.shape) * spec.datatype.size_bytes)
+            for spec in config.inputs
+        }
+        if any(-1 in spec.shape or spec.datatype is DataType.BYTES for spec in config.inputs):
+            self._plain = {}
         self._has_optional = any(spec.optional for spec in config.inputs)
 
     def check(self, request: Request) -> None:
@@ -44,6 +52,41 @@ class RequestChecker:
 
         Raises StreamGateError (INVALID_ARG) with Triton's text for the first rule that it breaks.
         """
+        request.rows = self._rows_at_once(request) or self._rows_or_why_not(request)
+        if self._varying or self._has_optional:
+            request.signature = self._signature(request.inputs)
+        if self._corrid is not None and request.sequence:
+            self._check_correlation_id(request)
+
+    def _rows_at_once(self, request: Request) -> int:
+        """The rows of a request that is plainly right; 0 for one that must be looked at closely.
+
+        Nearly all requests are of the first kind, and this is on the way of each.
+        """
+        inputs = request.inputs
+        if request.requested_outputs or len(inputs) != len(self._plain):
+            return 0
+        rows = 0
+        for tensor in inputs:
+            plain = self._plain.get(tensor.name)
+            shape = tensor.shape
+            if plain is None or tensor.datatype is not plain[0] or not shape:
+                return 0
+            if self._max_batch:
+                if shape[1:] != plain[1] or (rows and shape[0] != rows):
+                    return 0
+                rows = shape[0]
+                if tensor.size_bytes != rows * plain[2]:
+                    return 0
+            elif shape != plain[1] or tensor.size_bytes != plain[2]:
+                return 0
+        if len(inputs) > 1 and len({tensor.name for tensor in inputs}) != len(inputs):
+            return 0
+        if not self._max_batch:
+            return 1
+        return rows if rows <= self._max_batch else 0
+
+    def _rows_or_why_not(self, request: Request) -> int:
         for name in request.requested_outputs:
             if name not in self._outputs:
                 raise _invalid(f"unexpected inference output '{name}' for model '{self._name}'")
@@ -52,11 +95,7 @@ class RequestChecker:
         rows = self._check_shapes(request, inputs) if inputs else 1
         for tensor in inputs:
             self._check_size(request, tensor)
-        request.rows = rows
-        if self._varying or self._has_optional:
-            request.signature = self._signature(inputs)
-        if self._corrid is not None and request.sequence:
-            self._check_correlation_id(request)
+        return rows
 
     def _check_names(self, request: Request, inputs: Sequence[Tensor]) -> None:
         seen = set()
