@@ -151,3 +151,11 @@ class Backend(Protocol):
 
     def load(self, context: LoadContext) -> Session:
         """Load one instance. Raises ConfigError, LoadError or BackendError."""
+
+
+@runtime_checkable
+class GpuAware(Protocol):
+    """What a backend may implement to place instances of KIND_AUTO; others get a GPU where one is."""
+
+    def can_use_gpu(self) -> bool:
+        """Whether the installed libraries could run a model on a GPU of this machine."""
