@@ -1,6 +1,7 @@
 """Instance groups: their defaults and names, Triton's checks, and the instances they ask for."""
 
 from streamgate._proto import model_config_pb2 as pb
+from streamgate.backend.contract import Backend, GpuAware
 from streamgate.model.config import Instance, InstanceKind
 from streamgate.repository.defects import defect
 
@@ -14,18 +15,20 @@ _KINDS = {
 }
 
 
-def complete_groups(config: pb.ModelConfig, gpu_count: int) -> None:
+def complete_groups(config: pb.ModelConfig, gpu_count: int, backend: Backend) -> None:
     """Fill in the default group, names, counts, kinds and GPUs, as Triton does.
 
     A group that was not given is called like the model, an unnamed one `<model>_<position>`.
+    KIND_AUTO becomes KIND_GPU where there is a GPU that the backend can use.
     """
+    usable = gpu_count if not isinstance(backend, GpuAware) or backend.can_use_gpu() else 0
     if not config.instance_group:
         config.instance_group.add(name=config.name)
     for position, group in enumerate(config.instance_group):
         group.name = group.name or f"{config.name}_{position}"
         group.count = max(group.count, 1)
         if group.kind == Group.KIND_AUTO:
-            available = gpu_count > 0 and all(0 <= gpu < gpu_count for gpu in group.gpus)
+            available = usable > 0 and all(0 <= gpu < usable for gpu in group.gpus)
             group.kind = Group.KIND_GPU if available else Group.KIND_CPU
         if group.kind == Group.KIND_GPU and not group.gpus:
             group.gpus.extend(range(gpu_count))

@@ -201,7 +201,7 @@ class ModelRepository:
             config = complete_from_model(config, backend, files)
             check_settings(config, ConfigPhase.LOAD)
         complete_defaults(config)
-        complete_groups(config, self._gpu_count)
+        complete_groups(config, self._gpu_count, backend)
         check_tensors(config)
         check_groups(config, self._gpu_count)
         check_states(config)

@@ -26,7 +26,7 @@ from streamgate.model.config import (
 )
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import TensorSpec, pack_bytes
-from tests.repository.conftest import ONE_VERSION, Models
+from tests.repository.conftest import ONE_VERSION, FakeBackend, Models
 
 PYTHON = 'backend: "python" '
 BATCHED = PYTHON + "max_batch_size: 4 "
@@ -275,6 +275,18 @@ def test_instances(
     models.write("m", PYTHON + (f"instance_group [ {groups} ]" if groups else ""))
     made = models.config(gpu_count=gpus)
     assert made.instances == tuple(Instance(*instance) for instance in expected)
+
+
+class CpuOnly(FakeBackend):
+    def can_use_gpu(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("groups", ["", "instance_group { kind: KIND_AUTO }"])
+def test_a_backend_that_can_not_use_the_gpu(models: Models, groups: str) -> None:
+    models.backends["python"] = CpuOnly("model.py")
+    models.write("m", PYTHON + groups)
+    assert [instance.kind for instance in models.config(gpu_count=2).instances] == [CPU]
 
 
 def test_a_gpu_that_is_not_there(models: Models) -> None:
