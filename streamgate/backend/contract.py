@@ -155,7 +155,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class GpuAware(Protocol):
-    """What a backend may implement to place instances of KIND_AUTO; others get a GPU where one is."""
+    """What a backend may implement to say where KIND_AUTO puts it; others get GPUs."""
 
     def can_use_gpu(self) -> bool:
         """Whether the installed libraries could run a model on a GPU of this machine."""
