@@ -34,7 +34,7 @@ class LoopThread:
 
         async def poll() -> None:
             async with asyncio.timeout(WAIT_SECONDS):
-                while not condition():
+                while not condition():  # noqa: ASYNC110, conditions here are anybody's
                     await asyncio.sleep(0.002)
 
         self.run(poll())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -21,7 +22,7 @@ Metadata = Sequence[tuple[str, str]]
 def infer_request(
     model: str,
     *values: float,
-    id: str = "",  # noqa: A002, the field's name
+    id: str = "",
     dtype: str = "FP32",
     tensor: str = "IN",
     **parameters: bool | int | str,
@@ -58,7 +59,7 @@ class Stub:
             ],
         )
 
-    def __enter__(self) -> Stub:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -123,10 +124,8 @@ class Stream:
 
     def end(self) -> tuple[grpc.StatusCode, str]:
         """How the call ends; reads what is left."""
-        try:
+        with contextlib.suppress(grpc.RpcError):
             self.rest()
-        except grpc.RpcError:
-            pass
         return self.call.code(), self.call.details()
 
     def _outgoing(self) -> Iterator[bytes]:

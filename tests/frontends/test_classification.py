@@ -4,11 +4,11 @@ import pytest
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.classification import classify
 from streamgate.model.datatypes import DataType, from_numpy
-from streamgate.model.tensor import Tensor
+from streamgate.model.tensor import Array, Tensor
 
 
 def tensor(values: object, dtype: type) -> Tensor:
-    array = np.array(values, dtype)
+    array: Array = np.array(values, dtype)
     datatype = from_numpy(array.dtype)
     assert datatype is not None
     return Tensor.of("OUT", array, datatype)
@@ -51,7 +51,7 @@ def test_equal_values_keep_their_order_and_nan_comes_last() -> None:
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0)])
 @pytest.mark.parametrize("batches", [True, False])
-def test_nothing_to_classify(shape: tuple[int, ...], batches: bool) -> None:  # noqa: FBT001
+def test_nothing_to_classify(shape: tuple[int, ...], batches: bool) -> None:
     found = classify(tensor(np.zeros(shape), np.float32), 3, batches=batches)
     assert found.count == 0
 

@@ -136,38 +136,50 @@ TENSOR_CASES = [
     (
         {"shared_memory_region": "r"},
         INVALID,
-        "'shared_memory_byte_size' must be specified along with 'shared_memory_region' parameter "
-        "for tensor '{tensor}'",
+        (
+            "'shared_memory_byte_size' must be specified along with "
+            "'shared_memory_region' parameter for tensor '{tensor}'"
+        ),
     ),
     (
         {"shared_memory_offset": 4},
         INVALID,
-        "'shared_memory_offset' can not be specified without 'shared_memory_region' parameter for "
-        "tensor '{tensor}'",
+        (
+            "'shared_memory_offset' can not be specified without "
+            "'shared_memory_region' parameter for tensor '{tensor}'"
+        ),
     ),
     (
         {"shared_memory_byte_size": 4},
         INVALID,
-        "'shared_memory_byte_size' can not be specified without 'shared_memory_region' parameter "
-        "for tensor '{tensor}'",
+        (
+            "'shared_memory_byte_size' can not be specified without "
+            "'shared_memory_region' parameter for tensor '{tensor}'"
+        ),
     ),
     (
         {"shared_memory_region": 4},
         INVALID,
-        "invalid value type for 'shared_memory_region' parameter for tensor '{tensor}', expected "
-        "string_param.",
+        (
+            "invalid value type for 'shared_memory_region' parameter for tensor '{tensor}', "
+            "expected string_param."
+        ),
     ),
     (
         {"shared_memory_region": "r", "shared_memory_byte_size": "4"},
         INVALID,
-        "invalid value type for 'shared_memory_byte_size' parameter for tensor '{tensor}', "
-        "expected int64_param.",
+        (
+            "invalid value type for 'shared_memory_byte_size' parameter for tensor '{tensor}', "
+            "expected int64_param."
+        ),
     ),
     (
         {"shared_memory_region": "r", "shared_memory_byte_size": 4, "shared_memory_offset": "0"},
         INVALID,
-        "invalid value type for 'shared_memory_offset' parameter for tensor '{tensor}', expected "
-        "int64_param.",
+        (
+            "invalid value type for 'shared_memory_offset' parameter for tensor '{tensor}', "
+            "expected int64_param."
+        ),
     ),
     (
         {"shared_memory_region": "r", "shared_memory_byte_size": 4},

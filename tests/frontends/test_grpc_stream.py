@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -35,14 +36,14 @@ def message(
     return response
 
 
-def data(model: str, value: int, *, final: bool, id: str = "r") -> pb.ModelStreamInferResponse:  # noqa: A002
+def data(model: str, value: int, *, final: bool, id: str = "r") -> pb.ModelStreamInferResponse:
     response = message(model_name=model, model_version="3", id=id, final=final)
     response.infer_response.outputs.add(name="OUT", datatype="INT32", shape=[1])
     response.infer_response.raw_output_contents.append(bytes(int32("OUT", value).raw))
     return response
 
 
-def counting(count: int, **parameters: bool) -> pb.ModelInferRequest:
+def counting(count: int, **parameters: Any) -> pb.ModelInferRequest:
     return infer_request("counting", count, id="r", dtype="INT32", **parameters)
 
 
@@ -137,8 +138,10 @@ def refused_requests() -> list[tuple[pb.ModelInferRequest, str]]:
         ),
         (
             infer_request("accumulate", 1, dtype="INT32", id="r", sequence_id=4),
-            "inference request for sequence 4 to model 'accumulate' must specify the START flag "
-            "on the first request of the sequence",
+            (
+                "inference request for sequence 4 to model 'accumulate' must specify the START "
+                "flag on the first request of the sequence"
+            ),
         ),
     ]
 
@@ -207,7 +210,7 @@ def test_requests_of_one_model_are_answered_in_order(service: GrpcService, stub:
 
 def test_models_and_sequences_do_not_wait_for_each_other(service: GrpcService, stub: Stub) -> None:
     stream = stub.stream()
-    sequence = {"sequence_start": True}
+    sequence: dict[str, Any] = {"sequence_start": True}
     stream.send(
         infer_request("manual", 1.0, id="slow"),
         infer_request("manual_sequence", 1.0, id="s1", sequence_id=1, **sequence),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -16,23 +17,27 @@ SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requ
 
 
 class Recorder:
-    """A transport that keeps what it is told. `ended` is a tuple once the call has ended."""
+    """A transport that keeps what it is told."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.ended: tuple[Failure | None] | None = None
+        self._ended: tuple[Failure | None] | None = None
         self.resumed = 0
 
     def send(self, message: bytes) -> None:
-        assert self.ended is None
+        assert self._ended is None
         self.sent.append(message)
 
     def finish(self, failure: Failure | None) -> None:
-        assert self.ended is None
-        self.ended = (failure,)
+        assert self._ended is None
+        self._ended = (failure,)
 
     def resume(self) -> None:
         self.resumed += 1
+
+    def ended(self) -> tuple[Failure | None] | None:
+        """None until the call has ended, then how."""
+        return self._ended
 
     @property
     def messages(self) -> list[pb.ModelStreamInferResponse]:
@@ -63,13 +68,14 @@ class Scene:
             self.stream.on_message(request.SerializeToString())
         await asyncio.sleep(0)
 
+    def wants_message(self) -> bool:
+        return self.stream.wants_message
+
     def answer(self, request_id: str, *, final: bool = True) -> None:
         self.gateway.waiting_for(request_id).send(int32("OUT", 1), final=final)
 
 
-def manual(
-    request_id: str, model: str = "manual", **parameters: bool | int
-) -> pb.ModelInferRequest:
+def manual(request_id: str, model: str = "manual", **parameters: Any) -> pb.ModelInferRequest:
     return infer_request(model, 1.0, id=request_id, **parameters)
 
 
@@ -96,25 +102,25 @@ async def test_what_is_held_back_leaves_when_its_turn_comes() -> None:
 async def test_reading_pauses_at_the_limit_of_requests() -> None:
     scene = Scene(in_flight=2)
     await scene.send(manual("a"))
-    assert scene.stream.wants_message
+    assert scene.wants_message()
     await scene.send(manual("b"))
-    assert not scene.stream.wants_message
+    assert not scene.wants_message()
     scene.answer("b")  # held back: it still counts
-    assert not scene.stream.wants_message
+    assert not scene.wants_message()
     scene.answer("a")
-    assert scene.stream.wants_message
+    assert scene.wants_message()
     assert scene.transport.resumed == 1
 
 
 async def test_reading_pauses_while_too_much_is_unsent() -> None:
     scene = Scene(unsent_pause_bytes=100)
     await scene.send(manual("a", "manual_decoupled"))
-    while scene.stream.wants_message:
+    while scene.wants_message():
         scene.answer("a", final=False)
     sizes = [len(data) for data in scene.transport.sent]
     assert sum(sizes[:-1]) <= 100 < sum(sizes)
     scene.stream.on_sent(sizes[0])
-    assert scene.stream.wants_message
+    assert scene.wants_message()
     assert scene.transport.resumed == 1
 
 
@@ -122,10 +128,11 @@ async def test_a_reader_that_is_far_too_slow_is_cut_off() -> None:
     scene = Scene(unsent_pause_bytes=100, unsent_bytes=500)
     await scene.send(manual("a", "manual_decoupled"))
     for _ in range(50):
-        if scene.transport.ended is None:
+        if scene.transport.ended() is None:
             scene.answer("a", final=False)
-    assert scene.transport.ended is not None
-    (failure,) = scene.transport.ended
+    ended = scene.transport.ended()
+    assert ended is not None
+    (failure,) = ended
     assert failure is not None
     assert failure.code is Code.UNAVAILABLE
     assert "reads too slowly" in failure.message
@@ -139,7 +146,7 @@ async def test_one_message_may_be_larger_than_the_limit() -> None:
     await scene.send(manual("a"))
     scene.answer("a")
     assert scene.transport.ids == ["a"]
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
 
 
 async def test_half_close_waits_for_every_final_response() -> None:
@@ -148,9 +155,9 @@ async def test_half_close_waits_for_every_final_response() -> None:
     scene.stream.on_half_close()
     scene.answer("b")
     scene.answer("a", final=False)
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     scene.gateway.waiting_for("a").close()
-    assert scene.transport.ended == (None,)
+    assert scene.transport.ended() == (None,)
     assert scene.connection.closed is False
 
 
@@ -165,7 +172,7 @@ async def test_a_lost_stream_sends_nothing_more() -> None:
     scene.stream.on_half_close()
     scene.stream.drain()
     assert scene.transport.sent == []
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     assert len(scene.gateway.requests) == 2
 
 
@@ -175,10 +182,10 @@ async def test_with_errors_ending_the_stream_order_still_counts() -> None:
     failure = Failure(Code.INTERNAL, "no")
     scene.answer("c")
     scene.gateway.waiting_for("b").fail(failure)
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     scene.answer("a")
     assert scene.transport.ids == ["a"]
-    assert scene.transport.ended == (failure,)
+    assert scene.transport.ended() == (failure,)
 
 
 async def test_responses_after_the_error_that_ended_the_stream_are_dropped() -> None:
@@ -189,7 +196,7 @@ async def test_responses_after_the_error_that_ended_the_stream_are_dropped() -> 
     call.send(int32("OUT", 1), final=False)
     call.fail(Failure(Code.INVALID_ARG, "again"), final=False)
     call.close()
-    assert scene.transport.ended == (Failure(Code.INVALID_ARG, "boom"),)
+    assert scene.transport.ended() == (Failure(Code.INVALID_ARG, "boom"),)
     assert scene.transport.sent == []
 
 
@@ -197,12 +204,12 @@ async def test_a_draining_stream_ends_when_nothing_is_under_way() -> None:
     scene = Scene()
     await scene.send(manual("a"))
     scene.stream.drain()
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     await scene.send(manual("b"))
     scene.answer("a")
     assert [message.error_message for message in scene.transport.messages] == ["", SHUTTING_DOWN]
     assert scene.transport.ids == ["a", "b"]
-    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+    assert scene.transport.ended() == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
 
 
 async def test_a_draining_stream_lets_its_sequences_end() -> None:
@@ -211,15 +218,15 @@ async def test_a_draining_stream_lets_its_sequences_end() -> None:
     await scene.send(manual("a", model, sequence_id=3, sequence_start=True))
     scene.answer("a")
     scene.stream.drain()
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     await scene.send(manual("new", model, sequence_id=4, sequence_start=True))
     await scene.send(manual("b", model, sequence_id=3))
     scene.answer("b")
-    assert scene.transport.ended is None
+    assert scene.transport.ended() is None
     await scene.send(manual("c", model, sequence_id=3, sequence_end=True))
     scene.answer("c")
     assert scene.transport.ids == ["a", "new", "b", "c"]
-    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+    assert scene.transport.ended() == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
 
 
 async def test_a_draining_stream_ends_with_the_sequence_that_the_server_ends() -> None:
@@ -229,7 +236,7 @@ async def test_a_draining_stream_ends_with_the_sequence_that_the_server_ends() -
     scene.stream.drain()
     assert scene.connection.on_sequence_end is not None
     scene.connection.on_sequence_end("manual_sequence", 3, EndReason.IDLE)
-    assert scene.transport.ended == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
+    assert scene.transport.ended() == (Failure(Code.UNAVAILABLE, SHUTTING_DOWN),)
 
 
 async def test_a_defect_fails_one_request_and_not_the_stream(

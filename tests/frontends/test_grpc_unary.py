@@ -12,7 +12,7 @@ from streamgate._proto import grpc_service_pb2 as pb
 from streamgate.errors import Code, Failure
 from streamgate.frontends.codes import GRPC_STATUS
 from streamgate.model.datatypes import DataType
-from tests.frontends import fake_gateway
+from streamgate.session.gateway import ModelInfo
 from tests.frontends.conftest import GrpcService
 from tests.frontends.fake_gateway import FakeCall, FakeModel, int32, model_config
 from tests.frontends.grpc_client import SERVICE, Stub, infer_request, values_of
@@ -254,7 +254,7 @@ def test_no_outputs_at_all(stub: Stub) -> None:
 def test_a_defect_is_told_and_logged(
     service: GrpcService, stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(name: str, version: str) -> fake_gateway.ModelInfo:
+    def broken(name: str, version: str) -> ModelInfo:
         raise ZeroDivisionError(name, version)
 
     service.gateway.model = broken  # type: ignore[method-assign]
@@ -300,7 +300,7 @@ def test_a_deadline_cancels_the_request(service: GrpcService, stub: Stub) -> Non
         stub.channel.unary_unary(SERVICE + "ModelInfer")(
             infer_request("manual", 1.0, id="d").SerializeToString(), timeout=0.2
         )
-    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     service.thread.wait_until(lambda: service.gateway.cancelled == ["d"])
 
 

@@ -47,7 +47,7 @@ class GrpcOptions:
     calls_max: int = 20_000
     keepalive_ms: int = 30_000
     keepalive_timeout_ms: int = 10_000
-    client_ping_ms: int = 1_000
+    client_ping_ms: int = 500
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     forward_headers: str = ""
     restricted: Mapping[str, RestrictedKey] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class GrpcOptions:
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
             # grpc-core gives up a silent peer by this one; its own default is a minute.
             ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", self.client_ping_ms),
+            ("grpc.http2.min_ping_interval_without_data_ms", self.client_ping_ms),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
 
