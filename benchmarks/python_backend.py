@@ -3,7 +3,7 @@
 The model does nothing but the calls that every model makes: it fetches one input tensor as numpy,
 wraps the array as an output and returns the response. The reply only counts. So the figure is the
 backend's own cost plus that of the model's few lines. Times are CPU time of the executing thread;
-a busy machine still slows it, so the best round counts. Limit: 10 us a request, at every batch size.
+a busy machine slows it all the same, so the best round counts. Limit: 10 us a request.
 
     python benchmarks/python_backend.py
 """

@@ -47,7 +47,8 @@ class ModelModules:
         self._path = files.path
         self._version = files.version
         self._identity = identity
-        self._directories = [str(files.version_directory), str(files.directory)]
+        self.folder = str(files.directory)
+        self._directories = [str(files.version_directory), self.folder]
         self._local: set[str] = set()
         self._builtins = {**vars(builtins), "__import__": self._import}
 
@@ -121,10 +122,6 @@ class ModelModules:
         spec.submodule_search_locations = self._directories
         return importlib.util.module_from_spec(spec)
 
-    def holds(self, origin: str) -> bool:
-        """Whether a file lies in this model's folder."""
-        return origin.startswith(self._directories[1] + os.sep)
-
     def _import(
         self,
         name: str,
@@ -196,11 +193,15 @@ class _ModelFinder:
 
     def __init__(self) -> None:
         self._models: dict[str, ModelModules] = {}
+        # Folders of models that are gone too: what one left in `sys.modules` is still no place
+        # where another's import may end.
+        self._folders: set[str] = set()
 
     def add(self, modules: ModelModules) -> None:
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         self._models[modules.prefix] = modules
+        self._folders.add(modules.folder + os.sep)
         sys.modules[modules.prefix] = modules.package()
 
     def remove(self, modules: ModelModules) -> None:
@@ -211,7 +212,8 @@ class _ModelFinder:
                 sys.modules.pop(name, None)
 
     def owns(self, origin: str) -> bool:
-        return any(model.holds(origin) for model in self._models.copy().values())
+        """Whether a file lies in the folder of any model that was ever loaded."""
+        return origin.startswith(tuple(self._folders))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
