@@ -44,6 +44,7 @@ class Stepper:
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
+        self._closed: Future[None] | None = None
         self._thread.start()
 
     def load(self, load: Callable[[], Session], config: ModelConfig, slots: int) -> Future[None]:
@@ -89,16 +90,18 @@ class Stepper:
         return self.ask(with_arena)
 
     def close(self) -> Future[None]:
-        """Close the session after what is queued, then end the thread."""
+        """Close the session after what is queued, then end the thread. Idempotent."""
+        if self._closed is not None:
+            return self._closed
 
         def job() -> None:
             session, self._session, self._runner = self._session, None, None
             if session is not None:
                 session.close()
 
-        future = self.ask(job)
+        self._closed = self.ask(job)
         self._jobs.put(None)
-        return future
+        return self._closed
 
     def _work(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """The whole way of a sequence: connection, checks, scheduler, stepper, arena, responses."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -43,12 +44,17 @@ MODELS = [
 ]
 
 
-async def until(condition: asyncio.Event | object) -> None:
-    """Let the loop run until the condition, a callable, holds."""
-    assert callable(condition)
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds."""
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+def active_sequences(house: House) -> int:
+    sequences = house.runtime.statistics().sequences
+    assert sequences is not None
+    return sequences.active
 
 
 @pytest.mark.parametrize("config", MODELS)
@@ -178,7 +184,7 @@ async def test_a_lost_connection_ends_its_sequences_and_frees_their_slots() -> N
             Client(lost, key).send(samples(key), start=True)
         other = Client(house.connect(), 100)
         other.send(samples(1), start=True, end=True)
-        await until(lambda: house.runtime.statistics().sequences.active == 4)
+        await until(lambda: active_sequences(house) == 4)
         lost.close(abort=True)
         # All four slots were taken: only their release lets this one run.
         assert hashes(await other.collect()) == other.expected()
@@ -210,8 +216,7 @@ async def test_cancelling_a_queued_request_takes_no_neighbour_with_it() -> None:
         client.send(samples(2))
         client.send(samples(3), end=True)
         await until(lambda: house.runtime.statistics().pending == 2)
-        calls = sorted(house_calls(client), key=lambda call: call.number)
-        calls[1].cancel()
+        client.calls[1].cancel()
         block.release.set()
         first, cancelled, last = await client.collect()
         assert cancelled.failure is not None
@@ -221,18 +226,13 @@ async def test_cancelling_a_queued_request_takes_no_neighbour_with_it() -> None:
         assert house.runtime.statistics().failures["CANCELED"] == 1
 
 
-def house_calls(client: Client) -> list:  # type: ignore[type-arg]
-    """The calls of a connection that are under way."""
-    return list(client.connection._calls)
-
-
 async def test_cancelling_a_running_request_answers_at_once_and_the_sequence_goes_on() -> None:
     block = Block()
     async with open_house(tensor_model(), Plan({0: block})) as house:
         client = Client(house.connect(), 3)
         client.send(samples(1), start=True)
         await asyncio.to_thread(block.entered.wait, 10)
-        house_calls(client)[0].cancel()
+        client.calls[0].cancel()
         (response,) = await client.collect()
         assert response.failure is not None
         assert response.failure.code is Code.CANCELLED
@@ -289,7 +289,8 @@ async def test_a_model_that_never_returns_does_not_hold_up_closing() -> None:
         block.release.set()
 
 
-async def test_statistics_count_requests_steps_and_rows(house_steps: int = 3) -> None:
+async def test_statistics_count_requests_steps_and_rows() -> None:
+    house_steps = 3
     async with open_house(tensor_model(OLDEST)) as house:
         client = Client(house.connect(), 3)
         for step in range(house_steps):
