@@ -25,6 +25,7 @@ DATA_SOURCES: Final = (
 _SIGNED: Final = frozenset({DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64})
 _UNSIGNED: Final = frozenset({DataType.UINT8, DataType.UINT16, DataType.UINT32, DataType.UINT64})
 _NO_JSON_FORM: Final = frozenset({DataType.FP16, DataType.BF16})
+_FLOATS: Final = frozenset({DataType.FP32, DataType.FP64})
 _NUMBERS: Final = frozenset({int, float})
 
 
@@ -121,6 +122,11 @@ def data_to_json(tensor: Tensor) -> list[Any]:
     if tensor.datatype is DataType.BYTES:
         return [_text(element) for element in elements]
     return elements
+
+
+def has_infinity(tensor: Tensor) -> bool:
+    """Whether an element of an FP32 or FP64 tensor is infinite."""
+    return tensor.datatype in _FLOATS and bool(np.isinf(tensor.array).any())
 
 
 def _flattened(data: list[Any]) -> tuple[list[Any], set[type]]:

@@ -1,0 +1,227 @@
+"""Mounts the transport-neutral handlers on aiohttp's low-level server; nothing else knows aiohttp.
+
+Answers are written to the transport as they are: aiohttp's own responses cost as much again as
+all the rest of its work for a small request (measured: 35 of 115 us).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Final, final
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.kserve_http.access import HeaderForwarding, RestrictedKey
+from streamgate.frontends.kserve_http.answer import (
+    EVENTS,
+    HEADER_LENGTH,
+    Answer,
+    error_answer,
+    failure_answer,
+    unexpected,
+)
+from streamgate.frontends.kserve_http.compression import too_large
+from streamgate.frontends.kserve_http.control import ControlEndpoints
+from streamgate.frontends.kserve_http.generate import GenerateStream, generate, read_generate
+from streamgate.frontends.kserve_http.infer import InferBody, infer
+from streamgate.frontends.kserve_http.routes import Endpoint, Route, find_route
+from streamgate.session.gateway import Gateway
+
+BODY_IDLE_SECONDS: Final = 60.0
+"""How long a client may pause within a body."""
+JOINED_BYTES_MAX: Final = 64 * 1024
+"""Up to this size, an answer is written in one piece."""
+
+_REASONS: Final = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+@final
+class Handlers:
+    """Answers HTTP requests from a gateway."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        size_bytes_max: int,
+        forwarding: HeaderForwarding,
+        restricted: Mapping[Endpoint, RestrictedKey],
+    ) -> None:
+        self.is_draining = False
+        self._gateway = gateway
+        self._size_bytes_max = size_bytes_max
+        self._forwarding = forwarding
+        self._restricted = restricted
+        self._control = ControlEndpoints(gateway, lambda: self.is_draining).handlers()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The handler of aiohttp's server."""
+        try:
+            answer = await self._answer(request)
+        except StreamGateError as error:
+            answer = failure_answer(error.failure)
+        except ConnectionError:  # the client has gone, or was cut off
+            if request.transport is not None:
+                request.transport.abort()
+            answer = Answer()
+        except web.RequestPayloadError as error:
+            answer = error_answer(400, f"the request's body can't be read: {error}")
+        except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
+            answer = failure_answer(unexpected(error))
+        return answer if isinstance(answer, web.StreamResponse) else _WrittenAnswer(answer)
+
+    async def _answer(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
+        route = find_route(request.raw_path)
+        body = await self._body(request)
+        if route is None:
+            return error_answer(404, "Not Found")
+        endpoint = route.endpoint
+        if request.method not in endpoint.methods:
+            return error_answer(405, "Method Not Allowed")
+        if self._restricted:
+            key = self._restricted.get(endpoint)
+            if key is not None and not key.opens(request.headers.get(key.name)):
+                return error_answer(403, key.refusal)
+        if endpoint is Endpoint.INFER:
+            return await self._infer(request, route, body)
+        if endpoint is Endpoint.GENERATE or endpoint is Endpoint.GENERATE_STREAM:
+            return await self._generate(request, route, body)
+        return await self._control[endpoint](route, body)
+
+    async def _infer(self, request: web.BaseRequest, route: Route, body: bytes) -> Answer:
+        headers = request.headers
+        content = InferBody(
+            body,
+            headers.get(HEADER_LENGTH),
+            headers.get("Content-Encoding"),
+            headers.get("Accept-Encoding"),
+        )
+        if self._forwarding.is_on:
+            content.forwarded = self._forwarding.parameters(request.raw_headers)
+        return await infer(self._gateway, route.name, route.version, content, self._size_bytes_max)
+
+    async def _generate(
+        self, request: web.BaseRequest, route: Route, body: bytes
+    ) -> Answer | web.StreamResponse:
+        encoding = request.headers.get("Content-Encoding")
+        asked = read_generate(self._gateway, route.name, route.version, body, encoding)
+        if route.endpoint is Endpoint.GENERATE:
+            return await generate(self._gateway, asked)
+        stream = GenerateStream(self._gateway, asked)
+        try:
+            response = web.StreamResponse(
+                status=await stream.status(), headers={"Content-Type": EVENTS}
+            )
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            while (events := await stream.next_events()) is not None:
+                await response.write(events)
+            await response.write_eof()
+        finally:
+            stream.cancel()
+        return response
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body. Raises StreamGateError for one that is too large or never ends."""
+        content = request.content
+        if content.is_eof():  # it came with the headers, or there is none
+            data = content.read_nowait()
+            if len(data) > self._size_bytes_max:
+                raise self._too_large(request, len(data))
+            return data
+        announced = request.content_length
+        if announced is not None and announced > self._size_bytes_max:
+            raise self._too_large(request, announced)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(BODY_IDLE_SECONDS):
+                    part = await content.readany()
+            except TimeoutError:
+                raise StreamGateError(
+                    Code.INVALID_ARG,
+                    f"the request's body stopped after {size} bytes: nothing came for "
+                    f"{BODY_IDLE_SECONDS:g} s",
+                ) from None
+            if not part:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.append(part)
+            size += len(part)
+            if size > self._size_bytes_max:
+                raise self._too_large(request, None)
+
+    def _too_large(self, request: web.BaseRequest, size: int | None) -> StreamGateError:
+        what = "body" if HEADER_LENGTH in request.headers else "JSON"
+        return too_large(what, size, self._size_bytes_max)
+
+
+class _WrittenAnswer(web.StreamResponse):
+    """An answer that is written at once. aiohttp calls `prepare`, `write_eof` and `keep_alive`."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(status=answer.status)
+        self._answer = answer
+        self._stays_open = False
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._stays_open
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        answer = self._answer
+        pieces = answer.pieces
+        size = sum(map(len, pieces))
+        self._stays_open = request.keep_alive
+        head = _head(answer, size, request, keep_alive=self._stays_open)
+        if request.method == "HEAD":
+            pieces = ()
+        if size <= JOINED_BYTES_MAX:
+            transport.write(b"".join((head, *pieces)))
+        else:
+            transport.write(head)
+            for piece in pieces:
+                transport.write(piece)
+        await request.writer.drain()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written before."""
+
+
+def _head(answer: Answer, size: int, request: web.BaseRequest, *, keep_alive: bool) -> bytes:
+    status = answer.status
+    lines = [
+        f"HTTP/1.1 {status} {_REASONS[status]}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {size}",
+        f"Date: {_date(int(time.time()))}",
+    ]
+    lines += [f"{name}: {value}" for name, value in answer.headers]
+    if not keep_alive:
+        lines.append("Connection: close")
+    elif request.version < (1, 1):
+        lines.append("Connection: keep-alive")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+_last_date: tuple[int, str] = (0, "")
+
+
+def _date(second: int) -> str:
+    """The header's form of a time, remembered for as long as it is now."""
+    global _last_date  # noqa: PLW0603, a memory of one entry
+    if _last_date[0] != second:
+        _last_date = (second, formatdate(second, usegmt=True))
+    return _last_date[1]
