@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -54,6 +56,16 @@ def load_identity(
         max_batch_size,
     )
     return create().load(context(config, files))  # type: ignore[return-value]
+
+
+def test_onnxruntime_is_imported_only_when_the_backend_is_created() -> None:
+    program = (
+        "import sys, streamgate_onnxruntime\n"
+        "assert 'onnxruntime' not in sys.modules\n"
+        "streamgate_onnxruntime.create()\n"
+        "assert 'onnxruntime' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
 
 
 def test_a_stateless_model_adds_and_subtracts(files: ModelFiles) -> None:
