@@ -1,0 +1,444 @@
+"""What must hold for sequences, from the outside: events and commands only."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from streamgate.core.commands import (
+    Command,
+    Reject,
+    Rejection,
+    Row,
+    Run,
+    SequenceEnded,
+    SlotTaken,
+    Step,
+)
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    EndSequence,
+    Event,
+    HangUp,
+    Submit,
+)
+from streamgate.core.ids import NO_REQUEST, NO_SLOT, InstanceIndex, Ns, RequestNumber, SlotIndex
+from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.errors import EndReason
+from streamgate.model.config import DirectStrategy, SequenceBatching
+from streamgate.model.request import SequenceKey
+
+Seat = tuple[InstanceIndex, SlotIndex]
+
+
+@dataclass
+class Seen:
+    """A request, as the audit knows it. `key` is that of its rows when the model names it."""
+
+    event: Submit
+    key: SequenceKey
+    starts: bool
+    arrived_at: Ns
+    state: str = "queued"
+    passes: int = 0
+    unwanted: bool = False
+    tenancy: "Tenancy | None" = None
+
+
+@dataclass
+class Tenancy:
+    """What the audit knows of one stay in a slot."""
+
+    key: SequenceKey
+    seat: Seat
+    generation: int
+    start: Seen
+    idle_since: Ns
+    started: bool = False
+    over: bool = False
+
+
+@dataclass
+class Key:
+    """What the audit knows of one correlation ID."""
+
+    log: list[Seen] = field(default_factory=list)
+    running: Seen | None = None
+    open: bool = False
+    muddled: bool = False
+    aborted: bool = False
+    starts: int = 0
+    ends: int = 0
+
+
+class SequenceAudit:
+    def __init__(self, batching: SequenceBatching, max_batch_size: int, instances: int) -> None:
+        self.batching = batching
+        strategy = batching.strategy
+        self.positional = isinstance(strategy, DirectStrategy)
+        self.delays = strategy.max_delay_ns > 0 and (
+            not isinstance(strategy, DirectStrategy) or strategy.minimum_slot_utilization > 0
+        )
+        self.rows_max = max(1, max_batch_size)
+        slots = 1 if self.positional and max_batch_size == 0 else batching.slots
+        self.seats: dict[Seat, Tenancy | None] = {
+            (InstanceIndex(instance), SlotIndex(slot)): None
+            for instance in range(instances)
+            for slot in range(slots)
+        }
+        self.left: dict[Seat, SequenceKey] = {}
+        self.generations: dict[Seat, int] = dict.fromkeys(self.seats, 0)
+        self.busy: dict[InstanceIndex, Step | None] = {
+            InstanceIndex(index): None for index in range(instances)
+        }
+        self.requests: dict[RequestNumber, Seen] = {}
+        self.keys: dict[SequenceKey, Key] = defaultdict(Key)
+        self.fresh: list[Seen] = []
+        self.must_end: list[Tenancy] = []
+        self.stopping = self.closed = False
+        self.starts = self.ends = 0
+
+    # What goes in.
+
+    def saw_event(self, event: Event, now: Ns) -> None:
+        match event:
+            case Submit():
+                named = bool(event.sequence)
+                seen = Seen(event, event.sequence, event.start or not named, now)
+                assert event.request not in self.requests
+                self.requests[event.request] = seen
+                self.fresh.append(seen)
+            case Completed():
+                self.saw_completed(event, now)
+            case Cancel():
+                self.saw_cancelled(self.requests.get(event.request))
+            case HangUp():
+                for seen in self.requests.values():
+                    if seen.event.owner == event.owner:
+                        self.saw_cancelled(seen)
+                        self.muddle(seen.key)
+            case EndSequence():
+                self.muddle(event.sequence)
+            case Drain():
+                self.stopping = True
+            case Close():
+                self.stopping = self.closed = True
+                for key in self.keys:
+                    self.muddle(key)
+
+    def muddle(self, key: SequenceKey) -> None:
+        """Something other than its own requests may end this ID's sequences."""
+        self.keys[key].muddled = self.keys[key].aborted = True
+
+    def saw_cancelled(self, seen: Seen | None) -> None:
+        if seen is not None and seen.state in {"queued", "running"}:
+            seen.unwanted = True
+            self.keys[seen.key].muddled = True
+
+    def saw_completed(self, event: Completed, now: Ns) -> None:
+        step = next(step for step in self.busy.values() if step and step.number == event.step)
+        self.busy[step.instance] = None
+        for row in step.rows:
+            if row.request == NO_REQUEST:
+                continue
+            seen = self.requests[row.request]
+            assert seen.state == "running"
+            assert seen.tenancy is not None
+            self.keys[seen.key].running = None
+            seen.tenancy.idle_since = now
+            if row.request in event.ended:
+                self.muddle(seen.key)
+            if row.request in event.rescheduled and row.request not in event.ended:
+                seen.state = "queued"
+                seen.arrived_at = now
+                continue
+            seen.state = "done"
+            if seen.event.end or row.request in event.ended:
+                self.must_end.append(seen.tenancy)
+
+    # What comes out.
+
+    def saw_commands(self, commands: list[Command], now: Ns) -> None:
+        self.admit(commands, now)
+        self.left.clear()
+        for command in commands:
+            match command:
+                case Run():
+                    self.saw_run(command.step)
+                case Reject():
+                    self.saw_reject(command, now)
+                case SlotTaken():
+                    self.saw_taken(command, now)
+                case SequenceEnded():
+                    self.saw_ended(command, now)
+        for tenancy in self.must_end:
+            assert tenancy.over, "a sequence outlived its END"
+        self.must_end.clear()
+
+    def admit(self, commands: list[Command], now: Ns) -> None:
+        refused = {
+            command.request: command.reason
+            for command in commands
+            if isinstance(command, Reject) and not command.admitted
+        }
+        for seen in self.fresh:
+            reason = refused.pop(seen.event.request, None)
+            self.check_admission(seen, reason)
+            if reason is not None:
+                seen.state = "refused"
+                continue
+            if seen.starts:
+                self.starts += 1
+            if not seen.event.sequence:
+                continue
+            key = self.keys[seen.key]
+            key.log.append(seen)
+            if seen.starts:
+                key.starts += 1
+                key.open = True
+            if seen.event.end:
+                key.open = False
+            self.touch(seen.key, now)
+        assert not refused, "refused twice or never submitted"
+        self.fresh.clear()
+
+    def check_admission(self, seen: Seen, reason: Rejection | None) -> None:
+        event, key = seen.event, self.keys[seen.key]
+        expected: Rejection | None = None
+        if event.rows > 1:
+            expected = Rejection.BATCH_IN_SEQUENCE
+        elif not event.sequence and not self.batching.iterative:
+            expected = Rejection.NO_CORRELATION_ID
+        elif self.closed or (self.stopping and seen.starts):
+            expected = Rejection.STOPPING
+        elif not key.open and not key.muddled and not seen.starts and not self.batching.iterative:
+            expected = Rejection.MISSING_START
+        if expected is not None:
+            assert reason is expected
+        elif reason is Rejection.MISSING_START:
+            assert not seen.starts
+            assert key.muddled or self.batching.iterative
+        elif reason is Rejection.QUEUE_FULL:
+            assert self.batching.max_pending > 0
+        elif reason is Rejection.BACKLOG_FULL:
+            assert self.batching.max_backlog > 0
+            assert seen.starts
+        else:
+            assert reason is None or (reason is Rejection.STOPPING and self.stopping)
+
+    def saw_run(self, step: Step) -> None:
+        assert self.busy[step.instance] is None, "two steps at once on one instance"
+        self.busy[step.instance] = step
+        assert 1 <= len(step.rows) <= self.rows_max
+        assert len({self.requests[r.request].event.signature for r in step.rows if r.request}) == 1
+        if self.positional:
+            assert [row.slot for row in step.rows] == list(range(len(step.rows)))
+            assert step.rows[-1].request != NO_REQUEST, "padding after the last ready slot"
+        for row in step.rows:
+            if row.request == NO_REQUEST:
+                assert self.positional
+                assert row.generation == self.generations[step.instance, row.slot]
+                assert not row.start
+                assert not row.end
+            else:
+                self.saw_row(step, row)
+
+    def saw_row(self, step: Step, row: Row) -> None:
+        seen = self.requests[row.request]
+        if not seen.event.sequence:
+            seen.key = row.sequence
+        key = self.keys[row.sequence]
+        assert seen.key == row.sequence
+        assert seen.state == "queued", f"ran although {seen.state}"
+        assert not seen.unwanted, "ran although cancelled"
+        assert key.running is None, "two requests of one ID at once"
+        for earlier in self.queued_before(seen):
+            raise AssertionError(f"{seen.event} ran before {earlier.event}")
+        tenancy = self.seats[step.instance, row.slot]
+        assert tenancy is not None
+        assert (tenancy.key, tenancy.generation) == (row.sequence, row.generation)
+        assert row.start == (seen.starts and seen.passes == 0)
+        assert row.end == (seen.event.end and seen.passes == 0)
+        if row.start:
+            assert not tenancy.started
+            assert tenancy.start is seen
+            tenancy.started = True
+        assert tenancy.started, "state that no START made new"
+        assert self.start_of(seen) is tenancy.start, "the state of another sequence"
+        seen.state, seen.tenancy = "running", tenancy
+        seen.passes += 1
+        key.running = seen
+
+    def queued_before(self, seen: Seen) -> list[Seen]:
+        if not seen.event.sequence:
+            return []
+        log = self.keys[seen.key].log
+        return [each for each in log[: log.index(seen)] if each.state in {"queued", "running"}]
+
+    def start_of(self, seen: Seen) -> Seen:
+        if not seen.event.sequence:
+            return seen
+        log = self.keys[seen.key].log
+        return [each for each in log[: log.index(seen) + 1] if each.starts][-1]
+
+    def saw_reject(self, reject: Reject, now: Ns) -> None:
+        seen = self.requests[reject.request]
+        if not reject.admitted:
+            assert seen.state == "refused"
+            return
+        assert seen.state == "queued", f"rejected although {seen.state}"
+        seen.state = "rejected"
+        match reject.reason:
+            case Rejection.CANCELLED:
+                assert seen.unwanted, "nobody asked for this cancellation"
+                self.touch(seen.key, now)
+            case Rejection.SEQUENCE_ENDED:
+                aborted = self.keys[seen.key].aborted
+                assert aborted or self.start_of(seen).unwanted, "a neighbour was taken along"
+                self.touch(seen.key, now)
+            case Rejection.SEQUENCE_TIMEOUT:
+                assert seen.tenancy is None
+                self.check_timeout(seen, now)
+            case Rejection.STOPPING:
+                assert self.closed
+            case _:
+                raise AssertionError(f"an admitted request was rejected with {reject.reason}")
+
+    def touch(self, key: SequenceKey, now: Ns) -> None:
+        """The idle time of an ID's sequence begins anew."""
+        for tenancy in self.seats.values():
+            if tenancy is not None and tenancy.key == key:
+                tenancy.idle_since = now
+
+    def check_timeout(self, seen: Seen, now: Ns) -> None:
+        """A sequence has waited too long for a slot when its most impatient request has."""
+        peers = self.keys[seen.key].log if seen.event.sequence else [seen]
+        assert any(
+            peer.event.timeout_ns and peer.arrived_at + peer.event.timeout_ns == now
+            for peer in peers
+            if peer.state in {"queued", "rejected"}
+        )
+        self.keys[seen.key].muddled = True
+
+    def saw_taken(self, taken: SlotTaken, now: Ns) -> None:
+        seat = taken.instance, taken.slot
+        assert self.seats[seat] is None, "the slot was not free"
+        assert taken.generation == self.generations[seat] + 1
+        self.generations[seat] = taken.generation
+        start = self.waiting_start(taken.sequence)
+        assert taken.waited_ns == now - start.arrived_at
+        if self.left.get(seat) != taken.sequence and not self.keys[taken.sequence].muddled:
+            assert all(self.position(start) <= self.position(other) for other in self.next_starts())
+        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, now)
+
+    def waiting_start(self, key: SequenceKey) -> Seen:
+        """The oldest START of an ID that waits for its slot."""
+        named_by_model = isinstance(key, int) and key >= 1 << 63
+        for seen in self.waiting_starts():
+            if seen.key == key:
+                return seen
+            if named_by_model and not seen.event.sequence:
+                seen.key = key
+                self.keys[key].log.append(seen)
+                return seen
+        raise AssertionError(f"no START of {key!r} waits for a slot")
+
+    def waiting_starts(self) -> list[Seen]:
+        held = [tenancy.start for tenancy in self.seats.values() if tenancy is not None]
+        return [
+            seen
+            for seen in self.requests.values()
+            if seen.starts and seen.state == "queued" and seen.passes == 0
+            if all(seen is not start for start in held)
+        ]
+
+    def next_starts(self) -> list[Seen]:
+        """The STARTs that could have the next slot: none of their ID is before them."""
+        taken = {tenancy.key for tenancy in self.seats.values() if tenancy is not None}
+        first: dict[SequenceKey, Seen] = {}
+        for seen in self.waiting_starts():
+            if seen.key not in taken and not self.keys[seen.key].muddled:
+                first.setdefault(seen.key, seen)
+        return list(first.values())
+
+    def position(self, seen: Seen) -> int:
+        return seen.event.request
+
+    def saw_ended(self, ended: SequenceEnded, now: Ns) -> None:
+        self.ends += 1
+        key = self.keys[ended.sequence]
+        key.ends += 1
+        if key.ends == key.starts:
+            key.open = key.muddled = key.aborted = False
+        if ended.slot == NO_SLOT:
+            return
+        tenancy = self.seats[ended.instance, ended.slot]
+        assert tenancy is not None
+        assert (tenancy.key, tenancy.generation) == (ended.sequence, ended.generation)
+        step = self.busy[ended.instance]
+        if step is not None:
+            assert all(
+                row.request == NO_REQUEST
+                or (row.slot, row.generation) != (ended.slot, ended.generation)
+                for row in step.rows
+            ), "ended while it runs"
+        if ended.reason is EndReason.IDLE:
+            assert now == tenancy.idle_since + self.batching.max_idle_ns, "idle at another moment"
+            assert not self.queued_of(tenancy), "idle with requests in its queue"
+        tenancy.over = True
+        self.left[tenancy.seat] = tenancy.key
+        self.seats[ended.instance, ended.slot] = None
+
+    def queued_of(self, tenancy: Tenancy) -> list[Seen]:
+        return [
+            seen
+            for seen in self.requests.values()
+            if seen.state == "queued" and seen.key == tenancy.key
+        ]
+
+    # What must hold between the two.
+
+    def check_state(self, statistics: SchedulerStatistics, wake_at: Ns | None, now: Ns) -> None:
+        states = [seen.state for seen in self.requests.values()]
+        held = [tenancy for tenancy in self.seats.values() if tenancy is not None]
+        assert statistics.pending == states.count("queued")
+        assert statistics.running_steps == sum(step is not None for step in self.busy.values())
+        assert statistics.slots == len(self.seats)
+        assert statistics.active_sequences == len(held)
+        if self.batching.max_backlog:
+            assert statistics.backlog_sequences <= self.batching.max_backlog
+        assert len({tenancy.key for tenancy in held}) == len(held), "one ID in two slots"
+        if statistics.pending:
+            assert wake_at is not None or statistics.running_steps, "nobody will ever look again"
+        self.check_work(held, wake_at)
+        if statistics.active_sequences < statistics.slots:
+            waiting = [seen for seen in self.requests.values() if seen.state == "queued"]
+            keys = {tenancy.key for tenancy in held}
+            assert all(seen.key in keys for seen in waiting), "waits although a slot is free"
+        for tenancy in held:
+            if self.keys[tenancy.key].running is None and not self.queued_of(tenancy):
+                assert wake_at is not None, "idle for ever"
+
+    def check_work(self, held: list[Tenancy], wake_at: Ns | None) -> None:
+        """A free instance with something ready runs it at once, or when the delay is over."""
+        for tenancy in held:
+            key = self.keys[tenancy.key]
+            queued = any(seen.state == "queued" for seen in key.log)
+            if queued and key.running is None and self.busy[tenancy.seat[0]] is None:
+                assert self.delays, "a free instance and a ready request"
+                assert wake_at is not None
+
+    def check_rest(self, statistics: SchedulerStatistics) -> None:
+        assert statistics.pending == 0
+        assert statistics.running_steps == 0
+        assert statistics.backlog_sequences == 0
+        assert statistics.active_sequences == 0
+        assert not any(self.seats.values())
+        for seen in self.requests.values():
+            assert seen.state in {"done", "rejected", "refused"}, "no end"
+        assert self.starts == self.ends
+        for name, key in self.keys.items():
+            if isinstance(name, int) and name >= 1 << 63:
+                continue
+            assert key.starts == key.ends, f"{name!r}: {key.starts} STARTs, {key.ends} ends"

@@ -1,0 +1,143 @@
+"""Random clients and a random device for sequences, as a hypothesis state machine."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from streamgate.core.events import Cancel, Close, Drain, EndSequence, Event, HangUp, Submit
+from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
+from streamgate.errors import EndReason
+from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
+from tests.model.sequence_audit import SequenceAudit
+from tests.model.simulation import Simulation
+
+KEYS = (1, 2, 3, 4, 7, "7")
+OWNERS = (0, 1, 2)
+
+one_in_eight = st.sampled_from((False,) * 7 + (True,))
+configurations = st.builds(
+    lambda direct, slots, batches, delay_ns, share, preferred, backlog, pending, iterative: (
+        SequenceBatching(
+            DirectStrategy(delay_ns, share)
+            if direct
+            else OldestStrategy(slots, (preferred,) if batches else (), delay_ns),
+            slots,
+            max_idle_ns=100,
+            iterative=iterative,
+            max_backlog=backlog,
+            max_pending=pending,
+        ),
+        (slots if direct else 3) if batches else 0,
+    ),
+    direct=st.booleans(),
+    slots=st.integers(1, 4),
+    batches=st.sampled_from((True, True, False)),
+    delay_ns=st.sampled_from((0, 0, 20, 150)),
+    share=st.sampled_from((0.0, 0.5, 1.0)),
+    preferred=st.sampled_from((2, 3)),
+    backlog=st.sampled_from((0, 2)),
+    pending=st.sampled_from((0, 3)),
+    iterative=one_in_eight,
+)
+submits = st.builds(
+    Submit,
+    st.just(NO_REQUEST),
+    st.sampled_from(KEYS),
+    st.booleans(),
+    st.sampled_from((False, False, True)),
+    signature=st.sampled_from((None, None, None, "wide")),
+    timeout_ns=st.sampled_from((0, 0, 0, 30, 250)),
+    owner=st.sampled_from(OWNERS).map(OwnerNumber),
+)
+
+
+class SequenceMachine(RuleBasedStateMachine):
+    """Few IDs and small slots, so that everything meets everything."""
+
+    @initialize(configuration=configurations, instances=st.integers(1, 2))
+    def set_up(self, configuration: tuple[SequenceBatching, int], instances: int) -> None:
+        batching, max_batch_size = configuration
+        self.batching = batching
+        audit = SequenceAudit(batching, max_batch_size, instances)
+        self.simulation = Simulation(batching, max_batch_size, instances, audit)
+        self.submitted = 0
+
+    @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
+    def submit(self, events: list[Submit], polls: bool) -> None:
+        for event in events:
+            self.submitted += 1
+            self.simulation.send(replace(event, request=RequestNumber(self.submitted)))
+        if polls:
+            self.simulation.poll()
+
+    @precondition(lambda self: self.simulation.running)
+    @rule(
+        pick=st.integers(0, 3),
+        again=st.sampled_from((0, 0, 0b01, 0b10, 0b11)),
+        over=st.sampled_from((0, 0, 0, 0, 0b01, 0b10)),
+        polls=st.booleans(),
+    )
+    def complete(self, pick: int, again: int, over: int, polls: bool) -> None:
+        steps = tuple(self.simulation.running.values())
+        step = steps[pick % len(steps)]
+        requests = [row.request for row in step.rows if row.request != NO_REQUEST]
+        self.simulation.complete(
+            step.number,
+            _masked(requests, again if self.batching.iterative else 0),
+            _masked(requests, over),
+        )
+        if polls:
+            self.simulation.poll()
+
+    @rule(duration_ns=st.sampled_from((0, 1, 7, 20, 60, 101)))
+    def wait(self, duration_ns: int) -> None:
+        self.simulation.pass_time(duration_ns)
+
+    @precondition(lambda self: self.submitted)
+    @rule(back=st.integers(0, 5), polls=st.booleans())
+    def cancel(self, back: int, polls: bool) -> None:
+        self.simulation.send(Cancel(RequestNumber(max(1, self.submitted - back))))
+        if polls:
+            self.simulation.poll()
+
+    @rule(
+        event=st.one_of(
+            st.builds(HangUp, st.sampled_from(OWNERS[1:]).map(OwnerNumber)),
+            st.builds(
+                EndSequence,
+                st.sampled_from(KEYS),
+                st.just(EndReason.LIFETIME),
+                st.booleans(),
+            ),
+            st.builds(
+                Submit,
+                st.just(NO_REQUEST),
+                st.sampled_from((0, "", 1)),
+                rows=st.sampled_from((1, 1, 2)),
+            ),
+            st.sampled_from((Drain(), Close())),
+        ),
+        now=st.booleans(),
+    )
+    def disturb(self, event: Event, now: bool) -> None:
+        """What happens seldom."""
+        if not now:
+            return
+        if isinstance(event, Submit):
+            self.submitted += 1
+            event = replace(event, request=RequestNumber(self.submitted))
+        elif isinstance(event, Drain | Close):
+            if self.submitted < 12:
+                return
+            self.simulation.poll()
+        self.simulation.send(event)
+        self.simulation.poll()
+
+    def teardown(self) -> None:
+        if hasattr(self, "simulation"):
+            self.simulation.come_to_rest()
+
+
+def _masked(requests: list[RequestNumber], mask: int) -> frozenset[RequestNumber]:
+    return frozenset(request for bit, request in enumerate(requests) if mask >> bit & 1)

@@ -1,0 +1,22 @@
+"""How long the model tests look: the same short run each time, or a long and random one.
+
+`STREAMGATE_TEST_LONG=1` asks for the long one.
+"""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+LONG = bool(os.environ.get("STREAMGATE_TEST_LONG"))
+
+MODEL = settings(
+    derandomize=not LONG,
+    max_examples=5_000 if LONG else 150,
+    stateful_step_count=80 if LONG else 30,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+# Whether a seeded bug is found matters, not its smallest example.
+SEEDED = settings(MODEL, derandomize=True, max_examples=600, phases=[Phase.generate])

@@ -1,0 +1,269 @@
+"""The model tests catch what they are for: each bug put in on purpose makes them fail."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from streamgate.core import queueing
+from streamgate.core.backlog import Backlog
+from streamgate.core.batching import Prefix
+from streamgate.core.direct import DirectLineup
+from streamgate.core.endings import Endings
+from streamgate.core.events import Completed, Submit
+from streamgate.core.ids import Ns
+from streamgate.core.instance import Instance
+from streamgate.core.queueing import Queued, RequestQueue
+from streamgate.core.sequence import Pending, Sequence, Struck
+from streamgate.core.sequences import SequenceScheduler
+from streamgate.core.slots import Slot, SlotPool
+from streamgate.core.stateless import StatelessScheduler
+from streamgate.core.tenancies import Tenancies
+from streamgate.core.timers import Countdown, Timers
+from streamgate.errors import EndReason
+from tests.model.sequence_machine import SequenceMachine
+from tests.model.settings import SEEDED
+from tests.model.stateless_machine import StatelessMachine
+
+Bug = Callable[[pytest.MonkeyPatch], None]
+
+
+def nothing(*_: Any) -> None:
+    return None
+
+
+def generation_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Slot, "renew", nothing)
+
+
+def two_in_flight(patch: pytest.MonkeyPatch) -> None:
+    start = SequenceScheduler._start
+
+    def forget_running(self: SequenceScheduler, instance: Instance, now: Ns) -> None:
+        start(self, instance, now)
+        for _, taken in self._running.values():
+            for pending in taken:
+                pending.sequence.running = None
+
+    patch.setattr(SequenceScheduler, "_start", forget_running)
+
+
+def idle_wake_up_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Countdown, "next_at", nothing)
+
+
+def delay_wake_up_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Timers, "next_at", nothing)
+
+
+def wakes_too_early(patch: pytest.MonkeyPatch) -> None:
+    next_at = Countdown.next_at
+
+    def earlier(self: Countdown[Sequence]) -> Ns | None:
+        at = next_at(self)
+        return None if at is None else Ns(at - 1)
+
+    patch.setattr(Countdown, "next_at", earlier)
+
+
+def slot_leaks_when_idle(patch: pytest.MonkeyPatch) -> None:
+    end = Tenancies.end
+
+    def leak(self: Tenancies, sequence: Sequence, reason: EndReason, now: Ns) -> None:
+        if reason is EndReason.IDLE:
+            patch.setattr(SlotPool, "release", nothing)
+        end(self, sequence, reason, now)
+        patch.setattr(SlotPool, "release", release)
+
+    release = SlotPool.release
+    patch.setattr(Tenancies, "end", leak)
+
+
+def rejections_dropped(patch: pytest.MonkeyPatch) -> None:
+    def forget(self: Endings, pending: Pending, reason: object) -> None:
+        del self._requests[pending.event.request]
+
+    patch.setattr(Endings, "_reject", forget)
+
+
+def last_come_first_served(patch: pytest.MonkeyPatch) -> None:
+    def admit(self: Backlog, sequence: Sequence) -> None:
+        sequence.place = self._eligible.push(-sequence.order, sequence)
+
+    patch.setattr(Backlog, "admit", admit)
+
+
+def backlog_starves(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tenancies, "_fill", nothing)
+
+
+def start_overtakes_end(patch: pytest.MonkeyPatch) -> None:
+    add = Backlog.add
+
+    def impatient(self: Backlog, sequence: Sequence) -> None:
+        held_back = sequence.predecessor is not None
+        add(self, sequence)
+        if held_back:
+            self.admit(sequence)
+
+    patch.setattr(Backlog, "add", impatient)
+
+
+def cancel_takes_neighbours(patch: pytest.MonkeyPatch) -> None:
+    strike = Sequence.strike
+
+    def strike_all(self: Sequence, requests: Collection[Pending]) -> Struck:
+        struck = strike(self, requests)
+        struck.orphaned += self.queue
+        self.queue = []
+        return struck
+
+    patch.setattr(Sequence, "strike", strike_all)
+
+
+def idle_while_running(patch: pytest.MonkeyPatch) -> None:
+    start = Countdown.start
+
+    def restart(self: Countdown[Sequence], subject: Sequence, now: Ns) -> None:
+        if subject not in self._due:
+            start(self, subject, now)
+
+    patch.setattr(Countdown, "start", restart)
+    patch.setattr(Countdown, "stop", nothing)
+
+
+def slot_freed_while_running(patch: pytest.MonkeyPatch) -> None:
+    def abort(self: Endings, sequence: Sequence, *rest: Any) -> None:
+        self._tenancies.withdraw(sequence)
+        for pending in sequence.queue:
+            self._reject(pending, rest[1])
+        sequence.queue.clear()
+        running, sequence.running = sequence.running, None
+        self._tenancies.end(sequence, rest[0], rest[2])
+        sequence.running = running
+
+    patch.setattr(Endings, "_abort", abort)
+
+
+def null_rows_of_an_old_generation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DirectLineup, "renew", nothing)
+
+
+def reschedules_at_the_back(patch: pytest.MonkeyPatch) -> None:
+    def requeue(self: SequenceScheduler, event: Completed, pending: Pending, now: Ns) -> None:
+        pending.start = False
+        pending.sequence.queue.append(pending)
+        self._tenancies.settle(pending.sequence, now)
+
+    patch.setattr(SequenceScheduler, "_complete_special", requeue)
+
+
+def superseded_in_silence(patch: pytest.MonkeyPatch) -> None:
+    def begin(self: SequenceScheduler, sequence: Sequence, now: Ns) -> None:
+        sequence.fresh = False
+
+    patch.setattr(SequenceScheduler, "_begin", begin)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        generation_stays,
+        two_in_flight,
+        idle_wake_up_lost,
+        delay_wake_up_lost,
+        wakes_too_early,
+        slot_leaks_when_idle,
+        rejections_dropped,
+        last_come_first_served,
+        backlog_starves,
+        start_overtakes_end,
+        cancel_takes_neighbours,
+        idle_while_running,
+        slot_freed_while_running,
+        null_rows_of_an_old_generation,
+        reschedules_at_the_back,
+        superseded_in_silence,
+    ],
+    ids=lambda bug: bug.__name__,
+)
+def test_sequence_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    assert_caught(SequenceMachine)
+
+
+def signature_ignored(patch: pytest.MonkeyPatch) -> None:
+    extend = Prefix.extend
+
+    def careless(self: Prefix, rows: int, signature: object, since: Ns) -> bool:
+        return extend(self, rows, None, since)
+
+    patch.setattr(Prefix, "extend", careless)
+
+
+def queue_counts_wrongly(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(queueing._Level, "__len__", lambda self: len(self.timely))
+
+
+def longer_timeout_wins(patch: pytest.MonkeyPatch) -> None:
+    def longer(policy: Any, asked_ns: int) -> int:
+        default_ns: int = policy.default_timeout_ns
+        return max(asked_ns, default_ns) if policy.allow_timeout_override else default_ns
+
+    patch.setattr(queueing, "_timeout_ns", longer)
+
+
+def priority_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RequestQueue, "_level_of", lambda self, priority: 1)
+
+
+def stale_prefix(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RequestQueue, "is_last", lambda self, queued: True)
+
+
+def timer_outlives_its_request(patch: pytest.MonkeyPatch) -> None:
+    put = RequestQueue.put
+
+    def forget(self: RequestQueue, event: Submit, now: Ns) -> Queued | None:
+        queued = put(self, event, now)
+        if queued is not None:
+            queued.timer = None
+        return queued
+
+    patch.setattr(RequestQueue, "put", forget)
+
+
+def instance_never_comes_back(patch: pytest.MonkeyPatch) -> None:
+    receive = StatelessScheduler.receive
+
+    def lose(self: StatelessScheduler, event: Any, now: Ns) -> None:
+        receive(self, event, now)
+        if isinstance(event, Completed):
+            self._idle.pop()
+
+    patch.setattr(StatelessScheduler, "receive", lose)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        signature_ignored,
+        queue_counts_wrongly,
+        longer_timeout_wins,
+        priority_ignored,
+        stale_prefix,
+        timer_outlives_its_request,
+        instance_never_comes_back,
+    ],
+    ids=lambda bug: bug.__name__,
+)
+def test_stateless_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    assert_caught(StatelessMachine)
+
+
+def assert_caught(machine: type[RuleBasedStateMachine]) -> None:
+    """The machine fails, by one of its own checks or one of the core's assertions."""
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(machine, settings=SEEDED)

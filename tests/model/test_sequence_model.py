@@ -1,0 +1,10 @@
+"""Random clients and a random device: what must hold for sequences, whatever happens."""
+
+import pytest
+
+from tests.model.sequence_machine import SequenceMachine
+from tests.model.settings import LONG, MODEL
+
+TestSequences = SequenceMachine.TestCase
+TestSequences.settings = MODEL
+TestSequences = pytest.mark.timeout(1800 if LONG else 120)(TestSequences)
