@@ -51,7 +51,9 @@ class PythonSession:
         try:
             if self._execute is None:
                 raise ModelRuleError(
-                    f"Python model {self._path} does not implement `execute` method."
+                    "the model instance is closed"
+                    if self._model is None
+                    else f"Python model {self._path} does not implement `execute` method."
                 )
             returned = self._execute(received.copy())
             # The test for a coroutine is slow, and most models return one of these two.

@@ -173,7 +173,7 @@ def test_an_exception_shows_the_frames_of_the_model_innermost_first(model: Model
         """
         class TritonPythonModel:
             def execute(self, requests):
-                return [self.step(r) for r in requests]
+                self.step(requests[0])
 
             def step(self, request):
                 raise ValueError("text")
@@ -182,8 +182,7 @@ def test_an_exception_shows_the_frames_of_the_model_innermost_first(model: Model
     )
     path = model.path
     assert model.answer().message == (
-        f"{PREFIX}ValueError: text\n\nAt:\n  {path}(7): step\n  {path}(4): <listcomp>\n"
-        f"  {path}(4): execute\n"
+        f"{PREFIX}ValueError: text\n\nAt:\n  {path}(7): step\n  {path}(4): execute\n"
     )
 
 
@@ -405,3 +404,11 @@ def test_finalize_is_called_and_its_exception_logged(
         model.run()
     [record] = caplog.records
     assert "finalize of model instance 'm_0' failed: OSError: disk" in record.message
+
+
+def test_a_request_after_close_fails(model: Model) -> None:
+    session = model.execute("return [out(1)]").load()
+    session.close()
+    late = request()
+    session.execute([late])
+    assert reply_of(late).message == PREFIX + "the model instance is closed"
