@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-Answer: TypeAlias = bool | int | float | str | list["Answer"] | dict[str, "Answer"] | None
+Answer: TypeAlias = bool | int | float | str | Sequence["Answer"] | Mapping[str, "Answer"] | None
 
 DTYPES: Final[Mapping[str, str]] = {
     "BOOL": "?",

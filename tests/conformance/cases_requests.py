@@ -83,7 +83,8 @@ def delayed(duration_ms: int, *, model: str = "delayed", **rest: object) -> Infe
     return Infer(model, tensors, **rest)  # type: ignore[arg-type]
 
 
-def _accepted(via: Transport) -> list[Case]:
+def _echoed(via: Transport) -> list[Case]:
+    """What goes in comes out."""
     return [
         Case(f"identity_{via}", "a batch of one", (identity(via=via),)),
         Case(
@@ -139,6 +140,12 @@ def _accepted(via: Transport) -> list[Case]:
             "gzip and deflate requests are understood",
             (identity(via=via, compression="gzip"), identity(via=via, compression="deflate")),
         ),
+    ]
+
+
+def _told(via: Transport) -> list[Case]:
+    """What reaches the model beside its tensors, and optional things left out."""
+    return [
         Case(
             f"what_the_model_sees_{via}",
             "id, parameters, timeout and requested outputs reach the model",
@@ -193,8 +200,8 @@ def _accepted(via: Transport) -> list[Case]:
 
 
 def _refused(via: Transport) -> list[Case]:
+    """Names that do not exist, and calls of the wrong kind."""
     four = fp32("INPUT0", *FOUR, shape=(1, 4))
-    pair = add_sub(via).inputs
     return [
         Case(f"unknown_model_{via}", "no such model", (Infer("nobody", (four,), via=via, id="r"),)),
         Case(
@@ -207,6 +214,23 @@ def _refused(via: Transport) -> list[Case]:
             "an input that the model lacks",
             (identity(fp32("WRONG", *FOUR, shape=(1, 4)), via=via),),
         ),
+        Case(
+            f"unknown_output_{via}",
+            "an output that the model lacks",
+            (identity(via=via, outputs=(RequestedOutput("NOBODY"),)),),
+        ),
+        Case(
+            f"unary_to_decoupled_{via}",
+            "a decoupled model can't answer a unary call",
+            (Infer("decoupled_repeat", (int32("PROGRAM", 1, -1, 1, 0),), via=via),),
+        ),
+    ]
+
+
+def _refused_inputs(via: Transport) -> list[Case]:
+    """Inputs that do not fit the model."""
+    pair = add_sub(via).inputs
+    return [
         Case(f"no_inputs_{via}", "no inputs at all", (Infer("identity_fp32", (), via=via),)),
         Case(
             f"missing_input_{via}",
@@ -255,16 +279,6 @@ def _refused(via: Transport) -> list[Case]:
                     "add_sub", (pair[0], int32("INPUT1", *range(8), shape=(2, 4))), via=via, id="b"
                 ),
             ),
-        ),
-        Case(
-            f"unknown_output_{via}",
-            "an output that the model lacks",
-            (identity(via=via, outputs=(RequestedOutput("NOBODY"),)),),
-        ),
-        Case(
-            f"unary_to_decoupled_{via}",
-            "a decoupled model can't answer a unary call",
-            (Infer("decoupled_repeat", (int32("PROGRAM", 1, -1, 1, 0),), via=via),),
         ),
     ]
 
@@ -405,8 +419,9 @@ DATATYPES: Final = tuple(
     for datatype in (*DTYPES, "STRING")
 )
 
+PARTS: Final = (_echoed, _told, _refused, _refused_inputs)
 CASES: Final = (
-    *(case for via in BOTH for case in (*_accepted(via), *_refused(via))),
+    *(case for via in BOTH for part in PARTS for case in part(via)),
     *STREAMED,
     *QUEUED,
     *DATATYPES,

@@ -150,6 +150,13 @@ def _controlled(model: str) -> list[Case]:
             "control tensors are the server's, not the client's",
             (_with_tensors(model, one, int32("START", 1, shape=(1, 1)), flags="se"),),
         ),
+    ]
+
+
+def _slots(model: str) -> list[Case]:
+    """Four slots, and more sequences than that."""
+    name = model.removeprefix("sequence_")
+    return [
         Case(
             f"sequence_slots_freed_{name}",
             "four slots, used three times over",
@@ -212,7 +219,7 @@ CASES: Final = (
         for model in (*CONTROLLED, "sequence_flags")
         for case in _protocol(model, via)
     ),
-    *(case for model in CONTROLLED for case in _controlled(model)),
+    *(case for model in CONTROLLED for case in (*_controlled(model), *_slots(model))),
     Case(
         "sequence_direct_places",
         "row is slot: the lowest free slot is taken, a lone high slot is padded",

@@ -101,6 +101,19 @@ def merged(runs: Sequence[Mapping[str, Answer]]) -> Variants:
     return variants
 
 
+def recorded(golden: Variants, live: Variants) -> Variants:
+    """The record after new runs: what they showed, and what they merely did not happen to show.
+
+    Older variants of a case are dropped when none of them was seen again: the case has changed.
+    """
+    return golden | {
+        name: merged_variants({name: golden[name]}, {name: answers})[name]
+        if any(answer in golden.get(name, []) for answer in answers)
+        else answers
+        for name, answers in live.items()
+    }
+
+
 def nearest(case: str, truth: Sequence[Answer], answer: Answer) -> list[Difference]:
     """The differences from the variant that `answer` is nearest to."""
     return min((differences(case, variant, answer) for variant in truth or [None]), key=len)
@@ -148,10 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.write(f"{shown}\n")
     golden = read_golden() if GOLDEN.exists() else {}
     if options.record:
-        kept = {name: golden[name] for name in golden if options.only}
-        order = {case.name: None for case in select(())}
-        written = kept | live["triton"]
-        write_golden({name: written[name] for name in order if name in written})
+        written = recorded(golden, live["triton"])
+        write_golden({case.name: written[case.name] for case in select(()) if case.name in written})
         sys.stdout.write(f"recorded {len(live['triton'])} cases in {GOLDEN.name}\n")
         return 0
     if "streamgate" in live:

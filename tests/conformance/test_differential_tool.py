@@ -1,0 +1,215 @@
+"""The differential tool itself: its cases, its record, how it compares and what it allows."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from tests.conformance.allowed_differences import ALLOWED
+from tests.conformance.answers import (
+    Answer,
+    http_body,
+    infer_response,
+    plain,
+    tensor_data,
+    without_paths,
+)
+from tests.conformance.cases import CASES, select
+from tests.conformance.compare import ABSENT, AllowedDifference, Difference, differences, judge
+from tests.conformance.differential import (
+    MODELS,
+    compare,
+    merged,
+    merged_variants,
+    nearest,
+    read_golden,
+    recorded,
+    report,
+)
+from tests.conformance.perform import requests_of
+from tests.conformance.steps import Case, Infer, Join, Start
+
+CASE_NAMES = [case.name for case in CASES]
+
+
+def test_there_are_many_cases_and_each_has_its_own_name() -> None:
+    assert len(CASES) >= 280
+    assert len(set(CASE_NAMES)) == len(CASE_NAMES)
+    assert all(name.isidentifier() for name in CASE_NAMES)
+
+
+def test_every_model_that_a_case_names_is_in_the_repository() -> None:
+    present = {path.name for path in MODELS.iterdir()}
+    named = {request.model for case in CASES for request in requests_of(case.steps)}
+    assert named - present == {"nobody"}
+
+
+def test_every_background_step_is_waited_for() -> None:
+    for case in CASES:
+        started = [step.name for step in case.steps if isinstance(step, Start)]
+        joined = [step.name for step in case.steps if isinstance(step, Join)]
+        assert sorted(started) == sorted(joined), case.name
+
+
+def test_the_record_holds_exactly_the_cases() -> None:
+    golden = read_golden()
+    assert list(golden) == CASE_NAMES
+    assert all(variants for variants in golden.values())
+
+
+def test_the_record_holds_no_case_that_broke_off() -> None:
+    assert [name for name, variants in read_golden().items() if "broke_off" in str(variants)] == []
+
+
+def test_every_allowance_names_a_case_and_a_reason() -> None:
+    for entry in ALLOWED:
+        assert judge([], (entry,), CASE_NAMES).unused == (entry,), f"no case {entry.case}"
+        assert len(entry.reason) > 20, entry
+
+
+class TestSelect:
+    def test_without_patterns_everything(self) -> None:
+        assert select(()) == CASES
+
+    def test_by_beginning(self) -> None:
+        chosen = select(("http_health", "stream_or"))
+        assert {case.name for case in chosen} == {"http_health", "stream_order"}
+
+    def test_a_pattern_that_selects_nothing_is_an_error(self) -> None:
+        with pytest.raises(LookupError, match="zzz"):
+            select(("zzz",))
+
+
+class TestDifferences:
+    def test_equal_answers_have_none(self) -> None:
+        answer: Answer = [{"status": "OK", "outputs": [{"data": [1, 2]}]}]
+        assert differences("c", answer, answer) == []
+
+    def test_the_innermost_place_is_named(self) -> None:
+        left = [{"outputs": [{"data": [1, 2]}]}]
+        right = [{"outputs": [{"data": [1, 3]}]}]
+        assert differences("c", left, right) == [Difference("c", "0/outputs/0/data/1", 2, 3)]
+
+    def test_a_key_on_one_side_only(self) -> None:
+        found = differences("c", [{"a": 1}], [{"b": 2}])
+        assert found == [Difference("c", "0/a", 1, ABSENT), Difference("c", "0/b", ABSENT, 2)]
+
+    def test_lists_of_different_length_differ_as_a_whole(self) -> None:
+        assert differences("c", [1], [1, 2]) == [Difference("c", "", [1], [1, 2])]
+
+    @pytest.mark.parametrize(("left", "right"), [(1, 1.0), (1, True), (0, False), ("1", 1)])
+    def test_equal_numbers_of_different_types_differ(self, left: Answer, right: Answer) -> None:
+        assert len(differences("c", [left], [right])) == 1
+
+
+class TestJudge:
+    FOUND = Difference("http_generate", "2/status", 200, 400)
+
+    def test_what_nothing_allows_is_unexpected(self) -> None:
+        assert judge([self.FOUND], (), ["http_generate"]).unexpected == (self.FOUND,)
+
+    def test_an_allowance_covers_by_patterns(self) -> None:
+        entry = AllowedDifference("http_*", "*/status", "reason", "400")
+        verdict = judge([self.FOUND], (entry,), ["http_generate"])
+        assert verdict.unexpected == ()
+        assert verdict.allowed == ((self.FOUND, entry),)
+        assert verdict.unused == ()
+
+    def test_an_allowance_promises_what_streamgate_says_instead(self) -> None:
+        entry = AllowedDifference("http_*", "*/status", "reason", "404")
+        verdict = judge([self.FOUND], (entry,), ["http_generate"])
+        assert verdict.unexpected == (self.FOUND,)
+        assert verdict.unused == (entry,)
+
+    def test_an_allowance_for_a_case_that_did_not_run_is_not_stale(self) -> None:
+        entry = AllowedDifference("other", "*", "reason")
+        assert judge([], (entry,), ["http_generate"]).unused == ()
+
+
+class TestVariants:
+    def test_runs_are_merged_without_repetition(self) -> None:
+        runs = [{"a": [1], "b": [1]}, {"a": [1], "b": [2]}]
+        assert merged(runs) == {"a": [[1]], "b": [[1], [2]]}
+
+    def test_collections_are_merged_likewise(self) -> None:
+        assert merged_variants({"a": [[1]]}, {"a": [[1], [2]], "b": [[3]]}) == {
+            "a": [[1], [2]],
+            "b": [[3]],
+        }
+
+    def test_a_record_keeps_what_chance_did_not_show_this_time(self) -> None:
+        assert recorded({"a": [[1], [2]], "b": [[9]]}, {"a": [[2], [3]]}) == {
+            "a": [[1], [2], [3]],
+            "b": [[9]],
+        }
+
+    def test_a_record_forgets_a_case_that_has_changed(self) -> None:
+        assert recorded({"a": [[1], [2]]}, {"a": [[5]]}) == {"a": [[5]]}
+
+    def test_the_nearest_variant_counts(self) -> None:
+        variants = [[{"x": 1, "y": 1}], [{"x": 2, "y": 2}]]
+        assert nearest("c", variants, [{"x": 2, "y": 3}]) == [Difference("c", "0/y", 2, 3)]
+
+    def test_a_case_without_record_differs(self) -> None:
+        case = Case("new", "about", ())
+        verdict = compare((case,), {}, {"new": [1]})
+        assert len(verdict.unexpected) == 1
+        assert "DIFFERENT new" in report(verdict, (case,))
+        assert "1 differ" in report(verdict, (case,))
+
+
+class TestAnswers:
+    def test_tensors_are_decoded(self) -> None:
+        assert tensor_data("INT32", struct.pack("<2i", 1, -1)) == [1, -1]
+        assert tensor_data("BOOL", b"\x00\x01") == [False, True]
+        assert tensor_data("BYTES", b"\x02\x00\x00\x00ab") == ["ab"]
+
+    def test_what_cannot_be_decoded_is_kept_in_hexadecimal(self) -> None:
+        assert tensor_data("INT32", b"abc") == {"hex": "616263"}
+        assert tensor_data("BYTES", b"\x05\x00\x00\x00ab") == {"hex": "050000006162"}
+        assert tensor_data("BF16", b"\x80\x3f") == {"hex": "803f"}
+
+    def test_large_tensors_are_digested(self) -> None:
+        values = np.arange(1000, dtype="<i4")
+        shown = tensor_data("INT32", values.tobytes())
+        assert isinstance(shown, dict)
+        assert shown["count"] == 1000
+        assert shown["first"] == [0, 1, 2, 3]
+        values[999] = 0
+        assert tensor_data("INT32", values.tobytes()) != shown
+
+    def test_numbers_that_json_lacks_become_text(self) -> None:
+        assert plain([float("inf"), float("nan"), 0.5]) == ["inf", "nan", 0.5]
+
+    def test_a_response_message(self) -> None:
+        message = service_pb2.ModelInferResponse(model_name="m", model_version="1")
+        message.parameters["p"].bool_param = False
+        message.outputs.add(name="o", datatype="INT32", shape=[2])
+        message.raw_output_contents.append(struct.pack("<2i", 1, 2))
+        assert infer_response(message) == {
+            "model_name": "m",
+            "model_version": "1",
+            "parameters": {"p": {"bool_param": False}},
+            "outputs": [{"name": "o", "datatype": "INT32", "shape": [2], "data": [1, 2]}],
+        }
+
+    def test_http_bodies(self) -> None:
+        assert http_body(b"", None) is None
+        assert http_body(b'{"a": 1}', None) == {"a": 1}
+        assert http_body(b'{"a": 1}\x01\x02', "8") == {"json": {"a": 1}, "tail": "0102"}
+        assert http_body(b'data: {"a": 1}\n\ndata: x\n\n', None) == {
+            "events": [{"a": 1}, {"text": "x"}]
+        }
+        assert http_body(b"plain", None) == {"text": "plain"}
+
+    def test_the_repository_place_is_hidden(self, tmp_path: Path) -> None:
+        answer = [{"message": f"At: {tmp_path}/m/1/model.py(3)"}]
+        assert without_paths(answer, tmp_path) == [{"message": "At: <repository>/m/1/model.py(3)"}]
+
+
+def test_requests_are_found_in_every_kind_of_step() -> None:
+    request = Infer("m", ())
+    nested = Start("s", request)
+    assert list(requests_of((request, nested))) == [request, request]
