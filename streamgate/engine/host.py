@@ -4,6 +4,7 @@ The asyncio host lends it an event loop; a simulation lends it virtual time.
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -35,12 +36,13 @@ class Host(Protocol):
 
 
 class AsyncioHost:
-    """A host on a running asyncio event loop."""
+    """A host on a running asyncio event loop. Make it on the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._posted: deque[Callable[[], None]] = deque()
         self._awake = False
+        self._thread = threading.get_ident()
 
     def now(self) -> Ns:
         return Ns(time.monotonic_ns())
@@ -54,14 +56,17 @@ class AsyncioHost:
 
     def post(self, callback: Callable[[], None]) -> None:
         self._posted.append(callback)
-        # One wake-up for all that is posted before the loop gets to it: each costs a system call.
-        if not self._awake:
-            self._awake = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:
-                # The loop is closed: a model's own thread outlived the server. Nobody listens.
-                self._posted.clear()
+        if self._awake:
+            return
+        # One wake-up for all that is posted before the loop gets to it: from another thread, each
+        # costs a system call.
+        self._awake = True
+        here = threading.get_ident() == self._thread
+        try:
+            (self._loop.call_soon if here else self._loop.call_soon_threadsafe)(self._drain)
+        except RuntimeError:
+            # The loop is closed: a model's own thread outlived the server. Nobody listens.
+            self._posted.clear()
 
     def _drain(self) -> None:
         self._awake = False

@@ -40,7 +40,8 @@ class ModelRuntime:
             config.scheduling, config.max_batch_size, len(config.instances)
         )
         self._steppers = [
-            Stepper(instance.name, self._outcome_from_stepper) for instance in config.instances
+            Stepper(instance.name, config.execution, self._outcome_from_stepper)
+            for instance in config.instances
         ]
         self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}

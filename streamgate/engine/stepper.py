@@ -1,6 +1,7 @@
-"""One model instance's thread: loads the session, runs its steps one after another, closes it.
+"""One model instance at work: loads the session, runs its steps one after another, closes it.
 
-Everything that touches the session or the arena happens here, so neither needs a lock.
+Everything that touches the session or the arena happens on one thread, so neither needs a lock:
+by default a thread of the instance's own, else the engine's.
 """
 
 import queue
@@ -16,7 +17,7 @@ from streamgate.engine.live import LiveRequest
 from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.errors import BackendError
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import Execution, ModelConfig
 
 T = TypeVar("T")
 Job = Callable[[], None]
@@ -28,24 +29,58 @@ class Runner(Protocol):
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome: ...
 
 
+class OwnThread:
+    """Does jobs in order on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        # Bounded by its user: the scheduler has one step per instance under way, and the engine
+        # asks for few snapshots at a time.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def do(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """End the thread after what was given to it."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()
+            del job
+
+
+class Inline:
+    """Does jobs at once, on the thread that gives them."""
+
+    def do(self, job: Job) -> None:
+        job()
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+
 class Stepper:
-    """Runs what it is given, in order, on a thread of its own.
+    """Runs what it is given, in order, on one thread.
 
     `on_outcome` is called on that thread after each step.
     """
 
-    def __init__(self, name: str, on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self, name: str, execution: Execution, on_outcome: Callable[[Outcome], None]
+    ) -> None:
         self.name = name
         self._on_outcome = on_outcome
-        # Bounded by its user: the scheduler has one step per instance under way, and the engine
-        # asks for few snapshots at a time.
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"stepper-{name}", daemon=True)
+        self._worker = Inline() if execution is Execution.INLINE else OwnThread(f"stepper-{name}")
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
         self._closed: Future[None] | None = None
-        self._thread.start()
 
     def load(self, load: Callable[[], Session], config: ModelConfig, slots: int) -> Future[None]:
         """Load the session and lay out the arena. The future carries what `load` raised."""
@@ -65,7 +100,7 @@ class Stepper:
             assert self._runner is not None, "a step before load"
             self._on_outcome(self._runner.run(step, lives))
 
-        self._jobs.put(job)
+        self._worker.do(job)
 
     def ask(self, question: Callable[[], T]) -> Future[T]:
         """Do something between two steps, and answer with what it returned or raised."""
@@ -77,7 +112,7 @@ class Stepper:
             except BaseException as error:  # noqa: BLE001 - it is the asker's to handle
                 future.set_exception(error)
 
-        self._jobs.put(job)
+        self._worker.do(job)
         return future
 
     def ask_arena(self, question: Callable[[Arena], T]) -> Future[T]:
@@ -90,7 +125,7 @@ class Stepper:
         return self.ask(with_arena)
 
     def close(self) -> Future[None]:
-        """Close the session after what is queued, then end the thread. Idempotent."""
+        """Close the session after what was given to run. Idempotent."""
         if self._closed is not None:
             return self._closed
 
@@ -100,16 +135,8 @@ class Stepper:
                 session.close()
 
         self._closed = self.ask(job)
-        self._jobs.put(None)
+        self._worker.stop()
         return self._closed
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                return
-            job()
-            del job
 
 
 def _runner(config: ModelConfig, session: Session, arena: Arena) -> Runner:

@@ -88,6 +88,8 @@ Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching
 
 
 class ControlKind(enum.Enum):
+    """What a control tensor tells the model about a row."""
+
     START = "CONTROL_SEQUENCE_START"
     READY = "CONTROL_SEQUENCE_READY"
     END = "CONTROL_SEQUENCE_END"
@@ -133,6 +135,8 @@ class StateSpec:
 
 
 class InstanceKind(enum.Enum):
+    """What an instance runs on."""
+
     AUTO = "KIND_AUTO"
     CPU = "KIND_CPU"
     GPU = "KIND_GPU"
@@ -146,6 +150,17 @@ class Instance:
     name: str
     kind: InstanceKind
     device_id: int = 0
+
+
+class Execution(enum.Enum):
+    """Where an instance's steps run: on a thread of its own, or on the engine's loop.
+
+    Inline saves two thread changes a step, and everything waits while a step runs: it is for
+    models that take well under a millisecond and never block.
+    """
+
+    THREAD = "thread"
+    INLINE = "inline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +191,7 @@ class ModelConfig:
     states: tuple[StateSpec, ...] = ()
     instances: tuple[Instance, ...] = ()
     decoupled: bool = False
+    execution: Execution = Execution.THREAD
     default_model_filename: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerators: tuple[Accelerator, ...] = ()

@@ -50,6 +50,7 @@ def build_config(config: pb.ModelConfig, extensions: Extensions, folder: Path) -
         states=build_states(config, extensions, folder),
         instances=build_instances(config),
         decoupled=config.model_transaction_policy.decoupled,
+        execution=extensions.execution,
         default_model_filename=config.default_model_filename,
         parameters={key: value.string_value for key, value in sorted(config.parameters.items())},
         cpu_accelerators=_accelerators(accelerators.cpu_execution_accelerator),

@@ -4,6 +4,7 @@
     streamgate.state_initial_value.<STATE_INPUT>   every element of a fresh state (0)
     streamgate.max_backlog_sequences               sequences that may wait for a slot
     streamgate.max_pending_requests                requests that may wait in one sequence
+    streamgate.execution                           where steps run: thread or inline (thread)
 
 A limit of 0 is none.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
@@ -17,7 +18,7 @@ import numpy as np
 
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import ConfigError
-from streamgate.model.config import DirectStrategy, SequenceBatching
+from streamgate.model.config import DirectStrategy, Execution, SequenceBatching
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
 from streamgate.repository.tensors import data_type
@@ -27,6 +28,7 @@ _BATCH_AXIS = "streamgate.state_batch_axis."
 _INITIAL_VALUE = "streamgate.state_initial_value."
 _MAX_BACKLOG = "streamgate.max_backlog_sequences"
 _MAX_PENDING = "streamgate.max_pending_requests"
+_EXECUTION = "streamgate.execution"
 _LIMIT_MAX = 2**31 - 1
 
 _DEFAULTS = SequenceBatching(DirectStrategy(), slots=1)
@@ -42,6 +44,7 @@ class Extensions:
     initial_values: Mapping[str, float] = field(default_factory=dict)
     max_backlog: int = _DEFAULTS.max_backlog
     max_pending: int = _DEFAULTS.max_pending
+    execution: Execution = Execution.THREAD
 
 
 def read_extensions(config: pb.ModelConfig) -> Extensions:
@@ -50,6 +53,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     axes: dict[str, int] = {}
     values: dict[str, float] = {}
     limits: dict[str, int] = {}
+    execution = Execution.THREAD
     for name in sorted(config.parameters):
         if not name.startswith(PREFIX):
             continue
@@ -64,8 +68,10 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             if not config.HasField("sequence_batching"):
                 raise _wrong(config, name, text, "no such parameter without sequence_batching")
             limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
+        elif name == _EXECUTION:
+            execution = _execution(config, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _EXECUTION]
             known += [
                 prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
             ]
@@ -77,7 +83,16 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         values,
         limits.get(_MAX_BACKLOG, _DEFAULTS.max_backlog),
         limits.get(_MAX_PENDING, _DEFAULTS.max_pending),
+        execution,
     )
+
+
+def _execution(config: pb.ModelConfig, name: str, text: str) -> Execution:
+    try:
+        return Execution(text)
+    except ValueError:
+        choices = " or ".join(f"'{choice.value}'" for choice in Execution)
+        raise _wrong(config, name, text, choices) from None
 
 
 def _state(config: pb.ModelConfig, states: Mapping[str, State], name: str, prefix: str) -> State:

@@ -10,6 +10,7 @@ from streamgate.backend.fake import Block, Crash, Fail, Plan
 from streamgate.errors import Code, EndReason, StreamGateError
 from streamgate.model.config import (
     DirectStrategy,
+    Execution,
     Instance,
     InstanceKind,
     ModelConfig,
@@ -41,6 +42,7 @@ MODELS = [
     pytest.param(request_model(DIRECT), id="request-direct"),
     pytest.param(request_model(OLDEST), id="request-oldest"),
     pytest.param(tensor_model(DIRECT, instances=TWO_INSTANCES), id="two-instances"),
+    pytest.param(tensor_model(OLDEST, execution=Execution.INLINE), id="inline"),
 ]
 
 
