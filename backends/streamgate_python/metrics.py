@@ -105,7 +105,8 @@ class _ModelMetrics(Collector):
 
     def collect(self) -> Iterable[Exposed]:
         with self.lock:
-            return [family.expose() for family in self._families.values()]
+            # A copy: exposing may free a MetricFamily, which takes its family away.
+            return [family.expose() for family in [*self._families.values()]]
 
     def describe(self) -> Iterable[Exposed]:
         """Nothing: the families are not known when the collector is registered."""
