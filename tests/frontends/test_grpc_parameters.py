@@ -242,14 +242,11 @@ def test_classification(stub: Stub) -> None:
     assert response.raw_output_contents[0] == b"\x0e\x00\x00\x002.500000:1:dog"
 
 
-def test_classification_of_zero_is_off(stub: Stub) -> None:
-    assert stub.infer(classified(0)).outputs[0].datatype == "FP32"
-
-
 @pytest.mark.parametrize(
     ("classes", "text"),
     [
         (-1, "invalid value for 'classification' parameter, expected >= 0"),
+        (0, "invalid value for 'classification' parameter, expected >= 0"),
         ("1", "invalid value type for 'classification' parameter, expected int64_param"),
     ],
 )

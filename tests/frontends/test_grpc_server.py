@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -220,6 +224,28 @@ def test_compressed_responses(start_grpc: GrpcStarter) -> None:
     service = start_grpc(GrpcOptions(compression=grpc.Compression.Gzip))
     with Stub(service.address) as stub:
         assert values_of(stub.infer(infer_request("identity", *[2.0] * 5000))) == [2.0] * 5000
+
+
+FROZEN_CLIENT = """
+import sys
+from tests.frontends.grpc_client import Stub, infer_request
+stream = Stub(sys.argv[1]).stream()
+stream.send(infer_request("manual", 1.0, id="frozen"))
+stream.receive()
+"""
+
+
+@pytest.mark.slow
+def test_a_frozen_client_is_a_lost_one(start_grpc: GrpcStarter) -> None:
+    service = start_grpc(GrpcOptions(keepalive_ms=1000, keepalive_timeout_ms=1000))
+    command = [sys.executable, "-c", FROZEN_CLIENT, service.address]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as client:
+        try:
+            service.waiting("frozen")
+            client.send_signal(signal.SIGSTOP)
+            service.thread.wait_until(lambda: service.gateway.cancelled == ["frozen"])
+        finally:
+            client.kill()
 
 
 @pytest.mark.slow

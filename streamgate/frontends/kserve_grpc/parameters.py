@@ -118,14 +118,14 @@ def names_region(tensor: str, parameters: Mapping[str, InferParameter]) -> bool:
 
 
 def read_output_parameters(tensor: str, parameters: Mapping[str, InferParameter]) -> int:
-    """How many classes are asked for of this output; 0 for the output itself."""
+    """How many classes are asked for of this output; 0 when none are."""
     classes = 0
     if "classification" in parameters:
         parameter = parameters["classification"]
         if parameter.WhichOneof(_CHOICE) != "int64_param":
             raise invalid("invalid value type for 'classification' parameter, expected int64_param")
         classes = parameter.int64_param
-        if classes < 0:
+        if classes < 1:  # Triton's text notwithstanding, 2.51 refuses 0 too
             raise invalid("invalid value for 'classification' parameter, expected >= 0")
     if names_region(tensor, parameters):
         if classes:
