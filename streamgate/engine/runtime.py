@@ -242,13 +242,17 @@ class ModelRuntime:
                     self._on_sequence_end(sequence, reason)
 
     def _set_timer(self) -> None:
+        if self._turn_due:
+            return
         wake_at = self._scheduler.wake_at()
-        if wake_at == self._timer_at:
+        # A timer that fires early does no harm, and deadlines mostly move away: with each step,
+        # its sequence's idle limit does. So a timer is only moved nearer.
+        if wake_at is None or (self._timer_at is not None and self._timer_at <= wake_at):
             return
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = wake_at
-        self._timer = None if wake_at is None else self._host.call_at(wake_at, self._on_timer)
+        self._timer = self._host.call_at(wake_at, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
