@@ -93,7 +93,8 @@ def adopt(tensor: Any) -> tuple[Array, DataType]:
             "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in "
             "C-Order are supported."
         )
-    return array, DataType.BF16 if bfloat else datatype_of(array.dtype)
+    datatype = DataType.BF16 if bfloat else datatype_of(array.dtype)
+    return _writable(array), datatype
 
 
 def _exported(tensor: Any) -> Any:
@@ -115,6 +116,15 @@ def _exported(tensor: Any) -> Any:
     if isinstance(tensor, np.ndarray) and not tensor.flags.writeable:
         tensor = tensor.copy()
     return tensor.__dlpack__()
+
+
+def _writable(array: Array) -> Array:
+    """The same memory, writable: numpy takes every capsule of the first DLPack for read-only."""
+    if array.flags.writeable or not array.nbytes:
+        return array
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory.owner = array
+    return np.ndarray(array.shape, array.dtype, memory)
 
 
 def _view(held: Any) -> _DLTensor:

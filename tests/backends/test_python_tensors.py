@@ -1,5 +1,6 @@
 """`pb_utils.Tensor`, responses and errors as values, types by their names, DLPack."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,10 @@ class TestDLPack:
         source = Tensor("A", np.arange(6, dtype=np.int16).reshape(2, 3))
         other = Tensor.from_dlpack("B", source.to_dlpack())
         assert (other.name(), other.shape(), other.triton_dtype()) == ("B", [2, 3], 7)
-        assert np.shares_memory(other.as_numpy(), source.as_numpy())
+        other.as_numpy()[0, 0] = 9
+        assert source.as_numpy()[0, 0] == 9
+        again = Tensor.from_dlpack("C", other.to_dlpack())
+        assert again.as_numpy().tolist() == [[9, 1, 2], [3, 4, 5]]
 
     def test_a_tensor_is_a_dlpack_tensor_itself(self) -> None:
         source = Tensor("A", np.arange(3, dtype=np.float32))
@@ -117,8 +121,13 @@ class TestDLPack:
 
     def test_the_memory_lives_as_long_as_the_tensor(self) -> None:
         tensor = Tensor.from_dlpack("B", Tensor("A", np.full(1000, 7, np.int64)).to_dlpack())
+        gc.collect()
         np.full(1000, 9, np.int64)
         assert set(tensor.as_numpy().tolist()) == {7}
+
+    def test_no_elements(self) -> None:
+        empty = Tensor("A", np.zeros((0, 2), np.int8)).to_dlpack()
+        assert Tensor.from_dlpack("B", empty).shape() == [0, 2]
 
     def test_bfloat16_crosses_as_its_bits(self) -> None:
         raw = np.array([0x3F80, 0x4000], np.uint16).tobytes()
