@@ -21,13 +21,17 @@ ENVIRONMENT: Final = ROOT / ".venv-perf"
 BINARY: Final = ENVIRONMENT / "bin" / "perf_analyzer"
 VERSION: Final = "2.45.0"
 MISSING_REASON: Final = "no .venv-perf: benchmarks/setup_perf_analyzer.sh makes it"
-WINDOWS: Final = 3  # perf_analyzer wants three windows that agree; it reports their mean
+TRIALS_MAX: Final = 10  # perf_analyzer wants three windows in a row and reports their mean
 LIMIT_SECONDS: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What perf_analyzer is asked to do. `sequence_length` 0 is for models without sequences."""
+    """What perf_analyzer is asked to do.
+
+    `sequence_length` 0 is for models without sequences. `concurrency` 0 leaves the kind of load
+    to `options`.
+    """
 
     name: str
     model: str
@@ -43,14 +47,16 @@ class Load:
             f"-m{self.model}",
             f"-i{self.protocol}",
             f"-u{address}",
-            f"--concurrency-range={self.concurrency}",
             f"--measurement-interval={self.window_ms}",
-            # Equal for every server: three windows always, however much they vary.
-            f"--max-trials={WINDOWS}",
+            # Equal for every server: three windows, however much they vary, and more only where one
+            # of them held nothing.
+            f"--max-trials={TRIALS_MAX}",
             "--stability-percentage=999",
             "--percentile=99",
             f"-f{report}",
         ]
+        if self.concurrency:
+            arguments.append(f"--concurrency-range={self.concurrency}")
         if self.streaming:
             arguments += ["--streaming", "--async"]
         if self.sequence_length:

@@ -37,7 +37,7 @@ LOADS = (
     ),
     Load("batches of 8", "identity", 2, window_ms=300, options=("-b8",)),
     Load("stream", "identity", 4, streaming=True, window_ms=300),
-    Load("request rate", "identity", 4, window_ms=300, options=("--request-rate-range=50",)),
+    Load("request rate", "identity", 0, window_ms=300, options=("--request-rate-range=50",)),
     Load("sequences, unary", "sequence_oldest", 4, sequence_length=5, window_ms=300),
     Load("sequences, oldest", "sequence_oldest", 8, "grpc", True, 5, window_ms=300),
     Load("sequences, direct", "sequence_direct", 8, "grpc", True, 5, window_ms=300),

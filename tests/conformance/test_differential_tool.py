@@ -28,6 +28,7 @@ from tests.conformance.differential import (
     recorded,
     report,
 )
+from tests.conformance.open_defects import OPEN
 from tests.conformance.perform import requests_of
 from tests.conformance.steps import Case, Infer, Join, Start
 
@@ -69,6 +70,11 @@ def test_every_allowance_names_a_case_and_a_reason() -> None:
         assert len(entry.reason) > 20, entry
 
 
+def test_every_open_defect_names_a_case() -> None:
+    assert set(OPEN) <= set(CASE_NAMES)
+    assert all(len(defect.reason) > 20 for defect in OPEN.values())
+
+
 class TestSelect:
     def test_without_patterns_everything(self) -> None:
         assert select(()) == CASES
@@ -95,6 +101,11 @@ class TestDifferences:
     def test_a_key_on_one_side_only(self) -> None:
         found = differences("c", [{"a": 1}], [{"b": 2}])
         assert found == [Difference("c", "0/a", 1, ABSENT), Difference("c", "0/b", ABSENT, 2)]
+
+    def test_answers_of_different_kinds_differ_as_a_whole(self) -> None:
+        result: Answer = {"status": "OK", "id": "i", "outputs": []}
+        refusal: Answer = {"status": "INTERNAL", "message": "m"}
+        assert differences("c", [result], [refusal]) == [Difference("c", "0", result, refusal)]
 
     def test_lists_of_different_length_differ_as_a_whole(self) -> None:
         assert differences("c", [1], [1, 2]) == [Difference("c", "", [1], [1, 2])]
