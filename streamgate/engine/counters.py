@@ -103,11 +103,13 @@ class Counters:
             tally.add(duration)
         if outcome.failure is not None:
             return
-        for live in real:
+        failed = {live for live, response in outcome.responses if response.failure is not None}
+        served = [live for live in real if live not in failed]
+        for live in served:
             self.inferences += live.request.rows
             self.queue.add(outcome.started_ns - live.arrived_ns)
         for tally, duration in zip(self.compute, phases, strict=True):
-            tally.add(duration, len(real))
+            tally.add(duration, len(served))
 
     def count_failure(self, reason: str, duration_ns: int) -> None:
         self.fail.add(duration_ns)
