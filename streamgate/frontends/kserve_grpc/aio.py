@@ -179,8 +179,9 @@ class _Pipe:
         self._outbox: deque[bytes] = deque()
         self._is_finished = False
         self._failure: Failure | None = None
-        self._to_write = _Signal()
-        self._to_read = _Signal()
+        loop = asyncio.get_running_loop()
+        self._to_write = _Signal(loop)
+        self._to_read = _Signal(loop)
 
     def send(self, message: bytes) -> None:
         self._outbox.append(message)
@@ -227,9 +228,10 @@ class _Pipe:
 class _Signal:
     """Wakes the one task that waits for it. Set while nobody waits, it does nothing."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_loop", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._waiting: asyncio.Future[None] | None = None
 
     def set(self) -> None:
@@ -240,5 +242,5 @@ class _Signal:
                 waiting.set_result(None)
 
     def wait(self) -> asyncio.Future[None]:
-        self._waiting = asyncio.get_running_loop().create_future()
+        self._waiting = self._loop.create_future()
         return self._waiting

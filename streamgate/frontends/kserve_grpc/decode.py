@@ -1,5 +1,7 @@
 """From the bytes of a `ModelInferRequest` to a `Request`.
 
+Repeated fields are read through slices: one call for a list instead of one for each element.
+
 Decides nothing about the model: names, counts, types, shapes and sizes are checked by the session
 for every front end alike. What is checked here is what only this wire can get wrong: parameter
 types, and where a tensor's data is.
@@ -62,7 +64,7 @@ def parse(data: bytes) -> tuple[ModelInferRequest, Sequence[Buffer]]:
         if payloads:
             return ModelInferRequest.FromString(rest), payloads
     message = ModelInferRequest.FromString(data)
-    return message, message.raw_input_contents
+    return message, message.raw_input_contents[:]
 
 
 def decode(
@@ -117,7 +119,7 @@ def _inputs(
     inputs = []
     given = len(payloads)
     used = 0
-    for tensor in message.inputs:
+    for tensor in message.inputs[:]:
         name = tensor.name
         wire_type = tensor.datatype
         datatype = from_wire(wire_type)
@@ -147,7 +149,7 @@ def _inputs(
             )
         if datatype is None:
             datatype = _refuse_type(name, message, config)
-        inputs.append(Tensor(name, datatype, tuple(tensor.shape), raw=raw))
+        inputs.append(Tensor(name, datatype, tuple(tensor.shape[:]), raw=raw))
     return inputs
 
 
