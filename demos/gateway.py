@@ -69,7 +69,10 @@ async def running(models: Path, ports: Ports, *, show_log: bool = False) -> Asyn
     ]
     with tempfile.TemporaryFile("w+") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=None if show_log else log
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=None if show_log else log,
+            process_group=0,  # Ctrl-C reaches us, and we stop it
         )
         try:
             yield Gateway(await _wait_ready(process, log), process)
