@@ -13,6 +13,7 @@ import argparse
 import gc
 import os
 import platform
+import resource
 import sys
 import time
 import tracemalloc
@@ -21,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamgate.core.commands import Run
-from streamgate.core.events import Completed, Submit
+from streamgate.core.events import Cancel, Completed, Submit
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import Scheduler
@@ -37,6 +38,8 @@ REQUESTS = 4_096
 REPEATS = 40
 LIVE = 100_000
 BACKLOG = 100_000
+CHURN = 20_000
+CHURNS = 5
 IDLE_NS = 3_600_000_000_000
 
 
@@ -47,12 +50,22 @@ class Load:
         self.scheduler = scheduler
         self.now = 0
         self.requests = 0
+        self.oldest = 1
+        self.newest = LIVE + BACKLOG
 
-    def submit(self, sequence: int, *, start: bool = False) -> None:
+    def submit(self, sequence: int, *, start: bool = False, end: bool = False) -> None:
         self.requests += 1
         self.now += 1
         event = Submit(
-            RequestNumber(self.requests), sequence, start, False, 1, None, 0, 0, OwnerNumber(sequence)
+            RequestNumber(self.requests),
+            sequence,
+            start,
+            False,
+            1,
+            None,
+            0,
+            0,
+            OwnerNumber(sequence),
         )
         self.scheduler.receive(event, Ns(self.now))
 
@@ -137,5 +150,120 @@ def speed_table() -> list[str]:
     return lines
 
 
+def crowd() -> list[str]:
+    """Many sequences at once: bytes for each, and whether a busy crowd grows."""
+    instances = 10
+    per_instance = LIVE // instances
+    batching = SequenceBatching(
+        OldestStrategy(per_instance, (256,)), per_instance, max_idle_ns=IDLE_NS, max_backlog=BACKLOG
+    )
+    gc.collect()
+    tracemalloc.start()
+    load = Load(create_scheduler(batching, 256, instances))
+    empty = tracemalloc.get_traced_memory()[0]
+    for sequence in range(1, LIVE + 1):
+        load.submit(sequence, start=True)
+        if sequence % 256 == 0:
+            load.finish()
+    while load.finish():
+        pass
+    live = tracemalloc.get_traced_memory()[0]
+    for sequence in range(LIVE + 1, LIVE + BACKLOG + 1):
+        load.submit(sequence, start=True)
+    load.finish()
+    waiting = tracemalloc.get_traced_memory()[0]
+    full = load.scheduler.statistics()
+    assert (full.active_sequences, full.backlog_sequences) == (LIVE, BACKLOG)
+    sizes = []
+    for _ in range(CHURNS):
+        churn(load)
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    began = time.thread_time_ns()
+    requests = load.requests
+    churn(load)
+    each_us = (time.thread_time_ns() - began) / (load.requests - requests) / 1e3
+    megabytes = ", ".join(f"{size / 1e6:.1f}" for size in sizes)
+    return [
+        f"- {LIVE:,} sequences in slots: {(live - empty) / LIVE:.0f} bytes each.",
+        f"- {BACKLOG:,} more in the backlog, a START queued for each: "
+        f"{(waiting - live) / BACKLOG:.0f} bytes each.",
+        f"- {CHURNS} times {CHURN:,} of the oldest sequences end, as many leave the backlog, and as "
+        f"many new ones and {CHURN:,} that are cancelled again join it. Memory after each time: "
+        f"{megabytes} MB.",
+        f"- {each_us:.1f} us for each request of one more such round, Python's own garbage "
+        "collection included.",
+    ]
+
+
+def churn(load: Load) -> None:
+    """The oldest sequences give way to those of the backlog, and new ones come."""
+    newest = load.requests
+    oldest = load.oldest
+    load.oldest += CHURN
+    for i in range(CHURN):
+        load.submit(oldest + i, end=True)
+    while load.finish():
+        pass
+    for i in range(CHURN):
+        load.submit(load.newest + 1 + i, start=True)
+    for i in range(CHURN):
+        load.submit(-1 - newest - i, start=True)
+        load.scheduler.receive(Cancel(RequestNumber(load.requests)), Ns(load.now))
+    load.newest += CHURN
+    while load.finish():
+        pass
+
+
+def report() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = [
+        "# What scheduling costs",
+        "",
+        "Written by `python benchmarks/scheduler_core.py --markdown FILE`.",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}; {os.cpu_count()} cores of {model}; "
+        f"{platform.python_implementation()} {platform.python_version()}; load average "
+        f"{os.getloadavg()[0]:.1f} at the end.",
+        "",
+        "## Microseconds for each request",
+        "",
+        "From making its `Submit` to its step's `Completed`, `poll` and `wake_at` included. *Full*: "
+        "all slots send at once, one step for all. *Lone*: one request at a time, one step for "
+        "each. *Dynamic*: a stateless model, this many requests a step. The least of "
+        f"{REPEATS} runs, CPU time of the one thread.",
+        "",
+        *speed_table(),
+        "",
+        "A lone request of the direct strategy pays for the null rows of the slots before its own.",
+        "",
+        "## A crowd",
+        "",
+        *crowd(),
+        f"- Largest resident size of the whole run: {rss:.0f} MB.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--markdown", type=Path, help="write the report to this file, too")
+    arguments = parser.parse_args()
+    text = report()
+    sys.stdout.write(text)
+    if arguments.markdown is not None:
+        arguments.markdown.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(*speed_table(), sep="\n")
+    main()

@@ -4,26 +4,29 @@ First come, first served, except that a sequence whose predecessor of the same c
 still lives is passed over; it keeps its place meanwhile.
 """
 
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from streamgate.core.heap import LazyHeap
 from streamgate.core.ids import Ns
 from streamgate.core.sequence import Sequence
 from streamgate.core.timers import Timers
 
+if TYPE_CHECKING:
+    from streamgate.core.instance import Instance
+
 
 @final
 class Backlog:
-    """The waiting sequences and the moments at which they have waited too long.
+    """The waiting sequences, at most `limit` of them; 0 for no limit.
 
-    At most `limit` sequences; 0 for no limit.
+    A sequence that has waited too long comes out of `timers`.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, timers: "Timers[Sequence | Instance]") -> None:
         self._limit = limit
         self._count = 0
         self._eligible: LazyHeap[Sequence] = LazyHeap()
-        self._timers: Timers[Sequence] = Timers()
+        self._timers = timers
 
     def __len__(self) -> int:
         return self._count
@@ -41,6 +44,11 @@ class Backlog:
     def admit(self, sequence: Sequence) -> None:
         """Let a sequence that waits here have a slot when its turn comes."""
         sequence.place = self._eligible.push(sequence.order, sequence)
+
+    def expect(self, sequence: Sequence, deadline: Ns) -> None:
+        """One of the sequence's requests wants to begin by this moment; the earliest one counts."""
+        if sequence.timer is None or deadline < sequence.timer.key:
+            self.set_deadline(sequence, deadline)
 
     def set_deadline(self, sequence: Sequence, deadline: Ns | None) -> None:
         """The sequence must have a slot by this moment; None for no such moment."""
@@ -65,15 +73,3 @@ class Backlog:
             sequence.place = None
             self.remove(sequence)
         return sequence
-
-    def pop_late(self, now: Ns) -> Sequence | None:
-        """A sequence whose deadline has passed, None when there is none. It is for the caller to
-        take it out."""
-        sequence = self._timers.pop_due(now)
-        if sequence is not None:
-            sequence.timer = None
-        return sequence
-
-    def next_at(self) -> Ns | None:
-        """When the next sequence will have waited too long."""
-        return self._timers.next_at()

@@ -4,58 +4,69 @@ A step is always a prefix of its queue. `Prefix` grows with the queue, one reque
 that waiting for company costs nothing for each arrival but its own look.
 """
 
+from bisect import bisect_right
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import final
 
 from streamgate.core.ids import Ns
 
 
-@dataclass(frozen=True, slots=True)
+@final
 class BatchRules:
     """What may share a step, and what is worth waiting for.
 
-    `max_rows` 0 means that each request runs alone, however many rows it has.
+    `max_rows` 0 means that each request runs alone, however many rows it has, and at once.
     """
 
-    max_rows: int = 0
-    preferred_sizes: tuple[int, ...] = ()
-    max_delay_ns: int = 0
+    __slots__ = ("_preferred", "delay_ns", "max_rows")
+
+    def __init__(
+        self, max_rows: int = 0, preferred_sizes: tuple[int, ...] = (), max_delay_ns: int = 0
+    ) -> None:
+        self.max_rows = max_rows
+        self.delay_ns = max_delay_ns if max_rows > 0 else 0
+        self._preferred = sorted(preferred_sizes) or [max_rows]
+
+    def preferred_within(self, rows: int) -> int:
+        """The largest preferred size that is not above `rows`; 0 for none."""
+        place = bisect_right(self._preferred, rows)
+        return self._preferred[place - 1] if place else 0
+
+    def decide(
+        self, count: int, rows: int, preferred_count: int, closed: bool, since: Ns, now: Ns
+    ) -> int:
+        """How many requests to run now, 0 to wait for more.
+
+        `count` requests at the queue's front may share a step; together they have `rows` rows, and
+        one of them waits `since` then. The first `preferred_count` of them, the most there are,
+        make a preferred size. `closed`: no other request can join them.
+
+        Triton 2.51: a request that waited for the delay takes along everything there is; until
+        then the largest prefix of a preferred size runs as soon as there is one.
+        """
+        waited = now - since >= self.delay_ns
+        if preferred_count and (not waited or self.delay_ns == 0):
+            return preferred_count
+        return count if waited or closed or rows >= self._preferred[-1] else 0
 
 
 @final
 class Prefix:
     """The requests from a queue's front that may share the next step.
 
-    Triton 2.51: a request that does not fit, or whose signature differs from the first one's,
-    closes the step; one that waited for `max_delay_ns` takes along everything there is; until
-    then the largest prefix of a preferred size runs as soon as there is one.
+    A request that does not fit, or whose signature differs from the first one's, closes it.
     """
 
-    __slots__ = (
-        "_closed",
-        "_delay_ns",
-        "_largest",
-        "_max_rows",
-        "_preferred",
-        "_preferred_count",
-        "_rows",
-        "_signature",
-        "count",
-        "oldest_at",
-    )
+    __slots__ = ("_closed", "_preferred_count", "_rows", "_rules", "_signature", "_since", "count")
 
     def __init__(self, rules: BatchRules) -> None:
-        self._max_rows = rules.max_rows
-        self._delay_ns = rules.max_delay_ns if rules.max_rows > 0 else 0
-        self._preferred = frozenset(rules.preferred_sizes)
-        self._largest = max(rules.preferred_sizes, default=rules.max_rows)
+        self._rules = rules
         self.clear()
 
     def clear(self) -> None:
         """Begin anew with an empty prefix."""
         self.count = 0
-        self.oldest_at = Ns(0)
+        self._since = Ns(0)
         self._rows = 0
         self._signature: Hashable = None
         self._preferred_count = 0
@@ -66,33 +77,30 @@ class Prefix:
 
         False when it stays out; the prefix is closed then and further requests are ignored.
         """
-        if self._closed:
-            return False
+        rules = self._rules
+        total = self._rows + rows
         if self.count == 0:
             self._signature = signature
-            self.oldest_at = since
-        elif self._rows + rows > self._max_rows or signature != self._signature:
+            self._since = since
+        elif self._closed or total > rules.max_rows or signature != self._signature:
             self._closed = True
             return False
-        elif since < self.oldest_at:
-            self.oldest_at = since
+        elif since < self._since:
+            self._since = since
         self.count += 1
-        self._rows += rows
-        if self._rows in self._preferred:
+        self._rows = total
+        if rules.preferred_within(total) == total:
             self._preferred_count = self.count
-        if self._rows >= self._max_rows:
+        if total >= rules.max_rows:
             self._closed = True
         return True
 
     def take(self, now: Ns) -> int:
         """How many requests to run now; 0 to wait for more, until `due_at`."""
-        waited = self._delay_ns > 0 and now - self.oldest_at >= self._delay_ns
-        if self._preferred_count and not waited:
-            return self._preferred_count
-        if waited or self._closed or self._delay_ns == 0 or self._rows >= self._largest:
-            return self.count
-        return 0
+        return self._rules.decide(
+            self.count, self._rows, self._preferred_count, self._closed, self._since, now
+        )
 
     def due_at(self) -> Ns:
         """When a prefix that `take` lets wait is to run at the latest."""
-        return Ns(self.oldest_at + self._delay_ns)
+        return Ns(self._since + self._rules.delay_ns)

@@ -23,59 +23,63 @@ class DirectLineup:
     def __init__(self, strategy: DirectStrategy, slots: int) -> None:
         self._ready: dict[SlotIndex, Sequence] = {}
         self._nulls = [Row(NO_REQUEST, SlotIndex(index), NO_GENERATION) for index in range(slots)]
-        waits = strategy.max_delay_ns > 0 and strategy.minimum_slot_utilization > 0
-        self._delay_ns = strategy.max_delay_ns if waits else 0
-        self._enough = strategy.minimum_slot_utilization * slots if waits else 0.0
+        self._slots = slots
+        self._utilization = strategy.minimum_slot_utilization
+        self._delay_ns = strategy.max_delay_ns if self._utilization > 0 else 0
         self._oldest_at: Ns | None = None
+        """When the oldest ready request arrived; None when that must be looked for."""
 
     def add(self, sequence: Sequence, now: Ns) -> None:
         assert sequence.slot is not None
         self._ready[sequence.slot.index] = sequence
-        arrived_at = sequence.queue[0].arrived_at
-        if self._oldest_at is None or arrived_at < self._oldest_at:
-            self._oldest_at = arrived_at
+        if self._delay_ns > 0:
+            arrived_at = sequence.queue[0].arrived_at
+            if len(self._ready) == 1:
+                self._oldest_at = arrived_at
+            elif self._oldest_at is not None:
+                self._oldest_at = min(self._oldest_at, arrived_at)
 
     def remove(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         del self._ready[sequence.slot.index]
-        self._find_oldest()
+        self._oldest_at = None
 
     def choose(self, now: Ns) -> list[Sequence]:
         ready = self._ready
-        if not ready:
+        if not ready or (self._delay_ns > 0 and self._waits(now)):
             return []
-        due_at = self.due_at()
-        if due_at is not None and now < due_at:
-            return []
+        self._oldest_at = None
         signature = ready[min(ready)].queue[0].event.signature
         chosen = [each for each in ready.values() if each.queue[0].event.signature == signature]
         if len(chosen) == len(ready):
             ready.clear()
-            self._oldest_at = None
         else:
             for sequence in chosen:
                 assert sequence.slot is not None
                 del ready[sequence.slot.index]
-            self._find_oldest()
         return chosen
 
     def due_at(self) -> Ns | None:
-        if self._oldest_at is None:
-            return None
-        if len(self._ready) >= self._enough:
-            return self._oldest_at
-        return Ns(self._oldest_at + self._delay_ns)
+        return Ns(self._oldest() + self._delay_ns) if self._ready else None
 
     def renew(self, slot: Slot) -> None:
         self._nulls[slot.index] = Row(NO_REQUEST, slot.index, slot.generation)
 
     def arrange(self, rows: list[Row]) -> tuple[Row, ...]:
-        last = max(row.slot for row in rows)
+        last = max([row.slot for row in rows])
         placed = self._nulls[: last + 1]
         for row in rows:
             placed[row.slot] = row
         return tuple(placed)
 
-    def _find_oldest(self) -> None:
-        waiting = (each.queue[0].arrived_at for each in self._ready.values())
-        self._oldest_at = min(waiting, default=None)
+    def _waits(self, now: Ns) -> bool:
+        """Whether too few slots are ready, and none of them for too long."""
+        return len(self._ready) / self._slots < self._utilization and (
+            now - self._oldest() < self._delay_ns
+        )
+
+    def _oldest(self) -> Ns:
+        """When the oldest ready request arrived."""
+        if self._oldest_at is None:
+            self._oldest_at = min(each.queue[0].arrived_at for each in self._ready.values())
+        return self._oldest_at

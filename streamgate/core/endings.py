@@ -74,13 +74,9 @@ class Endings:
         for sequence in tuple(self._tenancies.roster):
             self._abort(sequence, reason, Rejection.STOPPING, now)
 
-    def expire(self, now: Ns) -> None:
-        """End the sequences that waited too long for a slot, or have been idle for too long."""
-        tenancies = self._tenancies
-        while (late := tenancies.backlog.pop_late(now)) is not None:
-            self._abort(late, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_TIMEOUT, now)
-        while (idle := tenancies.pop_idle(now)) is not None:
-            tenancies.end(idle, EndReason.IDLE, now)
+    def time_out(self, sequence: Sequence, now: Ns) -> None:
+        """The sequence has waited too long for a slot, as its client sees it."""
+        self._abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_TIMEOUT, now)
 
     def model_ended(self, sequence: Sequence, now: Ns) -> None:
         """The model declared a sequence over: what it has queued can't run, up to a new START."""
@@ -135,8 +131,8 @@ class Endings:
             sequence.closing = sequence.closing or EndReason.SUPERSEDED
             sequence.owner = sequence.queue[-1].event.owner if sequence.queue else NO_OWNER
         elif struck.end and sequence.closing is None:
-            # Without its END the sequence lives on, unless a new one of its ID waits for its end.
-            sequence.open = sequence.successor is None
+            # Without its END the sequence lives on, unless what may come belongs to a new one.
+            sequence.open = not sequence.followed
             sequence.closing = None if sequence.open else EndReason.SUPERSEDED
         if sequence.slot is None:
             tenancies.backlog.set_deadline(sequence, sequence.deadline)

@@ -60,7 +60,10 @@ class HangUp:
 @value
 class EndSequence:
     """End a live sequence without running the model: after what it has queued when `drain`, else
-    at once (queued requests are cancelled). Unknown sequences are ignored."""
+    at once (queued requests are cancelled). Unknown sequences are ignored.
+
+    Where a new sequence of the ID waits for the end of an old one, the old one is meant.
+    """
 
     sequence: SequenceKey
     reason: EndReason

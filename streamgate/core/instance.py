@@ -19,7 +19,7 @@ class Instance:
         self.index = index
         self.lineup = lineup
         self.busy = False
-        self.timer: Place[Instance] | None = None
+        self.timer: Place[Sequence | Instance] | None = None
         self._touched = touched
         self._is_touched = False
 
@@ -27,7 +27,8 @@ class Instance:
         """The sequence became ready."""
         self.lineup.add(sequence, now)
         if not self._is_touched:
-            self.touch()
+            self._is_touched = True
+            self._touched.append(self)
 
     def remove(self, sequence: Sequence) -> None:
         """The sequence is not ready any more."""

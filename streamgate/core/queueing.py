@@ -7,6 +7,7 @@ configuration with a million levels costs nothing.
 from bisect import insort
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from typing import final
 
 from streamgate.core.events import Submit
@@ -34,9 +35,10 @@ class Queued:
 class _Level:
     """One level's requests: those in time, then those that are late (DELAY)."""
 
-    __slots__ = ("late", "timely")
+    __slots__ = ("late", "policy", "timely")
 
-    def __init__(self) -> None:
+    def __init__(self, policy: QueuePolicy) -> None:
+        self.policy = policy
         self.timely: OrderedDict[RequestNumber, Queued] = OrderedDict()
         self.late: OrderedDict[RequestNumber, Queued] = OrderedDict()
 
@@ -75,50 +77,57 @@ class RequestQueue:
     def put(self, event: Submit, now: Ns) -> Queued | None:
         """Take a request in, or return None when its level is full."""
         number = self._level_of(event.priority)
-        policy = self._policy_of(number)
         level = self._levels.get(number)
         if level is None:
-            level = self._levels[number] = _Level()
-            insort(self._order, number)
-        elif 0 < policy.max_queue_size <= len(level):
+            level = self._open(number)
+        policy = level.policy
+        if 0 < policy.max_queue_size <= len(level):
             return None
         queued = Queued(event, number, now)
-        level.timely[event.request] = queued
-        self._requests[event.request] = queued
-        timeout_ns = _timeout_ns(policy, event.timeout_ns)
-        if timeout_ns:
-            queued.timer = self._timers.push(Ns(now + timeout_ns), queued)
+        level.timely[event.request] = self._requests[event.request] = queued
+        timeout_ns = policy.default_timeout_ns
+        if event.timeout_ns > 0 and policy.allow_timeout_override:
+            timeout_ns = min(event.timeout_ns, timeout_ns or event.timeout_ns)
+        if timeout_ns > 0:
+            queued.timer = self._timers.push(now + timeout_ns, queued)
         return queued
 
     def is_last(self, queued: Queued) -> bool:
         """Whether a request that was just put in stands behind all others."""
         return queued.level == self._order[-1] and not self._levels[queued.level].late
 
+    def pop(self, count: int) -> list[Queued]:
+        """Take out the first `count` requests."""
+        popped = list(islice(self, count))
+        for queued in popped:
+            self.remove(queued)
+        return popped
+
     def remove(self, queued: Queued) -> None:
         """Take a request out, wherever it stands."""
         number = queued.event.request
         del self._requests[number]
         level = self._levels[queued.level]
-        del (level.late if queued.late else level.timely)[number]
-        if not level:
-            del self._levels[queued.level]
-            self._order.remove(queued.level)
+        if queued.late:
+            del level.late[number]
+        else:
+            del level.timely[number]
         if queued.timer is not None:
             self._timers.discard(queued.timer)
+        if not level.timely and not level.late:
+            del self._levels[queued.level]
+            self._order.remove(queued.level)
 
-    def expire(self, now: Ns) -> list[Queued] | None:
-        """Deal with the requests whose timeout has passed; None when there are none.
+    def expire(self, now: Ns) -> list[Queued]:
+        """Deal with the requests whose timeout has passed.
 
         Those whose policy is to reject are taken out and returned; the others are late now.
         """
-        if not self._timers:
-            return None
-        rejected: list[Queued] | None = None
+        rejected: list[Queued] = []
         while (queued := self._timers.pop_due(now)) is not None:
-            rejected = [] if rejected is None else rejected
             queued.timer = None
-            if self._policy_of(queued.level).timeout_action is TimeoutAction.DELAY:
-                level = self._levels[queued.level]
+            level = self._levels[queued.level]
+            if level.policy.timeout_action is TimeoutAction.DELAY:
                 del level.timely[queued.event.request]
                 level.late[queued.event.request] = queued
                 queued.late = True
@@ -136,14 +145,8 @@ class RequestQueue:
             return priority
         return self._rules.default_priority
 
-    def _policy_of(self, level: int) -> QueuePolicy:
-        return self._rules.policies.get(level, self._rules.default_policy)
-
-
-def _timeout_ns(policy: QueuePolicy, asked_ns: int) -> int:
-    """How long a request may wait: the policy's default or, if allowed, what it asked for when
-    that is shorter. 0 for no limit."""
-    default_ns = policy.default_timeout_ns
-    if not policy.allow_timeout_override or asked_ns <= 0:
-        return default_ns
-    return min(asked_ns, default_ns) if default_ns else asked_ns
+    def _open(self, number: int) -> _Level:
+        policy = self._rules.policies.get(number, self._rules.default_policy)
+        level = self._levels[number] = _Level(policy)
+        insort(self._order, number)
+        return level

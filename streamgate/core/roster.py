@@ -41,6 +41,7 @@ class Roster:
         predecessor = self._newest.get(sequence.key)
         if predecessor is not None:
             predecessor.successor = sequence
+            predecessor.followed = True
             sequence.predecessor = predecessor
         self._newest[sequence.key] = sequence
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from streamgate.core.commands import Rejection
 from streamgate.core.events import Submit
@@ -11,6 +11,9 @@ from streamgate.core.ids import Ns, OwnerNumber
 from streamgate.core.slots import Slot
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
+
+if TYPE_CHECKING:
+    from streamgate.core.instance import Instance
 
 
 @final
@@ -42,13 +45,14 @@ class Sequence:
 
     `open`: more requests may come. `over`: it has ended. `closing`: why it ends as soon as its
     queue is empty, if nothing else ends it before. `fresh`: the START of the present tenancy has
-    not run yet.
+    not run yet. `followed`: a new sequence of its ID has come, though perhaps gone again.
     `predecessor`: an older sequence of the same ID, whose end this one has to wait for.
     """
 
     __slots__ = (
         "arrived_at",
         "closing",
+        "followed",
         "fresh",
         "key",
         "later_starts",
@@ -75,6 +79,7 @@ class Sequence:
         self.slot: Slot | None = None
         self.open = True
         self.over = False
+        self.followed = False
         self.closing: EndReason | None = None
         self.fresh = True
         self.later_starts = 0
@@ -83,7 +88,7 @@ class Sequence:
         self.predecessor: Sequence | None = None
         self.successor: Sequence | None = None
         self.place: Place[Sequence] | None = None
-        self.timer: Place[Sequence] | None = None
+        self.timer: Place[Sequence | Instance] | None = None
 
     @property
     def deadline(self) -> Ns | None:

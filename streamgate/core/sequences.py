@@ -51,12 +51,13 @@ class SequenceScheduler:
             for index, lineup in enumerate(lineups)
         ]
         self._requests: dict[RequestNumber, Pending] = {}
-        self._tenancies = Tenancies(rules, slots, self._instances, self._out)
+        self._timers: Timers[Sequence | Instance] = Timers()
+        self._tenancies = Tenancies(rules, slots, self._instances, self._timers, self._out)
         self._endings = Endings(
             self._tenancies, self._requests, self._out, iterative=rules.iterative
         )
         self._roster = self._tenancies.roster
-        self._delays: Timers[Instance] = Timers()
+        self._idle = self._tenancies.idle
         self._running: dict[StepNumber, tuple[Instance, list[Pending]]] = {}
         self._running_rows = 0
         self._steps = 0
@@ -70,9 +71,10 @@ class SequenceScheduler:
         if not self._received:
             self._received = True
             self._wake_at = now
+        if isinstance(event, Submit):
+            self._submit(event, now)
+            return
         match event:
-            case Submit():
-                self._submit(event, now)
             case Completed():
                 self._complete(event, now)
             case Cancel():
@@ -93,9 +95,7 @@ class SequenceScheduler:
         if self._wake_at is None or now < self._wake_at:
             return []
         self._received = False
-        due_at = self._next_at()
-        if due_at is not None and due_at <= now:
-            self._expire(now)
+        self._expire(now)
         for instance in self._touched:
             instance.rest()
             if not instance.busy:
@@ -149,9 +149,11 @@ class SequenceScheduler:
             sequence.open = False
         if sequence.slot is None:
             if event.timeout_ns > 0:
-                self._tenancies.backlog.set_deadline(sequence, sequence.deadline)
+                self._tenancies.backlog.expect(sequence, Ns(now + event.timeout_ns))
         elif sequence.running is None and len(sequence.queue) == 1:
-            self._tenancies.wake(sequence, now)
+            # It had nothing to do until now.
+            self._idle.stop(sequence)
+            self._instances[sequence.slot.instance].add(sequence, now)
         return None
 
     def _refuse(self, event: Submit, reason: Rejection) -> None:
@@ -164,29 +166,34 @@ class SequenceScheduler:
             if self._roster.newest(key) is None:
                 return key
 
+    def _expire(self, now: Ns) -> None:
+        """Everything whose time has come: waits for a slot, held back steps, idle sequences."""
+        while (subject := self._timers.pop_due(now)) is not None:
+            subject.timer = None
+            if isinstance(subject, Sequence):
+                self._endings.time_out(subject, now)
+            else:
+                subject.touch()
+        while (sequence := self._idle.pop_due(now)) is not None:
+            self._tenancies.end(sequence, EndReason.IDLE, now)
+
     def _next_at(self) -> Ns | None:
         """When time alone will change something."""
-        tenancy_at = self._tenancies.next_at()
-        delay_at = self._delays.next_at()
-        if tenancy_at is None or delay_at is None:
-            return delay_at if tenancy_at is None else tenancy_at
-        return min(tenancy_at, delay_at)
-
-    def _expire(self, now: Ns) -> None:
-        self._endings.expire(now)
-        while (instance := self._delays.pop_due(now)) is not None:
-            instance.timer = None
-            instance.touch()
+        timer_at = self._timers.next_at()
+        idle_at = self._idle.next_at()
+        if timer_at is None or (idle_at is not None and idle_at < timer_at):
+            return idle_at
+        return timer_at
 
     def _start(self, instance: Instance, now: Ns) -> None:
         """Run a step on a free instance, or see when the next one is due."""
         chosen = instance.lineup.choose(now)
         due_at = None if chosen else instance.lineup.due_at()
         if instance.timer is not None and instance.timer.key != due_at:
-            self._delays.discard(instance.timer)
+            self._timers.discard(instance.timer)
             instance.timer = None
         if due_at is not None and instance.timer is None:
-            instance.timer = self._delays.push(due_at, instance)
+            instance.timer = self._timers.push(due_at, instance)
         if not chosen:
             return
         taken: list[Pending] = []

@@ -49,12 +49,14 @@ class StatelessScheduler:
         self._owned: dict[OwnerNumber, dict[RequestNumber, None]] = {}
         self._steps = 0
         self._stopping = False
-        self._wait_until: Ns | None = None
-        self._received_at: Ns | None = None
+        self._wake_at: Ns | None = None
+        self._received = False
         self._out: list[Command] = []
 
     def receive(self, event: Event, now: Ns) -> None:
-        self._received_at = now
+        if not self._received:
+            self._received = True
+            self._wake_at = now
         match event:
             case Submit():
                 self._submit(event, now)
@@ -77,34 +79,30 @@ class StatelessScheduler:
                 assert_never(event)
 
     def poll(self, now: Ns) -> list[Command]:
-        wake_at = self.wake_at()
-        if wake_at is None or now < wake_at:
+        if self._wake_at is None or now < self._wake_at:
             return []
-        self._received_at = None
-        self._wait_until = None
-        late = self._queue.expire(now)
-        if late is not None:
-            self._prefix_current = False
-            for queued in late:
-                self._forget(queued)
-                self._out.append(Reject(queued.event.request, Rejection.TIMEOUT, admitted=True))
+        self._received = False
+        timeout_at = self._queue.next_at()
+        if timeout_at is not None and timeout_at <= now:
+            self._expire(now)
+        due_at: Ns | None = None
         while self._idle and len(self._queue):
             count = self._grow().take(now)
             if count == 0:
-                self._wait_until = self._prefix.due_at()
+                due_at = self._prefix.due_at()
                 break
             self._run(count)
+        timeout_at = self._queue.next_at()
+        if due_at is None or timeout_at is None:
+            self._wake_at = timeout_at if due_at is None else due_at
+        else:
+            self._wake_at = min(timeout_at, due_at)
         out = self._out
         self._out = []
         return out
 
     def wake_at(self) -> Ns | None:
-        if self._received_at is not None:
-            return self._received_at
-        timeout_at = self._queue.next_at()
-        if self._wait_until is None or timeout_at is None:
-            return timeout_at if self._wait_until is None else self._wait_until
-        return min(timeout_at, self._wait_until)
+        return self._wake_at
 
     def statistics(self) -> SchedulerStatistics:
         return SchedulerStatistics(pending=len(self._queue), running_steps=len(self._running))
@@ -124,6 +122,12 @@ class StatelessScheduler:
             self._prefix_current = False
         if self._prefix_current:
             self._prefix.extend(event.rows, event.signature, now)
+
+    def _expire(self, now: Ns) -> None:
+        self._prefix_current = False
+        for queued in self._queue.expire(now):
+            self._forget(queued)
+            self._out.append(Reject(queued.event.request, Rejection.TIMEOUT, admitted=True))
 
     def _cancel(self, request: RequestNumber) -> None:
         queued = self._queue.get(request)
@@ -157,14 +161,14 @@ class StatelessScheduler:
         return prefix
 
     def _run(self, count: int) -> None:
-        chosen = [queued for queued, _ in zip(self._queue, range(count), strict=False)]
+        chosen = self._queue.pop(count)
         for queued in chosen:
-            self._queue.remove(queued)
             self._forget(queued)
-        self._prefix_current = False
+        self._prefix.clear()
+        self._prefix_current = not len(self._queue)
         self._steps += 1
         number = StepNumber(self._steps)
         instance = self._idle.popleft()
         self._running[number] = instance
-        rows = tuple(Row(queued.event.request, rows=queued.event.rows) for queued in chosen)
+        rows = tuple([Row(queued.event.request, rows=queued.event.rows) for queued in chosen])
         self._out.append(Run(Step(number, instance, rows)))

@@ -13,7 +13,7 @@ from streamgate.core.instance import Instance
 from streamgate.core.roster import Roster
 from streamgate.core.sequence import Sequence
 from streamgate.core.slots import Slot, SlotPool
-from streamgate.core.timers import Countdown
+from streamgate.core.timers import Countdown, Timers
 from streamgate.errors import EndReason
 from streamgate.model.config import SequenceBatching
 from streamgate.model.request import SequenceKey
@@ -28,12 +28,17 @@ class Tenancies:
     """
 
     def __init__(
-        self, rules: SequenceBatching, slots: int, instances: list[Instance], out: list[Command]
+        self,
+        rules: SequenceBatching,
+        slots: int,
+        instances: list[Instance],
+        timers: Timers[Sequence | Instance],
+        out: list[Command],
     ) -> None:
         self.roster = Roster()
-        self.backlog = Backlog(rules.max_backlog)
+        self.backlog = Backlog(rules.max_backlog, timers)
         self.slots = SlotPool(len(instances), slots)
-        self._idle: Countdown[Sequence] = Countdown(rules.max_idle_ns)
+        self.idle: Countdown[Sequence] = Countdown(rules.max_idle_ns)
         self._has_idle_limit = rules.max_idle_ns > 0
         self._instances = instances
         self._out = out
@@ -54,12 +59,6 @@ class Tenancies:
             self._seat(sequence, slot, now)
         return sequence
 
-    def wake(self, sequence: Sequence, now: Ns) -> None:
-        """A sequence with a slot had nothing to do, and now has a request."""
-        assert sequence.slot is not None
-        self._idle.stop(sequence)
-        self._instances[sequence.slot.instance].add(sequence, now)
-
     def settle(self, sequence: Sequence, now: Ns) -> None:
         """A sequence with a slot is neither running nor in a line-up: what is next for it?"""
         assert sequence.slot is not None
@@ -68,7 +67,7 @@ class Tenancies:
         elif sequence.closing is not None:
             self.end(sequence, sequence.closing, now)
         elif self._has_idle_limit:
-            self._idle.start(sequence, now)
+            self.idle.start(sequence, now)
 
     def withdraw(self, sequence: Sequence) -> None:
         """Take a sequence out of its line-up, if it is in one."""
@@ -106,7 +105,7 @@ class Tenancies:
         if sequence.slot is None:
             self.backlog.remove(sequence)
         else:
-            self._idle.stop(sequence)
+            self.idle.stop(sequence)
             self.slots.release(sequence.slot)
         if successor is not None:
             self.backlog.admit(successor)
@@ -115,18 +114,6 @@ class Tenancies:
     def close(self) -> None:
         """Nobody gets a slot any more."""
         self._closed = True
-
-    def pop_idle(self, now: Ns) -> Sequence | None:
-        """A sequence that has been idle for too long; None when there is none."""
-        return self._idle.pop_due(now)
-
-    def next_at(self) -> Ns | None:
-        """When the next sequence will have been idle or in the backlog for too long."""
-        idle_at = self._idle.next_at()
-        late_at = self.backlog.next_at()
-        if idle_at is None or late_at is None:
-            return late_at if idle_at is None else idle_at
-        return min(idle_at, late_at)
 
     def _fill(self, now: Ns) -> None:
         """Give free slots to the sequences whose turn it is."""

@@ -1,6 +1,7 @@
 """The model tests catch what they are for: each bug put in on purpose makes them fail."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,12 +207,13 @@ def queue_counts_wrongly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(queueing._Level, "__len__", lambda self: len(self.timely))
 
 
-def longer_timeout_wins(patch: pytest.MonkeyPatch) -> None:
-    def longer(policy: Any, asked_ns: int) -> int:
-        default_ns: int = policy.default_timeout_ns
-        return max(asked_ns, default_ns) if policy.allow_timeout_override else default_ns
+def own_timeout_ignored(patch: pytest.MonkeyPatch) -> None:
+    put = RequestQueue.put
 
-    patch.setattr(queueing, "_timeout_ns", longer)
+    def ignore(self: RequestQueue, event: Submit, now: Ns) -> Queued | None:
+        return put(self, replace(event, timeout_ns=0), now)
+
+    patch.setattr(RequestQueue, "put", ignore)
 
 
 def priority_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -250,7 +252,7 @@ def instance_never_comes_back(patch: pytest.MonkeyPatch) -> None:
     [
         signature_ignored,
         queue_counts_wrongly,
-        longer_timeout_wins,
+        own_timeout_ignored,
         priority_ignored,
         stale_prefix,
         timer_outlives_its_request,
