@@ -31,20 +31,13 @@ class RequestChecker:
         self._inputs = {spec.name: spec for spec in config.inputs}
         self._outputs = frozenset(spec.name for spec in config.outputs)
         self._required = [spec.name for spec in config.inputs if not spec.optional]
-        self._sequences = config.sequences is not None
         corrid = [c.datatype for c in config.controls if c.kind is ControlKind.CORRID]
         self._corrid = corrid[0] if corrid else None
         # Only these decide whether two requests can share a batch.
         self._varying = frozenset(
             spec.name for spec in config.inputs if -1 in spec.shape and not spec.ragged
         )
-        # Type, shape and bytes of a row of each input, if the configuration fixes those of all.
-        self._plain = {
-            spec.name: (spec.datatype, spec.shape, math.prod(spec.shape) * spec.datatype.size_bytes)
-            for spec in config.inputs
-        }
-        if any(-1 in spec.shape or spec.datatype is DataType.BYTES for spec in config.inputs):
-            self._plain = {}
+        self._plain = _plain_inputs(config)
         self._has_optional = any(spec.optional for spec in config.inputs)
 
     def check(self, request: Request) -> None:
@@ -64,16 +57,21 @@ class RequestChecker:
         Nearly all requests are of the first kind, and this is on the way of each.
         """
         inputs = request.inputs
-        if request.requested_outputs or len(inputs) != len(self._plain):
+        plain_inputs = self._plain
+        if plain_inputs is None or len(inputs) != len(plain_inputs):
+            return 0
+        if request.requested_outputs and not self._outputs.issuperset(request.requested_outputs):
             return 0
         rows = 0
         for tensor in inputs:
-            plain = self._plain.get(tensor.name)
+            plain = plain_inputs.get(tensor.name)
             shape = tensor.shape
-            if plain is None or tensor.datatype is not plain[0] or not shape:
+            if plain is None or tensor.datatype is not plain[0]:
                 return 0
             if self._max_batch:
-                if shape[1:] != plain[1] or (rows and shape[0] != rows):
+                if not shape or shape[0] < 1 or shape[1:] != plain[1]:
+                    return 0
+                if rows and shape[0] != rows:
                     return 0
                 rows = shape[0]
                 if tensor.size_bytes != rows * plain[2]:
@@ -87,24 +85,24 @@ class RequestChecker:
         return rows if rows <= self._max_batch else 0
 
     def _rows_or_why_not(self, request: Request) -> int:
+        inputs = request.inputs
+        seen: set[str] = set()
+        for tensor in inputs:
+            if tensor.name in seen:
+                raise _invalid(f"{_prefix(request)}input '{tensor.name}' already exists in request")
+            seen.add(tensor.name)
         for name in request.requested_outputs:
             if name not in self._outputs:
                 raise _invalid(f"unexpected inference output '{name}' for model '{self._name}'")
-        inputs = request.inputs
-        self._check_names(request, inputs)
+        self._check_names(request, inputs, seen)
         rows = self._check_shapes(request, inputs) if inputs else 1
         for tensor in inputs:
             self._check_size(request, tensor)
         return rows
 
-    def _check_names(self, request: Request, inputs: Sequence[Tensor]) -> None:
-        seen = set()
-        for tensor in inputs:
-            if tensor.name in seen:
-                raise _invalid(f"{_prefix(request)}input '{tensor.name}' already exists in request")
-            seen.add(tensor.name)
+    def _check_names(self, request: Request, inputs: Sequence[Tensor], seen: set[str]) -> None:
         missing = [name for name in self._required if name not in seen]
-        unknown = [name for name in seen if name not in self._inputs]
+        unknown = [tensor.name for tensor in inputs if tensor.name not in self._inputs]
         expected = len(self._inputs)
         required = len(self._required)
         if not required <= len(inputs) <= expected or (missing and not unknown):
@@ -208,6 +206,20 @@ class RequestChecker:
                 f"{_prefix(request)}sequence batching control 'CORRID' data-type is '{found}', "
                 f"but model '{self._name}' expects '{self._corrid.value}'"
             )
+
+
+Plain = tuple[DataType, Shape, int]
+"""An input's type, the shape of one row and its bytes."""
+
+
+def _plain_inputs(config: ModelConfig) -> dict[str, Plain] | None:
+    """All inputs by name, or None when the configuration does not fix the size of each."""
+    if any(-1 in spec.shape or spec.datatype is DataType.BYTES for spec in config.inputs):
+        return None
+    return {
+        spec.name: (spec.datatype, spec.shape, math.prod(spec.shape) * spec.datatype.size_bytes)
+        for spec in config.inputs
+    }
 
 
 def _invalid(message: str) -> StreamGateError:
