@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import pytest
 
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
+from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from tests.frontends.fake_gateway import FakeCall, FakeGateway
+from tests.frontends.http_client import HttpClient
 
 ResultT = TypeVar("ResultT")
 WAIT_SECONDS = 20.0
@@ -53,11 +55,10 @@ def loop_thread() -> Iterator[LoopThread]:
 
 
 @dataclass
-class GrpcService:
-    """A running gRPC front end over a gateway in memory."""
+class Service:
+    """A running front end over a gateway in memory."""
 
     gateway: FakeGateway
-    front_end: GrpcFrontEnd
     address: str
     thread: LoopThread
 
@@ -77,6 +78,16 @@ class GrpcService:
         self.thread.run(call())
 
 
+@dataclass
+class GrpcService(Service):
+    front_end: GrpcFrontEnd
+
+
+@dataclass
+class HttpService(Service):
+    front_end: HttpFrontEnd
+
+
 GrpcStarter = Callable[[GrpcOptions], GrpcService]
 
 
@@ -90,7 +101,7 @@ def start_grpc(loop_thread: LoopThread) -> Iterator[GrpcStarter]:
         front_end = GrpcFrontEnd(gateway, options)
         port = loop_thread.run(front_end.start("127.0.0.1", 0))
         started.append(front_end)
-        return GrpcService(gateway, front_end, f"127.0.0.1:{port}", loop_thread)
+        return GrpcService(gateway, f"127.0.0.1:{port}", loop_thread, front_end)
 
     yield start
     for front_end in started:
@@ -100,3 +111,35 @@ def start_grpc(loop_thread: LoopThread) -> Iterator[GrpcStarter]:
 @pytest.fixture
 def service(start_grpc: GrpcStarter) -> GrpcService:
     return start_grpc(GrpcOptions())
+
+
+HttpStarter = Callable[[HttpOptions], HttpService]
+
+
+@pytest.fixture
+def start_http(loop_thread: LoopThread) -> Iterator[HttpStarter]:
+    """Starts front ends with options; stops them after the test."""
+    started: list[HttpFrontEnd] = []
+
+    def start(options: HttpOptions) -> HttpService:
+        gateway = FakeGateway()
+        front_end = HttpFrontEnd(gateway, options)
+        port = loop_thread.run(front_end.start("127.0.0.1", 0))
+        started.append(front_end)
+        return HttpService(gateway, f"127.0.0.1:{port}", loop_thread, front_end)
+
+    yield start
+    for front_end in started:
+        loop_thread.run(front_end.stop(0))
+
+
+@pytest.fixture
+def http_service(start_http: HttpStarter) -> HttpService:
+    return start_http(HttpOptions())
+
+
+@pytest.fixture
+def http(http_service: HttpService) -> Iterator[HttpClient]:
+    """A client of `http_service` over one connection."""
+    with HttpClient(http_service.address) as client:
+        yield client

@@ -349,12 +349,12 @@ class FakeGateway:
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         del version
-        if name not in self.models:
+        if name and name not in self.models:
             raise StreamGateError(Code.INVALID_ARG, f"requested model '{name}' is not available")
         histogram = Histogram((), (0,), 0.0)
         return [
             ModelStatistics(
-                name=name,
+                name=each,
                 version="3",
                 last_inference_ms=1_700_000_000_000,
                 inference_count=7,
@@ -371,6 +371,7 @@ class FakeGateway:
                 occupancy=histogram,
                 step_time=histogram,
             )
+            for each in ([name] if name else self.models)
         ]
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:

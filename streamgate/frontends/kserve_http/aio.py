@@ -65,14 +65,10 @@ class Handlers:
             answer = await self._answer(request)
         except StreamGateError as error:
             answer = failure_answer(error.failure)
-        except ConnectionError:  # the client has gone, or was cut off
-            if request.transport is not None:
-                request.transport.abort()
-            answer = Answer()
         except web.RequestPayloadError as error:
             answer = error_answer(400, f"the request's body can't be read: {error}")
         except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
-            answer = failure_answer(unexpected(error))
+            answer = _answer_to_unexpected(request, error)
         return answer if isinstance(answer, web.StreamResponse) else _WrittenAnswer(answer)
 
     async def _answer(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
@@ -112,7 +108,10 @@ class Handlers:
         asked = read_generate(self._gateway, route.name, route.version, body, encoding)
         if route.endpoint is Endpoint.GENERATE:
             return await generate(self._gateway, asked)
-        stream = GenerateStream(self._gateway, asked)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        stream = GenerateStream(self._gateway, asked, transport.abort)
         try:
             response = web.StreamResponse(
                 status=await stream.status(), headers={"Content-Type": EVENTS}
@@ -162,6 +161,17 @@ class Handlers:
     def _too_large(self, request: web.BaseRequest, size: int | None) -> StreamGateError:
         what = "body" if HEADER_LENGTH in request.headers else "JSON"
         return too_large(what, size, self._size_bytes_max)
+
+
+def _answer_to_unexpected(request: web.BaseRequest, error: Exception) -> Answer:
+    """The answer after an error that nobody foresaw, unless it is too late for one."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        return Answer()  # the client has gone, which may well be the error; nothing is written
+    failure = unexpected(error)
+    if request.writer.output_size:
+        transport.abort()  # within a stream, an end that is none is all that can be told
+    return failure_answer(failure)
 
 
 class _WrittenAnswer(web.StreamResponse):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
 from streamgate.errors import Code, Failure, StreamGateError
@@ -88,12 +88,15 @@ class GenerateStream:
     client has gone, and at the end.
     """
 
-    def __init__(self, gateway: Gateway, request: Request) -> None:
-        """Raises StreamGateError for a refused request."""
+    def __init__(self, gateway: Gateway, request: Request, cut: Callable[[], None]) -> None:
+        """`cut` is to drop the client when it reads too slowly for too long.
+
+        Raises StreamGateError for a refused request.
+        """
+        self._cut = cut
         self._events: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._is_over = False
-        self._is_cut = False
         self._changed = asyncio.Event()
         self._status = 0
         self._exchange = Exchange(gateway, request, self._receive)
@@ -105,16 +108,11 @@ class GenerateStream:
         return self._status or 200
 
     async def next_events(self) -> bytes | None:
-        """The events that have come since, together; None after the last.
-
-        Raises ConnectionError when the client has read too slowly for too long.
-        """
+        """The events that have come since, together; None after the last."""
         while not self._events:
             if self._is_over:
                 return None
             await self._wait()
-        if self._is_cut:
-            raise ConnectionAbortedError("the client reads too slowly")
         events = b"".join(self._events)
         self._events.clear()
         self._unsent_bytes = 0
@@ -130,7 +128,7 @@ class GenerateStream:
     def _receive(self, response: Response) -> None:
         self._is_over = response.final
         self._changed.set()
-        if response.empty or self._is_cut:
+        if response.empty:
             return
         failure = response.failure
         if failure is None:
@@ -144,9 +142,10 @@ class GenerateStream:
         event = f"data: {text}\n\n".encode()
         self._unsent_bytes += len(event)
         if self._events and self._unsent_bytes > UNSENT_BYTES_MAX:
-            self._is_cut = True
+            self._events.clear()
             self._exchange.cancel()
-            self._is_over = True
+            self._cut()
+            return
         self._events.append(event)
 
 
