@@ -1,4 +1,10 @@
-"""One client connection's side of its requests: what is lost with it, and what is not."""
+"""One client connection's side of its requests: what is lost with it, and what is not.
+
+The engine calls back through here. Whatever a front end's sink raises ends here: it must not stop
+the engine's turn, in which other clients' responses leave.
+"""
+
+import logging
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
@@ -6,6 +12,8 @@ from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.gateway import EndSink, ResponseSink
 from streamgate.session.positions import EndListener
 from streamgate.session.routing import ModelTable, Route
+
+log = logging.getLogger(__name__)
 
 
 class OpenCall:
@@ -31,7 +39,10 @@ class OpenCall:
             self._connection.forget(self)
             if not response.admitted and self._request.sequence:
                 self._route.positions.refuse(self._request)
-        self._sink(response)
+        try:
+            self._sink(response)
+        except Exception:
+            log.exception("a response of model '%s' was lost in its front end", response.model)
 
 
 class SessionConnection:
@@ -60,7 +71,7 @@ class SessionConnection:
         if request.sequence and route.config.sequences is not None:
             owner = self._owner
             if route not in self._routes:
-                self._routes[route] = self._listener(route)
+                self._add_route(route)
             position = route.positions.assign(request, self._routes[route])
         call = OpenCall(self, route, request, sink)
         self._calls.add(call)
@@ -68,7 +79,7 @@ class SessionConnection:
         return call
 
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
-        route = self._table.route(model, version)
+        route = self._route_of(model, sequence) or self._table.route(model, version)
         route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)
 
     def close(self, *, abort: bool) -> None:
@@ -77,13 +88,25 @@ class SessionConnection:
         self._closed = True
         if not abort:
             return
-        for call in list(self._calls):
-            call.cancel()
         for route in self._routes:
             route.link.hang_up(self._owner)
+        for call in list(self._calls):
+            call.cancel()
 
     def forget(self, call: OpenCall) -> None:
         self._calls.discard(call)
+
+    def _route_of(self, model: str, sequence: SequenceKey) -> Route | None:
+        """Where this connection's sequence lives: after a reload, not where new ones go."""
+        for route in reversed(self._routes):
+            if route.config.name == model and sequence in route.positions:
+                return route
+        return None
+
+    def _add_route(self, route: Route) -> None:
+        # A connection may outlive many reloads of its models.
+        self._routes = {old: told for old, told in self._routes.items() if not old.retired}
+        self._routes[route] = self._listener(route)
 
     def _listener(self, route: Route) -> EndListener | None:
         on_end = self._on_sequence_end
@@ -91,7 +114,11 @@ class SessionConnection:
             return None
 
         def told(key: SequenceKey, reason: EndReason) -> None:
-            if not self._closed:
+            if self._closed:
+                return
+            try:
                 on_end(route.config.name, key, reason)
+            except Exception:
+                log.exception("the end of sequence %r was lost in its front end", key)
 
         return told

@@ -1,5 +1,6 @@
 """The gateway of one process: front ends, sessions and engine on one event loop."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -28,7 +29,7 @@ class ModelControl(Protocol):
     """Who loads and unloads models: the server's lifecycle."""
 
     def names(self) -> Sequence[str]:
-        """Every model in the repositories, loaded or not."""
+        """Every model in the repositories, loaded or not. Reads directories: for a thread."""
 
     async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None: ...
 
@@ -97,7 +98,8 @@ class LocalGateway:
         return [self._table.route(name, str(number)).link.statistics() for number in wanted]
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
-        return self._table.index(self._control.names(), ready_only=ready_only)
+        names = await asyncio.to_thread(self._control.names)
+        return self._table.index(names, ready_only=ready_only)
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         self._check_live()

@@ -4,6 +4,7 @@ One table for each model version, whatever connection a sequence's requests come
 who is to be told when a sequence ends.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,60 +14,73 @@ from streamgate.model.request import Request, SequenceKey
 EndListener = Callable[[SequenceKey, EndReason], None]
 
 
-@dataclass(slots=True)
-class _Live:
-    """`tenancies` counts STARTs of this ID whose sequences have not ended yet."""
+@dataclass(slots=True, eq=False)
+class _Tenancy:
+    """One sequence, from a START to its end; `start` is the request that began it."""
 
+    start: Request
+    listener: EndListener | None
     next_position: int = 0
-    tenancies: int = 0
-    listener: EndListener | None = None
 
 
 class Positions:
-    """The live sequences of one model version."""
+    """The live sequences of one model version.
+
+    One correlation ID may have several at a time: a START that meets a live sequence of its ID
+    waits to supersede it. They end in the order of their STARTs (but for a START that is given up
+    while it waits: then the sequence in front of it is told the reason of the other).
+    """
 
     def __init__(self) -> None:
-        self._live: dict[SequenceKey, _Live] = {}
+        self._tenancies: dict[SequenceKey, deque[_Tenancy]] = {}
 
     def assign(self, request: Request, listener: EndListener | None) -> int:
         """The request's position; -1 for one that belongs to no sequence, or to none that lives.
 
         The listener of a sequence's newest request is told of its end.
         """
-        key = request.sequence
-        live = self._live.get(key)
+        tenancies = self._tenancies.get(request.sequence)
         if request.start:
-            if live is None:
-                live = self._live[key] = _Live()
-            live.next_position = 0
-            live.tenancies += 1
-        elif live is None:
+            if tenancies is None:
+                tenancies = self._tenancies[request.sequence] = deque()
+            tenancies.append(_Tenancy(request, listener))
+        elif tenancies is None:
             return -1
-        live.listener = listener
-        position = live.next_position
-        live.next_position += 1
+        newest = tenancies[-1]
+        newest.listener = listener
+        position = newest.next_position
+        newest.next_position += 1
         return position
 
     def refuse(self, request: Request) -> None:
-        """The scheduler did not admit this request after all."""
-        live = self._live.get(request.sequence)
-        if live is None or not request.start:
+        """The scheduler did not admit this request after all: if a START, it began nothing."""
+        tenancies = self._tenancies.get(request.sequence)
+        if tenancies is None or not request.start:
             return
-        live.tenancies -= 1
-        if live.tenancies <= 0:
-            del self._live[request.sequence]
+        for tenancy in tenancies:
+            if tenancy.start is request:
+                tenancies.remove(tenancy)
+                break
+        if not tenancies:
+            del self._tenancies[request.sequence]
 
     def end(self, key: SequenceKey, reason: EndReason) -> None:
-        """A sequence ended: tell its listener."""
-        live = self._live.get(key)
-        if live is None:
+        """The oldest sequence of this ID ended: tell its listener."""
+        tenancies = self._tenancies.get(key)
+        if tenancies is None:
             return
-        live.tenancies -= 1
-        listener = live.listener
-        if live.tenancies <= 0:
-            del self._live[key]
-        if listener is not None:
-            listener(key, reason)
+        ended = tenancies.popleft()
+        if not tenancies:
+            del self._tenancies[key]
+        if ended.listener is not None:
+            ended.listener(key, reason)
+
+    def keys(self) -> list[SequenceKey]:
+        """The correlation IDs that have a live sequence."""
+        return list(self._tenancies)
+
+    def __contains__(self, key: SequenceKey) -> bool:
+        return key in self._tenancies
 
     def __len__(self) -> int:
-        return len(self._live)
+        return len(self._tenancies)

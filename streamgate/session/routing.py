@@ -23,9 +23,13 @@ UNLOADED = "unloaded"
 
 
 class Route:
-    """A ready model version: its link, its checks and the positions of its live sequences."""
+    """A ready model version: its link, its checks and the positions of its live sequences.
+
+    `retired` is set when nothing lives on it any more and nothing ever will.
+    """
 
     def __init__(self, link: ModelLink) -> None:
+        self.retired = False
         self.link = link
         self.config = link.config
         self.version = link.version
@@ -48,6 +52,8 @@ class ModelState:
     """One model's versions, by number."""
 
     versions: dict[int, VersionState] = field(default_factory=dict)
+    trouble: str = ""
+    """Why the model could not be read, where that kept it from being served; "" if it could."""
 
     def ready(self) -> list[int]:
         """The ready versions, ascending."""
@@ -79,9 +85,21 @@ class ModelTable:
 
     def set(self, name: str, number: int, version: VersionState) -> None:
         """Enter a version, in place of the one that had its number."""
-        self._models.setdefault(name, ModelState()).versions[number] = version
+        model = self._models.setdefault(name, ModelState())
+        model.versions[number] = version
+        model.trouble = ""
         self._routes.clear()
         self._infos.clear()
+
+    def note_trouble(self, name: str, reason: str) -> None:
+        """A model that should be served could not be read: not even its versions are known.
+
+        An empty reason takes the note back, and so does the next version that is entered.
+        """
+        model = self._models.setdefault(name, ModelState())
+        model.trouble = reason
+        if not reason and not model.versions:
+            del self._models[name]
 
     def route(self, name: str, version: str) -> Route:
         """The ready version asked for, the newest when `version` is "".
@@ -90,7 +108,10 @@ class ModelTable:
         """
         route = self._routes.get((name, version))
         if route is None:
-            route = self._routes[name, version] = self._find(name, version)
+            route = self._find(name, version)
+            if version in ("", route.version):
+                # "1", "01" and "1x" are the same version: only what is bounded is remembered.
+                self._routes[name, version] = route
         return route
 
     def info(self, name: str, version: str) -> ModelInfo:
@@ -100,13 +121,14 @@ class ModelTable:
             route = self.route(name, version)
             ready = [str(number) for number in self._models[name].ready()]
             info = ModelInfo(route.config, route.version, [route.version] if version else ready)
-            self._infos[name, version] = info
+            if version in ("", route.version):
+                self._infos[name, version] = info
         return info
 
     def _find(self, name: str, version: str) -> Route:
         number = parse_version(version)
         model = self._models.get(name)
-        if model is None or not model.versions:
+        if model is None or not (model.versions or model.trouble):
             raise _not_found(name, "is not found")
         if number is None:
             ready = model.ready()
@@ -136,28 +158,39 @@ class ModelTable:
                 yield route
 
     def is_ready(self) -> bool:
-        """Whether every known version is READY or was unloaded on purpose (strict readiness)."""
+        """Whether every known version is READY or was unloaded on purpose (strict readiness).
+
+        One that is still being unloaded counts as unloaded; in Triton it makes the server unready
+        until it is.
+        """
         return all(
-            version.route is not None or version.reason == UNLOADED
+            not model.trouble
+            and all(
+                version.route is not None
+                or version.state == UNLOADING
+                or version.reason == UNLOADED
+                for version in model.versions.values()
+            )
             for model in self._models.values()
-            for version in model.versions.values()
         )
 
     def index(self, known_names: Sequence[str], *, ready_only: bool) -> list[ModelIndexEntry]:
         """The repository index; `known_names` are listed even if they were never loaded."""
         entries = []
         for name in sorted({*known_names, *self._models}):
-            model = self._models.get(name)
-            if model is None or not model.versions:
-                if not ready_only:
-                    entries.append(ModelIndexEntry(name))
-                continue
+            model = self._models.get(name, ModelState())
             for number, version in sorted(model.versions.items()):
                 if version.state == READY or not ready_only:
                     entries.append(
                         ModelIndexEntry(name, str(number), version.state, version.reason)
                     )
+            if not ready_only and (model.trouble or not model.versions):
+                state = UNAVAILABLE if model.trouble else ""
+                entries.append(ModelIndexEntry(name, "", state, model.trouble))
         return entries
+
+
+_INTEGER = re.compile(r"[ \t-\r]*([+-]?)0*([0-9]+)")
 
 
 def parse_version(text: str) -> int | None:
@@ -168,8 +201,9 @@ def parse_version(text: str) -> int | None:
     """
     if not text:
         return None
-    match = re.match(r"\s*([+-]?\d+)", text)
-    number = int(match.group(1)) if match else None
+    match = _INTEGER.match(text)
+    # Twenty digits are too many already, and Python reads only so many.
+    number = int(match[1] + match[2]) if match and len(match[2]) < 20 else None
     if number is None or not -(2**63) <= number < 2**63:
         raise StreamGateError(
             Code.INVALID_ARG,

@@ -1,0 +1,79 @@
+"""A link to no engine: keeps what it is asked, and answers when the test says so."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.errors import Code, EndReason, Failure
+from streamgate.link.contract import OnSequenceEnd
+from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import Duration, Histogram, ModelStatistics
+from tests.session.plain_models import config_of, spec
+
+Sink = Callable[[Response], None]
+NOTHING = Histogram((), (0,), 0.0)
+
+
+def sequence_config(**changes: Any) -> ModelConfig:
+    return config_of(spec("I", 4), scheduling=SequenceBatching(DirectStrategy(), 4), **changes)
+
+
+@dataclass(eq=False)
+class FakeLink:
+    """Implements `ModelLink`. Requests are numbered from 1, in the order of `submitted`."""
+
+    config: ModelConfig = field(default_factory=sequence_config)
+    version: str = "1"
+    submitted: list[tuple[Request, Sink, OwnerNumber, int]] = field(default_factory=list)
+    cancelled: list[RequestNumber] = field(default_factory=list)
+    hung_up: list[OwnerNumber] = field(default_factory=list)
+    ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
+    on_end: OnSequenceEnd = lambda key, reason: None
+
+    def submit(
+        self, request: Request, sink: Sink, owner: OwnerNumber, position: int
+    ) -> RequestNumber:
+        self.submitted.append((request, sink, owner, position))
+        return RequestNumber(len(self.submitted))
+
+    def cancel(self, number: RequestNumber) -> None:
+        self.cancelled.append(number)
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        self.hung_up.append(owner)
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        self.ended.append((sequence, reason, drain))
+
+    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
+        self.on_end = on_end
+
+    def statistics(self) -> ModelStatistics:
+        nothing = Duration()
+        return ModelStatistics(
+            self.config.name,
+            self.version,
+            *(0, 0, 0),
+            *(nothing,) * 6,
+            batches=(),
+            failures={},
+            pending=0,
+            occupancy=NOTHING,
+            step_time=NOTHING,
+        )
+
+    @property
+    def positions(self) -> list[int]:
+        return [position for *_, position in self.submitted]
+
+    def answer(self, place: int, *, final: bool = True) -> None:
+        request, sink, _, position = self.submitted[place]
+        sink(Response(request, "m", self.version, final=final, position=position))
+
+    def refuse(self, place: int) -> None:
+        """As the scheduler does on arrival."""
+        request, sink, _, _ = self.submitted[place]
+        failure = Failure(Code.UNAVAILABLE, "no")
+        sink(Response(request, "m", self.version, failure=failure, admitted=False))

@@ -1,0 +1,114 @@
+"""The place of each request in its sequence, and who is told of the sequence's end."""
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamgate.errors import EndReason
+from streamgate.model.request import Request, SequenceKey
+from streamgate.session.positions import EndListener, Positions
+
+Told = list[tuple[str, SequenceKey, EndReason]]
+
+
+def step(key: SequenceKey, *, start: bool = False) -> Request:
+    return Request("m", sequence=key, start=start)
+
+
+def listener(told: Told, name: str) -> EndListener:
+    return lambda key, reason: told.append((name, key, reason))
+
+
+def test_positions_count_from_the_start_over_all_connections() -> None:
+    positions = Positions()
+    requests = [step(7, start=True), step(7), step("7", start=True), step(7), step("7")]
+    assert [positions.assign(request, None) for request in requests] == [0, 1, 0, 2, 1]
+    assert set(positions.keys()) == {7, "7"}
+
+
+def test_a_request_of_no_sequence_has_no_position() -> None:
+    positions = Positions()
+    assert positions.assign(step(7), None) == -1
+    positions.assign(step(7, start=True), None)
+    positions.end(7, EndReason.IDLE)
+    assert positions.assign(step(7), None) == -1
+    assert len(positions) == 0
+
+
+def test_the_listener_of_the_newest_request_is_told_of_the_end() -> None:
+    told: Told = []
+    positions = Positions()
+    positions.assign(step(7, start=True), listener(told, "first"))
+    positions.assign(step(7), listener(told, "second"))
+    positions.end(7, EndReason.IDLE)
+    positions.end(7, EndReason.IDLE)
+    positions.end(8, EndReason.IDLE)
+    assert told == [("second", 7, EndReason.IDLE)]
+
+
+def test_who_is_superseded_is_told_and_not_who_supersedes() -> None:
+    told: Told = []
+    positions = Positions()
+    positions.assign(step(7, start=True), listener(told, "old"))
+    positions.assign(step(7), listener(told, "old"))
+    assert positions.assign(step(7, start=True), listener(told, "new")) == 0
+    assert positions.assign(step(7), listener(told, "new")) == 1
+    positions.end(7, EndReason.SUPERSEDED)
+    assert told == [("old", 7, EndReason.SUPERSEDED)]
+    assert positions.assign(step(7), listener(told, "new")) == 2
+    positions.end(7, EndReason.CLIENT_END)
+    assert told[1:] == [("new", 7, EndReason.CLIENT_END)]
+    assert len(positions) == 0
+
+
+def test_a_refused_start_began_nothing_and_takes_nobodys_place() -> None:
+    told: Told = []
+    positions = Positions()
+    first, second = step(7, start=True), step(7, start=True)
+    positions.assign(first, listener(told, "old"))
+    positions.assign(second, listener(told, "new"))
+    positions.refuse(second)
+    positions.refuse(step(7))
+    positions.refuse(step(8, start=True))
+    assert positions.assign(step(7), listener(told, "old")) == 1
+    positions.end(7, EndReason.IDLE)
+    assert told == [("old", 7, EndReason.IDLE)]
+    positions.assign(first, None)
+    positions.refuse(first)
+    assert 7 not in positions
+
+
+def test_a_sequence_may_end_without_anybody_to_tell() -> None:
+    positions = Positions()
+    positions.assign(step(7, start=True), None)
+    positions.end(7, EndReason.CLIENT_END)
+    assert len(positions) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["start", "step", "refuse", "end"]), st.integers(1, 3))))
+def test_each_admitted_start_is_told_of_one_end(actions: list[tuple[str, int]]) -> None:
+    positions = Positions()
+    told: Told = []
+    waiting: dict[int, list[Request]] = defaultdict(list)
+    admitted = 0
+    for name, key in actions:
+        if name == "start":
+            request = step(key, start=True)
+            assert positions.assign(request, listener(told, name)) == 0
+            waiting[key].append(request)
+            admitted += 1
+        elif name == "step":
+            position = positions.assign(step(key), listener(told, name))
+            assert (position == -1) is (not waiting[key])
+        elif waiting[key] and name == "refuse":
+            positions.refuse(waiting[key].pop())
+            admitted -= 1
+        elif waiting[key]:
+            positions.end(key, EndReason.IDLE)
+            waiting[key].pop(0)
+    for key, requests in waiting.items():
+        for _ in requests:
+            positions.end(key, EndReason.IDLE)
+    assert len(told) == admitted
+    assert len(positions) == 0
