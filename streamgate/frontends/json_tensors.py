@@ -43,7 +43,7 @@ def tensor_from_json(entry: object) -> Tensor:
     elements = elements_from_json(entry["data"], datatype, name)
     if not shape and len(elements) != 1:
         # No count to hold the data against: whether there may be no shape is the session's to say.
-        return Tensor(name, datatype, shape, raw=b"")
+        return Tensor(name, datatype, shape, array=elements)
     if len(elements) != math.prod(shape):
         raise _unparsable("data", "Shape does not match true shape of 'data' field")
     try:

@@ -117,7 +117,9 @@ def test_a_wrong_number_of_elements(shape: list[int]) -> None:
 
 
 def test_without_a_shape_the_session_decides() -> None:
-    assert tensor_from_json(entry(1, 2, shape=[])).shape == ()
+    two = tensor_from_json(entry(1, 2, shape=[]))
+    assert two.shape == ()
+    assert not has_infinity(two)
     assert tensor_from_json(entry(5, shape=[])).array.item() == 5
 
 
