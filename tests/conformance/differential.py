@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 from benchmarks.server_process import ServerProcess
 from benchmarks.streamgate_server import streamgate_server
 from benchmarks.triton_server import triton_server
+from tests.conformance import random_cases
 from tests.conformance.allowed_differences import ALLOWED
 from tests.conformance.answers import Answer
 from tests.conformance.cases import select
@@ -156,7 +157,7 @@ def report(verdict: Verdict, cases: Sequence[Case]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    cases = select(tuple(options.only))
+    cases = random_cases.parse(options.random) if options.random else select(tuple(options.only))
     live: dict[str, Variants] = {}
     for name in SERVERS:
         if getattr(options, name):
@@ -208,12 +209,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="store Triton's answers")
     parser.add_argument("--show", action="store_true", help="print the answers")
     parser.add_argument("--only", action="append", default=[], metavar="CASE")
+    parser.add_argument("--random", metavar="SEED:COUNT", help="cases drawn from a seed instead")
     parser.add_argument("--runs", type=int, default=1, help="how often to run each server")
     options = parser.parse_args(arguments)
     if not (options.triton or options.streamgate):
         parser.error("name at least one server: --triton, --streamgate")
     if options.record and not options.triton:
         parser.error("--record stores Triton's answers: it needs --triton")
+    if options.random and (options.record or options.only or not options.triton):
+        parser.error("--random is for a live --triton, without --record and --only")
     return options
 
 
