@@ -7,7 +7,7 @@ from streamgate.backend.contract import ModelRequest, RequestSession
 from streamgate.core.commands import Row, Step
 from streamgate.core.ids import NO_REQUEST
 from streamgate.engine.arena import Arena
-from streamgate.engine.controls import control_batch
+from streamgate.engine.controls import ControlTensors
 from streamgate.engine.live import NULL_REPLY, LiveRequest
 from streamgate.engine.tensor_runner import Outcome, Pair, failure_of, zeros_like
 from streamgate.model.config import ModelConfig
@@ -22,6 +22,7 @@ class RequestRunner:
         self._config = config
         self._session = session
         self._arena = arena
+        self._controls = ControlTensors(config)
         self._reshapes = {
             spec.name: spec.reshape for spec in config.inputs if spec.reshape is not None
         }
@@ -63,21 +64,15 @@ class RequestRunner:
     def _requests(self, pairs: Sequence[Pair]) -> list[ModelRequest]:
         rows = [row for row, _ in pairs]
         sample = next(live for _, live in pairs if live is not None)
-        controls = [
-            (control.name, control.datatype, control_batch(control, rows))
-            for control in self._config.controls
-        ]
+        controls = self._controls.arrays(rows)
         requests = []
         for index, (row, live) in enumerate(pairs):
             if live is not None and not self._reshapes:
                 inputs = list(live.request.inputs)
             else:
                 inputs = self._client_inputs(live, sample)
-            for name, datatype, values in controls:
-                value = values[index : index + 1]
-                if self._config.batches:
-                    value = value.reshape(1, 1)
-                inputs.append(Tensor(name, datatype, value.shape, array=value))
+            for control, values in controls:
+                inputs.append(Tensor.of(control.name, values[index : index + 1], control.datatype))
             if self._config.states:
                 inputs.extend(self._state_inputs(row))
             requests.append(self._request(row, live, inputs))

@@ -14,7 +14,7 @@ from streamgate.backend.contract import TensorSession, TensorStep
 from streamgate.core.commands import Row, Step
 from streamgate.core.ids import NO_REQUEST, RequestNumber
 from streamgate.engine.arena import Arena
-from streamgate.engine.controls import control_batch
+from streamgate.engine.controls import ControlTensors
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.model.config import ModelConfig
@@ -49,6 +49,7 @@ class TensorRunner:
         self._config = config
         self._session = session
         self._arena = arena
+        self._controls = ControlTensors(config)
         self._specs = {spec.name: spec for spec in config.inputs}
         self._output_specs = {spec.name: spec for spec in config.outputs}
         self._all_outputs = tuple(self._output_specs)
@@ -93,9 +94,8 @@ class TensorRunner:
         real = [live for _, live in pairs if live is not None]
         inputs = self._inputs(pairs, real[0])
         size = sum(row.rows for row in rows)
-        for control in config.controls:
-            values = control_batch(control, rows)
-            inputs[control.name] = values.reshape(-1, 1) if config.batches else values
+        for control, values in self._controls.arrays(rows):
+            inputs[control.name] = values
         if config.states:
             fresh = [row.slot for row in rows if row.start]
             inputs.update(self._arena.gather(slots, fresh))
