@@ -48,7 +48,7 @@ def tensor_from_json(entry: object) -> Tensor:
         raise _unparsable("data", "Shape does not match true shape of 'data' field")
     try:
         return Tensor(name, datatype, shape, array=elements.reshape(shape))
-    except ValueError as error:  # more dimensions than numpy knows, or larger ones
+    except (ValueError, OverflowError) as error:  # more dimensions than numpy has, or larger ones
         raise StreamGateError(
             Code.INVALID_ARG, f"tensor '{name}' contains an invalid dimension: {error}"
         ) from None

@@ -177,7 +177,7 @@ def test_half_precision_has_no_json_form(datatype: DataType) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [[1] * 65, [0, 2**62, 2**62]])
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 2**62, 2**62], [0, 2**64 - 1]])
 def test_shapes_that_no_array_has(shape: list[int]) -> None:
     code, message = refused(entry(*[1] * math.prod(shape), shape=shape))
     assert code is Code.INVALID_ARG

@@ -102,7 +102,7 @@ def decode(
     received = Received(request, found.binary_output)
     if "outputs" in document:
         _read_outputs(document, received)
-    request.parameters = {**headers, **found.custom} if headers else found.custom
+    request.parameters = {**headers, **found.custom} if headers else found.custom or {}
     request.sequence = found.sequence
     request.start = found.start
     request.end = found.end
