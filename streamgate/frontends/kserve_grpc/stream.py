@@ -7,10 +7,10 @@ answers through `StreamTransport`. Everything happens on the event loop's thread
 Order of what is written:
   - responses to one request: as they come;
   - requests to decoupled models: as responses come, whatever was asked first;
-  - other requests form lanes, one per sequence of a model and one per model for requests outside
+  - other requests form lanes: one for each sequence of a model, and one for all requests outside
     sequences. Within a lane, responses and refusals leave in the order of the requests; lanes
-    never wait for each other. (Triton has one lane per stream, so that a fast request waits for
-    a slow one of another model.)
+    never wait for each other. (Triton has one lane per stream, so that sequences wait for each
+    other; outside sequences its clients may rely on the order, as ids need not be unique.)
 
 Bounds: see `StreamLimits`.
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from google.protobuf.message import DecodeError
 
@@ -31,6 +31,9 @@ from streamgate.frontends.kserve_grpc.parameters import sequence_of
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, unexpected
 from streamgate.model.request import ParameterValue, SequenceKey
 from streamgate.session.gateway import Gateway
+
+OUTSIDE_SEQUENCES: Final[LaneKey] = ("", 0)
+"""The lane of requests that belong to no sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class InferStream:
             received = decode(message, payloads, config, self._headers)
             exchange.received = received
             request = received.request
-            key = (model, request.sequence)
+            key = _lane_key(model, request.sequence)
             if self._is_draining and key not in self._live:
                 raise StreamGateError(Code.UNAVAILABLE, SHUTTING_DOWN)
             self._connection.submit(request, exchange.on_response)
@@ -127,10 +130,10 @@ class InferStream:
                 self._live.add(key)
         except StreamGateError as error:
             refusal = error.failure
-            key = (model, sequence_of(message.parameters))
+            key = _lane_key(model, sequence_of(message.parameters))
         except Exception as error:  # noqa: BLE001, a defect of ours may not end the stream
             refusal = unexpected(error)
-            key = (model, sequence_of(message.parameters))
+            key = _lane_key(model, sequence_of(message.parameters))
         self._take(exchange, key, refusal)
 
     def on_half_close(self) -> None:
@@ -232,3 +235,7 @@ class InferStream:
         self.is_over = True
         self._connection.close(abort=failure is not None)
         self._transport.finish(failure)
+
+
+def _lane_key(model: str, sequence: SequenceKey) -> LaneKey:
+    return (model, sequence) if sequence else OUTSIDE_SEQUENCES
