@@ -44,8 +44,10 @@ class BatchRules:
         Triton 2.51: a request that waited for the delay takes along everything there is; until
         then the largest prefix of a preferred size runs as soon as there is one.
         """
+        if self.delay_ns == 0:
+            return preferred_count or count
         waited = now - since >= self.delay_ns
-        if preferred_count and (not waited or self.delay_ns == 0):
+        if preferred_count and not waited:
             return preferred_count
         return count if waited or closed or rows >= self._preferred[-1] else 0
 

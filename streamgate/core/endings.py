@@ -46,6 +46,7 @@ class Endings:
 
     def hang_up(self, owner: OwnerNumber, now: Ns) -> None:
         """Cancel what the connection asked for and end the sequences that were last used by it."""
+        self._tenancies.hold()
         for sequence in self._tenancies.roster.pop_owned(owner):
             if sequence.running is not None and sequence.running.event.owner == owner:
                 sequence.running.revoked = Rejection.CANCELLED
@@ -54,6 +55,7 @@ class Endings:
                 self._strike(sequence, owned, now)
             if sequence.owner == owner and not sequence.over:
                 self._abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_ENDED, now)
+        self._tenancies.fill(now)
 
     def end_sequence(self, event: EndSequence, now: Ns) -> None:
         """End the oldest sequence of this ID, at once or after what it has queued."""
@@ -70,7 +72,7 @@ class Endings:
 
     def close(self, reason: EndReason, now: Ns) -> None:
         """End all sequences; nobody gets a slot any more."""
-        self._tenancies.close()
+        self._tenancies.hold()
         for sequence in tuple(self._tenancies.roster):
             self._abort(sequence, reason, Rejection.STOPPING, now)
 

@@ -43,7 +43,7 @@ class Tenancies:
         self._instances = instances
         self._out = out
         self._opened = 0
-        self._closed = False
+        self._held = False
 
     def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence, in a slot or in the backlog; None when it must wait and may not."""
@@ -111,13 +111,17 @@ class Tenancies:
             self.backlog.admit(successor)
         self._fill(now)
 
-    def close(self) -> None:
-        """Nobody gets a slot any more."""
-        self._closed = True
+    def hold(self) -> None:
+        """Free slots stay free until `fill`: some who wait for one are about to go, too."""
+        self._held = True
+
+    def fill(self, now: Ns) -> None:
+        """Give free slots to the sequences whose turn it is, now and from now on."""
+        self._held = False
+        self._fill(now)
 
     def _fill(self, now: Ns) -> None:
-        """Give free slots to the sequences whose turn it is."""
-        while self.slots.free and not self._closed:
+        while self.slots.free and not self._held:
             sequence = self.backlog.pop()
             if sequence is None:
                 return
