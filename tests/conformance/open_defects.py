@@ -19,25 +19,11 @@ class Defect:
     shows_always: bool = True
 
 
-STREAM_ORDER: Final = Defect(
-    "answers of models that are not decoupled, and refusals, leave a Triton stream in request "
-    "order; ours keep it within a model or sequence only",
-    shows_always=False,
-)
 ENSEMBLES: Final = Defect("ensembles are not served yet")
 NOT_READY: Final = Defect("ensembles are not served yet, so the server is not ready")
 
 OPEN: Final[Mapping[str, Defect]] = {
-    "stream_order": STREAM_ORDER,
-    "stream_many_models": STREAM_ORDER,
-    "stream_refused": STREAM_ORDER,
-    "stream_final_flags": STREAM_ORDER,
-    "sequence_stream_refusals": STREAM_ORDER,
-    "bad_protobuf_stream": Defect("answers to what came before undecodable bytes are lost"),
     "http_shapes_malformed": Defect("a shape of [] on a batching model is answered with 500"),
-    "model_failures_counted": Defect(
-        "failed executions count as inferences, and in queue and compute"
-    ),
     "ensemble_chain": ENSEMBLES,
     "ensemble_errors": ENSEMBLES,
     "sequence_ensemble": ENSEMBLES,

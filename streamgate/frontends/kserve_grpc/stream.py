@@ -97,6 +97,7 @@ class InferStream:
         self._unsent_bytes = 0
         self._is_paused = False
         self._is_half_closed = False
+        self._verdict: Failure | None = None  # what the stream ends with after a half-close
         self._is_draining = False
 
     @property
@@ -105,13 +106,17 @@ class InferStream:
         return not self._is_paused
 
     def on_message(self, data: bytes) -> None:
-        """Take one `ModelInferRequest`. Bytes that are none end the stream."""
-        if self.is_over:
+        """Take one `ModelInferRequest`.
+
+        Bytes that are none end the stream, once what came before them is answered.
+        """
+        if self.is_over or self._is_half_closed:
             return
         try:
             message, payloads = parse(data)
         except DecodeError:
-            self._end(Failure(Code.INTERNAL, UNPARSABLE))
+            self._verdict = Failure(Code.INTERNAL, UNPARSABLE)
+            self.on_half_close()
             return
         model = message.model_name
         exchange = Exchange(self, message.id, model, message.model_version)
@@ -226,7 +231,7 @@ class InferStream:
         if self.is_over or self._in_flight:
             return
         if self._is_half_closed:
-            self._end(None)
+            self._end(self._verdict)
         elif self._is_draining and not self._live:
             self._end(Failure(Code.UNAVAILABLE, SHUTTING_DOWN))
 
