@@ -23,7 +23,6 @@ ENSEMBLES: Final = Defect("ensembles are not served yet")
 NOT_READY: Final = Defect("ensembles are not served yet, so the server is not ready")
 
 OPEN: Final[Mapping[str, Defect]] = {
-    "http_shapes_malformed": Defect("a shape of [] on a batching model is answered with 500"),
     "ensemble_chain": ENSEMBLES,
     "ensemble_errors": ENSEMBLES,
     "sequence_ensemble": ENSEMBLES,
