@@ -248,7 +248,7 @@ def measure(peer: Peer, cell: str, seconds: float) -> Measured:
     command = [
         environment / "bin" / "perf_analyzer",
         *("-m", "echo", "-u", peer.address, "-i", "grpc", "--percentile=50"),
-        *("--concurrency-range", cell[1:], "-p", str(int(seconds * 1000)), "-s", "80", "-r", "4"),
+        *("--concurrency-range", cell[1:], "-p", str(int(seconds * 1000)), "-s", "999", "-r", "3"),
         *(("--streaming",) if cell[0] == "s" else ()),
         *("--async", "--input-data", "random"),
     ]
