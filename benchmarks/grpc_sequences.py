@@ -15,6 +15,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ import tritonclient.grpc
 from benchmarks import perf_analyzer
 from benchmarks.echo_server import echo_server
 from benchmarks.perf_analyzer import Failure, Load, Measurement
-from benchmarks.server_process import ROOT, ServerFailedError, ServerProcess
+from benchmarks.server_process import ROOT, ServerFailedError, ServerProcess, machine_cpu_seconds
 from benchmarks.streamgate_server import streamgate_server
 from benchmarks.triton_server import triton_server
 
@@ -61,6 +62,8 @@ class Result:
     measurement: Measurement
     server_cpu_ms_per_1000: float
     server_resident_mib: float
+    others_cores: float
+    """Cores that were busy with neither the server nor perf_analyzer: how noisy the machine was."""
 
 
 Round = Mapping[str, Result | Failure]
@@ -108,15 +111,20 @@ def _measure_load(server: ServerProcess, load: Load, scratch: Path) -> Result | 
     with contextlib.closing(tritonclient.grpc.InferenceServerClient(server.grpc)) as client:
         served_before = _inference_count(client, load.model)
         cpu_before = server.cpu_seconds()
+        machine_before, begin = machine_cpu_seconds(), time.monotonic()
         outcome = perf_analyzer.run(load, address, scratch)
         if isinstance(outcome, Failure):
             return _with_crash(server, outcome)
         cpu_seconds = server.cpu_seconds() - cpu_before
+        machine_seconds = machine_cpu_seconds() - machine_before
+        others_seconds = machine_seconds - cpu_seconds - outcome.client_cpu_seconds
+        others_cores = max(others_seconds, 0.0) / (time.monotonic() - begin)
         served = _inference_count(client, load.model) - served_before
     return Result(
         measurement=outcome,
         server_cpu_ms_per_1000=1e6 * cpu_seconds / max(served, 1),
         server_resident_mib=server.resident_bytes() / 2**20,
+        others_cores=others_cores,
     )
 
 
@@ -140,10 +148,11 @@ def _say(server: str, load: Load, result: Result | Failure) -> None:
     match result:
         case Failure(reason):
             shown = f"FAILED: {reason}"
-        case Result(measurement, cpu_ms, _):
+        case Result(measurement, cpu_ms, _, others):
             shown = (
                 f"{measurement.inferences_per_second:8.0f}/s  p50 {measurement.p50_us:7.0f} us"
                 f"  p99 {measurement.p99_us:8.0f} us  {cpu_ms:6.0f} ms CPU per 1000"
+                f"  others {others:.2f} cores"
             )
     print(f"{server:>10}  {load.name:<34}  {shown}", file=sys.stderr, flush=True)
 
@@ -181,7 +190,7 @@ def _of_server(outcomes: Sequence[Result | Failure]) -> dict[str, Any]:
             for field in ("inferences_per_second", "p50_us", "p90_us", "p99_us")
         } | {
             field: statistics.median(getattr(one, field) for one in measured)
-            for field in ("server_cpu_ms_per_1000", "server_resident_mib")
+            for field in ("server_cpu_ms_per_1000", "server_resident_mib", "others_cores")
         }
     return entry
 

@@ -55,6 +55,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             ],
         ),
     ]
+    lines += ["", _noise(rows)]
     failures = [
         f"- {row['load']['name']}, {name}: {reason}"
         for row in rows
@@ -64,6 +65,23 @@ def markdown(document: Mapping[str, Any]) -> str:
     if failures:
         lines += ["", "## Runs that failed", "", *failures]
     return "\n".join(lines) + "\n"
+
+
+def _noise(rows: Sequence[Mapping[str, Any]]) -> str:
+    others = sorted(
+        one["others_cores"]
+        for row in rows
+        for entry in row["servers"].values()
+        for one in entry["rounds"]
+        if "others_cores" in one
+    )
+    if not others:
+        return "Nothing was measured."
+    return (
+        "Cores that other work on the machine took away meanwhile: median "
+        f"{others[len(others) // 2]:.2f}, at most {others[-1]:.2f}. Speed and latency suffer from "
+        "that, CPU per message hardly does."
+    )
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -140,6 +140,13 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
+def machine_cpu_seconds() -> float:
+    """CPU time that the whole machine has spent on anything but idling and waiting for disks."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    busy = [int(field) for index, field in enumerate(fields[:8]) if index not in {3, 4}]
+    return sum(busy) / TICKS_PER_SECOND
+
+
 def _cpu_ticks(pid: int) -> int:
     """utime + stime + cutime + cstime of /proc/<pid>/stat; 0 once the process is gone."""
     try:

@@ -27,6 +27,7 @@ from tests.conformance.differential import (
     read_golden,
     recorded,
     report,
+    unordered,
 )
 from tests.conformance.open_defects import OPEN
 from tests.conformance.perform import requests_of
@@ -158,6 +159,11 @@ class TestVariants:
 
     def test_a_record_forgets_a_case_that_has_changed(self) -> None:
         assert recorded({"a": [[1], [2]]}, {"a": [[5]]}) == {"a": [[5]]}
+
+    def test_the_order_within_a_stream_can_be_left_out(self) -> None:
+        first: Answer = [{"status": "OK"}, [{"id": "b"}, {"id": "a"}]]
+        second: Answer = [{"status": "OK"}, [{"id": "a"}, {"id": "b"}]]
+        assert unordered(first) == unordered(second) == second
 
     def test_the_nearest_variant_counts(self) -> None:
         variants = [[{"x": 1, "y": 1}], [{"x": 2, "y": 2}]]

@@ -15,7 +15,9 @@ from benchmarks.server_process import ServerProcess, free_ports, launch, process
 
 def result(speed: float, cpu: float) -> Result:
     measurement = Measurement(speed, 100.0, 200.0, 300.0, 1000, 0.5)
-    return Result(measurement, server_cpu_ms_per_1000=cpu, server_resident_mib=50.0)
+    return Result(
+        measurement, server_cpu_ms_per_1000=cpu, server_resident_mib=50.0, others_cores=0.1
+    )
 
 
 LOAD = Load("unary gRPC, 8", "identity", 8)
@@ -53,6 +55,7 @@ class TestSummary:
         }
         text = markdown(document)
         assert "| unary gRPC, 8 | 200 | 150 (1 of 3 failed) | 1.25 (0.50-2.00) |" in text
+        assert "median 0.10, at most 0.10" in text
         assert "- unary gRPC, 8, triton: server ended with -11" in text
 
 
