@@ -73,8 +73,15 @@ class Key:
 
 
 class SequenceAudit:
-    def __init__(self, batching: SequenceBatching, max_batch_size: int, instances: int) -> None:
+    def __init__(
+        self,
+        batching: SequenceBatching,
+        max_batch_size: int,
+        instances: int,
+        lateness_ns: int = 0,
+    ) -> None:
         self.batching = batching
+        self.lateness_ns = lateness_ns
         strategy = batching.strategy
         self.positional = isinstance(strategy, DirectStrategy)
         self.delays = strategy.max_delay_ns > 0 and (
@@ -315,7 +322,8 @@ class SequenceAudit:
         """A sequence has waited too long for a slot when its most impatient request has."""
         peers = self.keys[seen.key].log if seen.event.sequence else [seen]
         assert any(
-            peer.event.timeout_ns and peer.arrived_at + peer.event.timeout_ns == now
+            peer.event.timeout_ns
+            and 0 <= now - peer.arrived_at - peer.event.timeout_ns <= self.lateness_ns
             for peer in peers
             if peer.state in {"queued", "rejected"}
         )
@@ -384,7 +392,8 @@ class SequenceAudit:
                 for row in step.rows
             ), "ended while it runs"
         if ended.reason is EndReason.IDLE:
-            assert now == tenancy.idle_since + self.batching.max_idle_ns, "idle at another moment"
+            idle_at = tenancy.idle_since + self.batching.max_idle_ns
+            assert idle_at <= now <= idle_at + self.lateness_ns, "idle at another moment"
             assert not self.queued_of(tenancy), "idle with requests in its queue"
         tenancy.over = True
         self.left[tenancy.seat] = tenancy.key

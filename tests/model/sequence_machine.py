@@ -55,12 +55,18 @@ submits = st.builds(
 class SequenceMachine(RuleBasedStateMachine):
     """Few IDs and small slots, so that everything meets everything."""
 
-    @initialize(configuration=configurations, instances=st.integers(1, 2))
-    def set_up(self, configuration: tuple[SequenceBatching, int], instances: int) -> None:
+    @initialize(
+        configuration=configurations,
+        instances=st.integers(1, 2),
+        lateness_ns=st.sampled_from((0, 0, 5)),
+    )
+    def set_up(
+        self, configuration: tuple[SequenceBatching, int], instances: int, lateness_ns: int
+    ) -> None:
         batching, max_batch_size = configuration
         self.batching = batching
-        audit = SequenceAudit(batching, max_batch_size, instances)
-        self.simulation = Simulation(batching, max_batch_size, instances, audit)
+        audit = SequenceAudit(batching, max_batch_size, instances, lateness_ns)
+        self.simulation = Simulation(batching, max_batch_size, instances, audit, lateness_ns)
         self.submitted = 0
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())

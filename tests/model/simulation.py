@@ -26,16 +26,22 @@ class Audit(Protocol):
 
 
 class Simulation:
-    """Sleeps exactly until `wake_at`, runs every step, and tells the audit.
+    """Sleeps exactly until `wake_at`, or so much longer, runs every step, and tells the audit.
 
     `sound` is false once something went wrong, after which nothing that follows means anything.
     """
 
     def __init__(
-        self, scheduling: Scheduling, max_batch_size: int, instances: int, audit: Audit
+        self,
+        scheduling: Scheduling,
+        max_batch_size: int,
+        instances: int,
+        audit: Audit,
+        lateness_ns: int = 0,
     ) -> None:
         self.scheduler = create_scheduler(scheduling, max_batch_size, instances)
         self.audit = audit
+        self.lateness_ns = lateness_ns
         self.now = Ns(1_000)
         self.running: dict[StepNumber, Step] = {}
         self.polled = True
@@ -76,13 +82,16 @@ class Simulation:
         if not self.polled:
             self.poll()
         until = Ns(self.now + duration_ns)
-        while (wake_at := self.scheduler.wake_at()) is not None and wake_at <= until:
+        while (wake_at := self.scheduler.wake_at()) is not None:
+            wakes_at = Ns(wake_at + self.lateness_ns)
+            if wakes_at > until:
+                break
             if wake_at - 1 > self.now:
                 self.poll_early(Ns(wake_at - 1))
-            self.now = wake_at
+            self.now = max(self.now, wakes_at)
             self.poll()
-        if until > self.now:
-            self.now = until
+        self.now = until
+        if wake_at is None or until < wake_at:
             self.poll_early(until)
 
     def poll_early(self, now: Ns) -> None:
@@ -102,7 +111,7 @@ class Simulation:
                 self.complete(next(iter(self.running)))
                 self.poll()
             elif (wake_at := self.scheduler.wake_at()) is not None:
-                self.pass_time(wake_at - self.now)
+                self.pass_time(wake_at + self.lateness_ns - self.now)
             else:
                 break
         else:

@@ -122,13 +122,18 @@ class StatelessMachine(RuleBasedStateMachine):
         scheduling=st.one_of(prioritised, batchings, st.just(DefaultScheduling())),
         max_batch_size=st.sampled_from((4, 4, 4, 0)),
         instances=st.integers(1, 2),
+        lateness_ns=st.sampled_from((0, 0, 5)),
     )
     def set_up(
-        self, scheduling: DefaultScheduling | DynamicBatching, max_batch_size: int, instances: int
+        self,
+        scheduling: DefaultScheduling | DynamicBatching,
+        max_batch_size: int,
+        instances: int,
+        lateness_ns: int,
     ) -> None:
         self.max_batch_size = max_batch_size
         audit = StatelessAudit(scheduling, max_batch_size, instances)
-        self.simulation = Simulation(scheduling, max_batch_size, instances, audit)
+        self.simulation = Simulation(scheduling, max_batch_size, instances, audit, lateness_ns)
         self.submitted = 0
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
