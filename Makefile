@@ -45,6 +45,10 @@ pytest: setup ## the tests (PYTEST_ARGUMENTS="-k name")
 quick: setup ## the tests that take no time
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
 
+.PHONY: test-long
+test-long: setup ## the model tests of the scheduler core, long and random (some 20 minutes)
+	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest tests/model $(PYTEST_ARGUMENTS)
+
 .PHONY: format
 format: setup ## bring the sources into shape
 	$(BIN)/ruff check --fix .
