@@ -100,7 +100,7 @@ class FakeCall:
                 parameters=parameters or {},
             )
         )
-        if final and self.request.end:
+        if final and admitted and self.request.end:
             self.connection.end(self.request, EndReason.CLIENT_END)
 
 
