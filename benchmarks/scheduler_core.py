@@ -39,7 +39,11 @@ REPEATS = 40
 LIVE = 100_000
 BACKLOG = 100_000
 CHURN = 20_000
-CHURNS = 5
+CHURNS = 12
+INSTANCES = 10
+CONNECTIONS = 1_000
+ROWS = 256
+LINE = "\n"
 IDLE_NS = 3_600_000_000_000
 
 
@@ -50,23 +54,12 @@ class Load:
         self.scheduler = scheduler
         self.now = 0
         self.requests = 0
-        self.oldest = 1
-        self.newest = LIVE + BACKLOG
 
-    def submit(self, sequence: int, *, start: bool = False, end: bool = False) -> None:
+    def submit(self, sequence: int | str, *, start: bool = False, end: bool = False) -> None:
         self.requests += 1
         self.now += 1
-        event = Submit(
-            RequestNumber(self.requests),
-            sequence,
-            start,
-            False,
-            1,
-            None,
-            0,
-            0,
-            OwnerNumber(sequence),
-        )
+        owner = OwnerNumber(1 + sequence % CONNECTIONS if isinstance(sequence, int) else 1)
+        event = Submit(RequestNumber(self.requests), sequence, start, end, 1, None, 0, 0, owner)
         self.scheduler.receive(event, Ns(self.now))
 
     def finish(self) -> int:
@@ -135,10 +128,8 @@ def best(measure: Iterator[float]) -> float:
 
 
 def speed_table() -> list[str]:
-    lines = [
-        "| slots (or batch) | oldest, full | oldest, lone | direct, full | direct, lone | dynamic |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    columns = ("oldest, full", "oldest, lone", "direct, full", "direct, lone", "dynamic")
+    lines = [f"| slots | {' | '.join(columns)} |", "| ---: " * (len(columns) + 1) + "|"]
     for slots in SLOTS:
         cells = []
         for strategy in ("oldest", "direct"):
@@ -146,117 +137,112 @@ def speed_table() -> list[str]:
             cells.append(best(full(load, slots) for _ in range(REPEATS)))
             cells.append(best(lone(load, slots) for _ in range(REPEATS)))
         cells.append(best(stateless(slots) for _ in range(REPEATS)))
-        lines.append(f"| {slots} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+        lines.append(f"| {slots} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |")
     return lines
 
 
-def crowd() -> list[str]:
-    """Many sequences at once: bytes for each, and whether a busy crowd grows."""
-    instances = 10
-    per_instance = LIVE // instances
-    batching = SequenceBatching(
-        OldestStrategy(per_instance, (256,)), per_instance, max_idle_ns=IDLE_NS, max_backlog=BACKLOG
-    )
+class Crowd:
+    """Many sequences at once, in the slots of several instances and in the backlog."""
+
+    def __init__(self) -> None:
+        slots = LIVE // INSTANCES
+        strategy = OldestStrategy(slots, (ROWS,))
+        batching = SequenceBatching(strategy, slots, max_idle_ns=IDLE_NS, max_backlog=BACKLOG)
+        self.load = Load(create_scheduler(batching, ROWS, INSTANCES))
+        self.oldest = 1
+        self.newest = 0
+
+    def start(self, count: int) -> None:
+        for _ in range(count):
+            self.newest += 1
+            self.load.submit(self.newest, start=True)
+        self.run()
+
+    def run(self) -> None:
+        while self.load.finish():
+            pass
+
+    def churn(self) -> None:
+        """The oldest sequences end, those of the backlog take their slots, and new ones come, of
+        which some are cancelled again."""
+        for _ in range(CHURN):
+            self.load.submit(self.oldest, end=True)
+            self.oldest += 1
+        self.run()
+        self.start(CHURN)
+        for i in range(CHURN):
+            self.load.submit(f"cancelled {i}", start=True)
+            request = RequestNumber(self.load.requests)
+            self.load.scheduler.receive(Cancel(request), Ns(self.load.now))
+        self.run()
+
+
+def crowd_report() -> list[str]:
+    """Bytes for each sequence, and whether a busy crowd grows."""
     gc.collect()
     tracemalloc.start()
-    load = Load(create_scheduler(batching, 256, instances))
+    crowd = Crowd()
     empty = tracemalloc.get_traced_memory()[0]
-    for sequence in range(1, LIVE + 1):
-        load.submit(sequence, start=True)
-        if sequence % 256 == 0:
-            load.finish()
-    while load.finish():
-        pass
+    crowd.start(LIVE)
     live = tracemalloc.get_traced_memory()[0]
-    for sequence in range(LIVE + 1, LIVE + BACKLOG + 1):
-        load.submit(sequence, start=True)
-    load.finish()
+    crowd.start(BACKLOG)
     waiting = tracemalloc.get_traced_memory()[0]
-    full = load.scheduler.statistics()
-    assert (full.active_sequences, full.backlog_sequences) == (LIVE, BACKLOG)
+    counts = crowd.load.scheduler.statistics()
+    assert (counts.active_sequences, counts.backlog_sequences) == (LIVE, BACKLOG)
     sizes = []
     for _ in range(CHURNS):
-        churn(load)
-        gc.collect()
+        crowd.churn()
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
+    requests = crowd.load.requests
     began = time.thread_time_ns()
-    requests = load.requests
-    churn(load)
-    each_us = (time.thread_time_ns() - began) / (load.requests - requests) / 1e3
-    megabytes = ", ".join(f"{size / 1e6:.1f}" for size in sizes)
-    return [
-        f"- {LIVE:,} sequences in slots: {(live - empty) / LIVE:.0f} bytes each.",
-        f"- {BACKLOG:,} more in the backlog, a START queued for each: "
-        f"{(waiting - live) / BACKLOG:.0f} bytes each.",
-        f"- {CHURNS} times {CHURN:,} of the oldest sequences end, as many leave the backlog, and as "
-        f"many new ones and {CHURN:,} that are cancelled again join it. Memory after each time: "
-        f"{megabytes} MB.",
-        f"- {each_us:.1f} us for each request of one more such round, Python's own garbage "
-        "collection included.",
-    ]
-
-
-def churn(load: Load) -> None:
-    """The oldest sequences give way to those of the backlog, and new ones come."""
-    newest = load.requests
-    oldest = load.oldest
-    load.oldest += CHURN
-    for i in range(CHURN):
-        load.submit(oldest + i, end=True)
-    while load.finish():
-        pass
-    for i in range(CHURN):
-        load.submit(load.newest + 1 + i, start=True)
-    for i in range(CHURN):
-        load.submit(-1 - newest - i, start=True)
-        load.scheduler.receive(Cancel(RequestNumber(load.requests)), Ns(load.now))
-    load.newest += CHURN
-    while load.finish():
-        pass
+    crowd.churn()
+    each_us = (time.thread_time_ns() - began) / (crowd.load.requests - requests) / 1e3
+    megabytes = ", ".join(f"{size / 1e6:.0f}" for size in sizes)
+    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return f"""\
+- {LIVE:,} sequences in the slots of {INSTANCES} instances: {(live - empty) / LIVE:.0f} bytes each.
+- {BACKLOG:,} more in the backlog, with a START queued each: {(waiting - live) / BACKLOG:.0f} bytes
+  each.
+- {CHURNS} rounds, in each of which {CHURN:,} sequences end, as many leave the backlog, as many new
+  ones join it, and {CHURN:,} more join it and are cancelled. Traced memory after each round, in MB:
+  {megabytes}.
+- {each_us:.1f} us for each request of one more such round, garbage collection included.
+- Largest resident size of the process, tracing included: {rss_mb:.0f} MB.
+""".splitlines()
 
 
 def report() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    lines = [
-        "# What scheduling costs",
-        "",
-        "Written by `python benchmarks/scheduler_core.py --markdown FILE`.",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d}; {os.cpu_count()} cores of {model}; "
-        f"{platform.python_implementation()} {platform.python_version()}; load average "
-        f"{os.getloadavg()[0]:.1f} at the end.",
-        "",
-        "## Microseconds for each request",
-        "",
-        "From making its `Submit` to its step's `Completed`, `poll` and `wake_at` included. *Full*: "
-        "all slots send at once, one step for all. *Lone*: one request at a time, one step for "
-        "each. *Dynamic*: a stateless model, this many requests a step. The least of "
-        f"{REPEATS} runs, CPU time of the one thread.",
-        "",
-        *speed_table(),
-        "",
-        "A lone request of the direct strategy pays for the null rows of the slots before its own.",
-        "",
-        "## A crowd",
-        "",
-        *crowd(),
-        f"- Largest resident size of the whole run: {rss:.0f} MB.",
-        "",
-    ]
-    return "\n".join(lines)
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    return f"""\
+# What scheduling costs
+
+Written by `python benchmarks/scheduler_core.py --markdown FILE` on {datetime.now(UTC):%Y-%m-%d}.
+{os.cpu_count()} cores of {model}, {platform.python_implementation()}
+{platform.python_version()}; load average {os.getloadavg()[0]:.1f} when it began.
+
+## Microseconds for each request
+
+From making its `Submit` to its step's `Completed`, `poll` and `wake_at` included. *Full*: all slots
+send at once and share a step. *Lone*: one request at a time, a step for each. *Dynamic*: a
+stateless model, so many requests a step. CPU time of the one thread, the least of {REPEATS} runs.
+
+{LINE.join(speed_table())}
+
+A lone request of the direct strategy pays for the null rows of the slots before its own.
+
+## A crowd
+
+{LINE.join(crowd_report())}
+"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(LINE)[0])
     parser.add_argument("--markdown", type=Path, help="write the report to this file, too")
     arguments = parser.parse_args()
     text = report()

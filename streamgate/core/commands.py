@@ -87,10 +87,11 @@ class SlotTaken:
 
 @value
 class SequenceEnded:
-    """A sequence is over, for this reason. `slot` is NO_SLOT when it never left the backlog.
+    """A sequence is over, for this reason. `slot` is NO_SLOT and `instance` NO_INSTANCE when it
+    never had a slot.
 
-    Issued once for each sequence. When a row with `end` runs, this follows that step's completion;
-    the slot may be taken again at once.
+    Issued once for each START that was admitted. When a row with `end` runs, this follows that
+    step's completion; the slot may be taken again at once.
     """
 
     sequence: SequenceKey

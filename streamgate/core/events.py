@@ -31,8 +31,9 @@ class Submit:
 class Completed:
     """A step came back; whether its rows succeeded or failed is the engine's affair.
 
-    `rescheduled` are requests that the model wants to run again (iterative sequences), `ended`
-    those whose sequence the model declared over.
+    `rescheduled` are requests that the model wants to run again (iterative sequences): each is the
+    next of its sequence, or is rejected if it was cancelled or its sequence ended meanwhile.
+    `ended` are those whose sequence the model declared over, which is a CLIENT_END.
     """
 
     step: StepNumber

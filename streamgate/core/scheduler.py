@@ -4,7 +4,8 @@ What every scheduler promises, each line a test:
 
 - one sequence's requests run in order and one at a time;
 - a slot belongs to one generation;
-- every request gets exactly one end: a row of one step, or one Reject;
+- every request gets exactly one end: a row of one step, or one Reject (one that the model asks to
+  run again has rows of several steps before that);
 - a cancelled request never silently takes its neighbours with it;
 - `poll` before `wake_at` does nothing, unless an event came in between;
 - after silence everything is free.
