@@ -3,6 +3,6 @@
 `docs/websocket.md` is its description for client authors.
 """
 
-from streamgate.frontends.websocket.server import WebSocketFrontEnd
+from streamgate.frontends.websocket.server import WebSocketFrontEnd, WebSocketLimits
 
-__all__ = ["WebSocketFrontEnd"]
+__all__ = ["WebSocketFrontEnd", "WebSocketLimits"]

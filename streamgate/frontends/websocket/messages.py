@@ -1,45 +1,34 @@
-"""The dialect's messages: text frames are JSON objects with a `type`, binary frames are tensors.
+"""What a client sends in text frames: JSON objects with a `type`.
 
-Pure functions between wire and values. What is wrong with a message is told as a StreamGateError
-that names the field, what was found and what was expected.
+Pure functions from wire to values, which know no model. What is wrong with a message is told as a
+StreamGateError that names the field, what was found and what was expected.
 """
 
 import json
-import math
-import struct
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamgate.errors import Code, EndReason, StreamGateError
-from streamgate.frontends.json_tensors import data_to_json
-from streamgate.model.config import ModelConfig
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.json_tensors import tensor_from_json
 from streamgate.model.datatypes import DataType, from_wire
-from streamgate.model.request import ParameterValue, Response, SequenceKey
+from streamgate.model.request import ParameterValue, SequenceKey
 from streamgate.model.tensor import Shape, Tensor
 
-CLOSE_CODES: Mapping[EndReason, int] = {
-    EndReason.CLIENT_END: 1000,
-    EndReason.CLIENT_ABORT: 1000,
-    EndReason.IDLE: 4001,
-    EndReason.LIFETIME: 4002,
-    EndReason.DRAINED: 1012,
-    EndReason.ERROR: 1011,
-    EndReason.PREEMPTED: 1013,
-    EndReason.SUPERSEDED: 4003,
-    EndReason.ENGINE_LOST: 1011,
-}
-"""The close code that follows `ended`, by its reason. 1012 and 1013 invite to come again; 4001 to
-4003 are ours."""
+Message = Mapping[str, Any]
+
+SEQUENCE_ID_BYTES_MAX = 128
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
-class InputFormat:
-    """What a binary frame holds: one tensor, with at most one dimension told by its size."""
+class InputChoice:
+    """What a client says about its binary frames; None is left to the model."""
 
     name: str
-    datatype: DataType
-    shape: Shape
+    datatype: DataType | None = None
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,188 +38,140 @@ class Open:
     model: str
     version: str = ""
     sequence: SequenceKey = ""
-    input: InputFormat | None = None
+    input: InputChoice | None = None
     outputs: Sequence[str] = ()
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     binary_output: bool = False
 
 
-def parse_message(text: str | bytes) -> tuple[str, dict[str, Any]]:
+def parse_message(text: str) -> tuple[str, Message]:
     """A text frame's type and fields. Raises StreamGateError."""
     try:
         message = json.loads(text)
-    except ValueError as error:
-        raise _invalid(f"message is not JSON: {error}") from error
+        if _ESCAPED_SURROGATE.search(text):
+            # Half of a pair is no character: nothing could be made of it further on.
+            json.dumps(message, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"message is not JSON: {error}") from None
     if not isinstance(message, dict):
-        raise _invalid(f"message is a JSON {_kind(message)}, expected an object with a 'type'")
+        raise invalid(f"message is a JSON {_kind(message)}, expected an object with a 'type'")
     kind = message.get("type")
     if not isinstance(kind, str):
-        raise _invalid(f"message has 'type' {json.dumps(kind)}, expected a string")
+        found = "no 'type'" if "type" not in message else f"'type' {_shown(kind)}"
+        raise invalid(f"message has {found}, expected a string")
     return kind, message
 
 
-def parse_open(message: Mapping[str, Any]) -> Open:
+def parse_open(message: Message) -> Open:
     """The fields of an `open` message. Raises StreamGateError."""
-    model = _text(message, "model", "")
+    model = text_field(message, "model")
     if not model:
-        raise _invalid("'open' has no 'model', expected the name of a model")
-    sequence = message.get("sequence_id", "")
-    if isinstance(sequence, bool) or not isinstance(sequence, int | str):
-        raise _invalid(f"'sequence_id' is a {_kind(sequence)}, expected a string or an integer")
-    if isinstance(sequence, int) and not 0 <= sequence < 2**64:
-        raise _invalid(f"'sequence_id' is {sequence}, expected 0 to 2^64-1")
-    if isinstance(sequence, str) and len(sequence.encode()) > 128:
-        raise _invalid("string correlation ID cannot be longer than 128 characters")
-    output_format = _text(message, "output_format", "json")
+        raise invalid("'open' has no 'model', expected the name of a model")
+    output_format = text_field(message, "output_format", "json")
     if output_format not in ("json", "binary"):
-        raise _invalid(f"'output_format' is '{output_format}', expected 'json' or 'binary'")
+        raise invalid(f"'output_format' is {_shown(output_format)}, expected 'json' or 'binary'")
     outputs = message.get("outputs", [])
     if not isinstance(outputs, list) or not all(isinstance(name, str) for name in outputs):
-        raise _invalid("'outputs' must be a list of output names")
+        raise invalid(f"'outputs' is {_shown(outputs)}, expected a list of output names")
     return Open(
         model,
-        _text(message, "model_version", ""),
-        sequence,
+        text_field(message, "model_version"),
+        _parse_sequence_id(message),
         _parse_input(message["input"]) if "input" in message else None,
         outputs,
-        _parameters(message),
+        _parse_parameters(message),
         output_format == "binary",
     )
 
 
-def default_input(config: ModelConfig) -> InputFormat:
-    """What frames hold when `open` does not say: the model's only input, one row.
+def parse_step(message: Message) -> tuple[list[Tensor], bool]:
+    """The inputs of a `step` message, and whether it is the last. Raises StreamGateError."""
+    entries = message.get("inputs")
+    if not isinstance(entries, list):
+        raise invalid(f"'inputs' is {_shown(entries)}, expected a list of tensors")
+    last = message.get("last", False)
+    if not isinstance(last, bool):
+        raise invalid(f"'last' is {_shown(last)}, expected true or false")
+    inputs = []
+    for place, entry in enumerate(entries):
+        where = f"'inputs[{place}]'"
+        if not isinstance(entry, dict):
+            raise invalid(f"{where} is a {_kind(entry)}, expected an object")
+        if "data" not in entry:
+            raise invalid(f"{where} has no 'data'")
+        try:
+            inputs.append(tensor_from_json(entry))
+        except StreamGateError as error:
+            raise invalid(f"{where}: {error.message}") from None
+    return inputs, last
 
-    Raises StreamGateError when the model has not exactly one required input.
-    """
-    required = [spec for spec in config.inputs if not spec.optional]
-    if len(required) != 1:
-        names = ", ".join(spec.name for spec in required)
-        raise _invalid(
-            f"model '{config.name}' has {len(required)} required inputs ({names}), and a binary "
-            "frame holds one tensor: name it in 'input', and use 'step' messages for several"
+
+def text_field(message: Message, name: str, default: str = "") -> str:
+    """A field that is a string if it is there. Raises StreamGateError."""
+    value = message.get(name, default)
+    if not isinstance(value, str):
+        raise invalid(f"'{name}' is a {_kind(value)}, expected a string")
+    return value
+
+
+def invalid(message: str) -> StreamGateError:
+    """The client's fault."""
+    return StreamGateError(Code.INVALID_ARG, message)
+
+
+def _parse_sequence_id(message: Message) -> SequenceKey:
+    key = message.get("sequence_id", "")
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        raise invalid(f"'sequence_id' is a {_kind(key)}, expected a string or an integer")
+    if isinstance(key, int) and not 0 <= key < 2**64:
+        raise invalid(f"'sequence_id' is {_shown(key)}, expected 0 to 2^64-1")
+    if isinstance(key, str) and len(key.encode()) > SEQUENCE_ID_BYTES_MAX:
+        raise invalid(
+            f"'sequence_id' has {len(key.encode())} bytes, expected at most {SEQUENCE_ID_BYTES_MAX}"
         )
-    spec = required[0]
-    shape = (1, *spec.shape) if config.batches else spec.shape
-    return InputFormat(spec.name, spec.datatype, shape)
+    return key
 
 
-def frame_tensor(format_: InputFormat, frame: bytes) -> Tensor:
-    """A binary frame as a tensor: a view of the frame.
-
-    Raises StreamGateError naming the sizes when the frame's bytes don't fill the shape.
-    """
-    if format_.datatype is DataType.BYTES:
-        # One frame, one element: the length prefix of the wire form is ours to add.
-        return Tensor(
-            format_.name,
-            DataType.BYTES,
-            tuple(1 if size == -1 else size for size in format_.shape),
-            raw=struct.pack("<I", len(frame)) + frame,
-        )
-    known = math.prod(size for size in format_.shape if size != -1)
-    unit = known * format_.datatype.size_bytes
-    shape = format_.shape
-    if -1 in shape:
-        if unit == 0 or len(frame) % unit:
-            raise _invalid(
-                f"binary frame of {len(frame)} bytes does not fill input '{format_.name}' "
-                f"({format_.datatype.value} {list(shape)}), expected a multiple of {unit}"
-            )
-        shape = tuple(len(frame) // unit if size == -1 else size for size in shape)
-    elif len(frame) != unit:
-        raise _invalid(
-            f"binary frame of {len(frame)} bytes does not fill input '{format_.name}' "
-            f"({format_.datatype.value} {list(shape)}), expected {unit}"
-        )
-    return Tensor(format_.name, format_.datatype, shape, raw=frame)
-
-
-def response_message(response: Response, position: int, *, binary: bool) -> str | bytes:
-    """One response as the client asked for it.
-
-    The binary form is a uint32 (little endian) that counts the bytes of the JSON that follows,
-    the JSON, then each output's raw data in order, its size in the output's `binary_data_size`.
-    """
-    if response.failure is not None:
-        return error_message(response.failure.code, response.failure.message, position)
-    head: dict[str, Any] = {
-        "type": "response",
-        "position": position,
-        "index": response.index,
-        "final": response.final,
-        "outputs": [],
-    }
-    if response.parameters:
-        head["parameters"] = dict(response.parameters)
-    blobs = []
-    for tensor in response.outputs:
-        output: dict[str, Any] = {
-            "name": tensor.name,
-            "datatype": tensor.datatype.value,
-            "shape": list(tensor.shape),
-        }
-        if binary:
-            output["binary_data_size"] = tensor.size_bytes
-            blobs.append(bytes(tensor.raw))
-        else:
-            output["data"] = data_to_json(tensor)
-        head["outputs"].append(output)
-    text = json.dumps(head, separators=(",", ":"))
-    if not binary:
-        return text
-    encoded = text.encode()
-    return b"".join([struct.pack("<I", len(encoded)), encoded, *blobs])
-
-
-def to_text(**fields: object) -> str:
-    """A text frame with these fields."""
-    return json.dumps(fields, separators=(",", ":"))
-
-
-def error_message(code: Code, message: str, position: int | None = None) -> str:
-    """An `error` message; `position` is that of the step that failed, if one did."""
-    fields: dict[str, Any] = {"type": "error"}
-    if position is not None:
-        fields["position"] = position
-    return json.dumps({**fields, "code": code.value, "message": message}, separators=(",", ":"))
-
-
-def _parse_input(value: object) -> InputFormat:
+def _parse_input(value: object) -> InputChoice:
     if not isinstance(value, dict):
-        raise _invalid(f"'input' is a {_kind(value)}, expected an object")
-    datatype = from_wire(_text(value, "datatype", ""))
-    if datatype is None:
-        raise _invalid(
-            f"'input.datatype' is {json.dumps(value.get('datatype'))}, expected a KServe "
-            "datatype such as 'FP32'"
-        )
-    shape = value.get("shape")
+        raise invalid(f"'input' is a {_kind(value)}, expected an object")
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        raise invalid(f"'input.name' is {_shown(name)}, expected the name of an input")
+    datatype = None
+    if "datatype" in value:
+        word = value["datatype"]
+        datatype = from_wire(word) if isinstance(word, str) else None
+        if datatype is None:
+            raise invalid(
+                f"'input.datatype' is {_shown(word)}, expected a KServe datatype such as 'FP32'"
+            )
+    return InputChoice(name, datatype, _parse_shape(value["shape"]) if "shape" in value else None)
+
+
+def _parse_shape(shape: object) -> Shape:
     if (
         not isinstance(shape, list)
-        or not all(isinstance(size, int) and size >= -1 for size in shape)
+        or not all(type(size) is int and -1 <= size < 2**63 for size in shape)
         or shape.count(-1) > 1
     ):
-        raise _invalid(
-            f"'input.shape' is {json.dumps(shape)}, expected a list of sizes with at most one -1"
+        raise invalid(
+            f"'input.shape' is {_shown(shape)}, expected a list of sizes with at most one -1"
         )
-    return InputFormat(_text(value, "name", ""), datatype, tuple(shape))
+    return tuple(shape)
 
 
-def _parameters(message: Mapping[str, Any]) -> dict[str, ParameterValue]:
+def _parse_parameters(message: Message) -> dict[str, ParameterValue]:
     parameters = message.get("parameters", {})
-    if not isinstance(parameters, dict) or not all(
-        isinstance(value, bool | int | float | str) for value in parameters.values()
-    ):
-        raise _invalid("'parameters' must be an object of strings, numbers and booleans")
+    if not isinstance(parameters, dict):
+        raise invalid(f"'parameters' is a {_kind(parameters)}, expected an object")
+    for name, value in parameters.items():
+        if not isinstance(value, bool | int | float | str):
+            raise invalid(
+                f"parameter '{name}' is a JSON {_kind(value)}, expected a string, a number or a "
+                "boolean"
+            )
     return parameters
-
-
-def _text(message: Mapping[str, Any], field_: str, default: str) -> str:
-    value = message.get(field_, default)
-    if not isinstance(value, str):
-        raise _invalid(f"'{field_}' is a {_kind(value)}, expected a string")
-    return value
 
 
 def _kind(value: object) -> str:
@@ -238,5 +179,7 @@ def _kind(value: object) -> str:
     return names.get(type(value), "number")
 
 
-def _invalid(message: str) -> StreamGateError:
-    return StreamGateError(Code.INVALID_ARG, message)
+def _shown(value: object) -> str:
+    """A value as it stood in the message, cut short."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

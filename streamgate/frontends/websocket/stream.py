@@ -4,39 +4,54 @@ Knows the dialect's rules (what may come when, what is answered), nothing of tas
 server feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
 """
 
-import secrets
+import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import final
 
-from streamgate.errors import Code, EndReason, StreamGateError
-from streamgate.frontends.json_tensors import tensor_from_json
-from streamgate.frontends.websocket.messages import (
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.websocket.answers import (
     CLOSE_CODES,
-    InputFormat,
-    Open,
-    default_input,
     error_message,
+    response_message,
+    text_message,
+)
+from streamgate.frontends.websocket.correlation import correlation_id
+from streamgate.frontends.websocket.frames import (
+    InputFormat,
+    default_format,
     frame_tensor,
+    input_format,
+)
+from streamgate.frontends.websocket.messages import (
+    Message,
+    Open,
+    invalid,
     parse_message,
     parse_open,
-    response_message,
-    to_text,
+    parse_step,
+    text_field,
 )
-from streamgate.model.config import ControlKind
-from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.session.gateway import Gateway, ModelInfo
+
+log = logging.getLogger(__name__)
+
+MARKER_LENGTH_MAX = 256
 
 Emit = Callable[[str | bytes], None]
 Close = Callable[[int, str], None]
 
 
+@final
 class SequenceStream:
     """One sequence over one connection.
 
-    `emit` queues a message for the client; `close` ends the connection after what is queued.
+    `emit` queues a message for the client; `close` ends the connection after what is queued, and
+    is called at most once. Each step that was taken is answered by messages with its position, of
+    which exactly one, the last, is final.
     """
 
     def __init__(self, gateway: Gateway, emit: Emit, close: Close) -> None:
@@ -44,189 +59,234 @@ class SequenceStream:
         self._emit = emit
         self._close = close
         self._connection = gateway.connect(self._on_sequence_end)
-        self._open: Open | None = None
-        self._model: ModelInfo | None = None
-        self._format: InputFormat | None = None
-        self._sequence: SequenceKey = 0
+        self._opened: _Opened | None = None
         self._started = False
-        self._last_next = False
-        self._ending = False
-        self._ended = False
+        self._last_is_next = False
+        self._last_was_sent = False
+        self._end_was_said = False
+        self._reason: EndReason | None = None
+        self._is_over = False
         self._positions = 0
-        # Positions of steps without their final response, in order (a dict keeps it).
-        self._waiting: dict[int, None] = {}
+        # Steps without their final response, in order (a dict keeps it), with their bytes.
+        self._waiting: dict[int, int] = {}
+        self._waiting_bytes = 0
         self._flushes: deque[tuple[int, str]] = deque()
 
     @property
     def in_flight(self) -> int:
-        """Steps that wait for their final response."""
-        return len(self._waiting)
+        """What waits to be answered: steps and flushes."""
+        return len(self._waiting) + len(self._flushes)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """The bytes of the steps that wait for their final response."""
+        return self._waiting_bytes
 
     @property
     def is_open(self) -> bool:
-        return self._open is not None
+        return self._opened is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is to be closed: what comes now is not looked at."""
+        return self._is_over
 
     def on_text(self, text: str) -> None:
         """A text frame. What is wrong with it is answered with `error`; nothing else changes."""
+        if self._is_over:
+            return
         try:
             kind, message = parse_message(text)
-            self._on_message(kind, message)
+            self._on_message(kind, message, len(text))
         except StreamGateError as error:
             self._emit(error_message(error.code, error.message))
 
     def on_binary(self, frame: bytes) -> None:
-        """A binary frame: the next step's input."""
+        """A binary frame: the next step's input. Errors as for `on_text`."""
+        if self._is_over:
+            return
         try:
-            if self._open is None:
-                raise _invalid("binary frame before 'open'; send an 'open' message first")
-            if self._format is None:
-                assert self._model is not None
-                self._format = default_input(self._model.config)
-            self._step([frame_tensor(self._format, frame)], self._last_next)
+            opened = self._opened
+            if opened is None:
+                raise invalid("binary frame before 'open'; send an 'open' message first")
+            if opened.format is None:
+                opened.format = default_format(opened.model.config)
+            self._step([frame_tensor(opened.format, frame)], len(frame), last=False)
         except StreamGateError as error:
             self._emit(error_message(error.code, error.message))
 
     def on_gone(self) -> None:
-        """The connection is over: without an `end`, its sequence ends with client_abort."""
-        self._ended = True
-        self._connection.close(abort=True)
+        """The connection is over. Unless the client has said so, its sequence ends now."""
+        self._is_over = True
+        self._connection.close(abort=not self._is_ending)
 
-    def _on_message(self, kind: str, message: dict[str, Any]) -> None:
+    @property
+    def _is_ending(self) -> bool:
+        return self._last_was_sent or self._end_was_said
+
+    def _on_message(self, kind: str, message: Message, size_bytes: int) -> None:
         if kind == "open":
             self._on_open(parse_open(message))
-        elif self._open is None:
-            raise _invalid(f"'{kind}' before 'open'; send an 'open' message first")
+        elif self._opened is None:
+            raise invalid(f"'{kind}' before 'open'; send an 'open' message first")
         elif kind == "step":
-            self._on_step(message)
+            inputs, last = parse_step(message)
+            self._step(inputs, size_bytes, last=last)
         elif kind == "last":
-            self._last_next = True
+            self._check_not_ending("'last'")
+            self._last_is_next = True
         elif kind == "flush":
-            marker = message.get("id", "")
-            self._flushes.append((self._positions, marker if isinstance(marker, str) else ""))
-            self._answer_flushes()
+            self._on_flush(text_field(message, "id"))
         elif kind == "end":
             self._on_end()
         else:
-            raise _invalid(
-                f"unknown message type '{kind}', expected open, step, last, flush or end"
-            )
+            raise invalid(f"unknown message type '{kind}', expected open, step, last, flush or end")
 
     def _on_open(self, message: Open) -> None:
-        if self._open is not None:
-            raise _invalid("this connection has a sequence already; open another connection")
+        if self._opened is not None:
+            raise invalid("this connection has a sequence already; open another connection")
         model = self._gateway.model(message.model, message.version)
-        known = {spec.name for spec in model.config.inputs}
-        if message.input is not None and message.input.name not in known:
-            raise _invalid(
-                f"unexpected inference input '{message.input.name}' for model '{message.model}'"
-            )
+        config = model.config
+        outputs = {spec.name for spec in config.outputs}
         for name in message.outputs:
-            if name not in {spec.name for spec in model.config.outputs}:
-                raise _invalid(f"unexpected inference output '{name}' for model '{message.model}'")
-        self._open, self._model, self._format = message, model, message.input
-        if model.config.sequences is not None:
-            self._sequence = message.sequence or _new_sequence(model)
-        self._emit(
-            to_text(
-                type="opened",
-                model=message.model,
-                model_version=model.version,
-                sequence_id=self._sequence,
-                position=0,
-            )
-        )
+            if name not in outputs:
+                raise invalid(f"unexpected inference output '{name}' for model '{config.name}'")
+        format_ = None if message.input is None else input_format(message.input, config)
+        # An iterative model's sequences are the steps of one request each: nobody need name them.
+        stateful = config.sequences is not None and not config.sequences.iterative
+        sequence = correlation_id(message.sequence, config) if stateful else 0
+        self._opened = _Opened(message, model, format_, sequence)
+        fields: dict[str, object] = {"model": config.name, "model_version": model.version}
+        if stateful:
+            fields["sequence_id"] = sequence
+        self._emit(text_message(type="opened", **fields, position=0))
 
-    def _on_step(self, message: dict[str, Any]) -> None:
-        inputs = message.get("inputs")
-        if not isinstance(inputs, list):
-            raise _invalid("'step' needs 'inputs', a list of tensors")
-        last = message.get("last", self._last_next)
-        self._step([tensor_from_json(entry) for entry in inputs], last is True)
-
-    def _step(self, inputs: list[Tensor], last: bool) -> None:
-        assert self._open is not None
-        assert self._model is not None
-        if self._ending:
-            raise _invalid("step after 'end' or after the last step")
-        opened = self._open
-        stateful = self._model.config.sequences is not None
+    def _step(self, inputs: Sequence[Tensor], size_bytes: int, *, last: bool) -> None:
+        opened = self._opened
+        assert opened is not None
+        self._check_not_ending("step")
+        last = last or self._last_is_next
+        stateful = bool(opened.sequence)
+        message = opened.message
         request = Request(
-            opened.model,
-            self._model.version,
+            message.model,
+            opened.model.version,
             inputs=inputs,
-            requested_outputs=opened.outputs,
-            parameters=opened.parameters,
-            sequence=self._sequence,
+            requested_outputs=message.outputs,
+            parameters=message.parameters,
+            sequence=opened.sequence,
             start=stateful and not self._started,
             end=stateful and last,
         )
         position = self._positions
         self._connection.submit(request, lambda response: self._on_response(position, response))
         self._positions += 1
-        self._waiting[position] = None
-        self._last_next = False
+        self._waiting[position] = size_bytes
+        self._waiting_bytes += size_bytes
         self._started = stateful
-        if last:
-            self._ending = True
+        self._last_is_next = False
+        self._last_was_sent = last
+
+    def _on_flush(self, marker: str) -> None:
+        if len(marker) > MARKER_LENGTH_MAX:
+            raise invalid(
+                f"'id' has {len(marker)} characters, expected at most {MARKER_LENGTH_MAX}"
+            )
+        self._flushes.append((self._positions, marker))
+        self._answer_flushes()
 
     def _on_end(self) -> None:
-        if self._ending:
+        if self._end_was_said:
             return
-        self._ending = True
-        if self._started and self._model is not None:
+        self._end_was_said = True
+        if not self._last_was_sent:
+            self._end_sequence()
+
+    def _end_sequence(self) -> None:
+        """End the sequence behind the steps that it has; the END flag was not sent."""
+        opened = self._opened
+        assert opened is not None
+        if self._started and self._reason is None:
             self._connection.end_sequence(
-                self._model.config.name, self._model.version, self._sequence
+                opened.model.config.name, opened.model.version, opened.sequence
             )
-        self._end_if_done()
+        self._finish_if_done()
 
     def _on_response(self, position: int, response: Response) -> None:
-        if response.final:
-            self._waiting.pop(position, None)
-            if response.failure is not None and not response.admitted:
-                # The scheduler did not take it: if it was the START, the next step is.
-                self._started = self._started and not response.request.start
-        if self._ended:
+        if not self._is_over:
+            self._emit(self._message(response, position))
+        if not response.final:
             return
-        assert self._open is not None
-        if not response.empty:
-            self._emit(response_message(response, position, binary=self._open.binary_output))
-        if response.final:
+        self._waiting_bytes -= self._waiting.pop(position)
+        if not response.admitted:
+            self._on_refused(position, response.request)
+        if not self._is_over:
             self._answer_flushes()
-            self._end_if_done()
+            self._finish_if_done()
+
+    def _message(self, response: Response, position: int) -> str | bytes:
+        assert self._opened is not None
+        try:
+            return response_message(response, position, binary=self._opened.message.binary_output)
+        except Exception as error:
+            log.exception("a response of model '%s' can't be written", response.model)
+            failure = Failure(Code.INTERNAL, f"the response can't be written: {error}")
+            return response_message(replace(response, failure=failure), position, binary=False)
+
+    def _on_refused(self, position: int, request: Request) -> None:
+        """The scheduler did not take a step. The next one is what this one wanted to be."""
+        if request.start:
+            self._started = False
+        if self._last_was_sent and position == self._positions - 1:
+            self._last_was_sent = False
+            if self._end_was_said:
+                self._end_sequence()
 
     def _answer_flushes(self) -> None:
         oldest = next(iter(self._waiting), self._positions)
         while self._flushes and self._flushes[0][0] <= oldest:
             position, marker = self._flushes.popleft()
-            self._emit(to_text(type="flushed", id=marker, position=position))
-
-    def _end_if_done(self) -> None:
-        """A stream that never started a sequence ends when its steps are answered."""
-        if self._ending and not self._started and not self._waiting:
-            self._finish(EndReason.CLIENT_END)
+            self._emit(text_message(type="flushed", id=marker, position=position))
 
     def _on_sequence_end(self, model: str, sequence: SequenceKey, reason: EndReason) -> None:
-        if self._model is None or model != self._model.config.name or sequence != self._sequence:
+        opened = self._opened
+        if opened is None or (model, sequence) != (opened.model.config.name, opened.sequence):
             return
         self._started = False
-        self._finish(reason)
+        self._reason = reason
+        self._finish_if_done()
 
-    def _finish(self, reason: EndReason) -> None:
-        if self._ended:
+    def _finish_if_done(self) -> None:
+        """Say goodbye once the sequence is over and every step was answered: the responses of a
+        decoupled model may come after its sequence's end."""
+        if self._waiting or self._is_over:
             return
-        self._ended = True
-        self._emit(to_text(type="ended", reason=reason.value, positions=self._positions))
+        reason = self._reason
+        if reason is None and self._is_ending and not self._started:
+            reason = EndReason.CLIENT_END
+        if reason is None:
+            return
+        self._is_over = True
+        self._emit(text_message(type="ended", reason=reason.value, positions=self._positions))
         self._close(CLOSE_CODES[reason], reason.value)
 
-
-def _new_sequence(model: ModelInfo) -> SequenceKey:
-    """A correlation ID nobody else has, of the type that the model's CORRID control wants."""
-    corrid = [c for c in model.config.controls if c.kind is ControlKind.CORRID]
-    if corrid and corrid[0].datatype is not DataType.BYTES:
-        bits = corrid[0].datatype.size_bytes * 8 - 1
-        return secrets.randbelow(2**bits - 1) + 1
-    return f"ws-{secrets.token_hex(8)}"
+    def _check_not_ending(self, what: str) -> None:
+        if self._reason is not None:
+            raise invalid(f"{what} after the sequence has ended ({self._reason.value})")
+        if self._is_ending:
+            before = "'end'" if self._end_was_said else "the last step"
+            raise invalid(f"{what} after {before}")
 
 
-def _invalid(message: str) -> StreamGateError:
-    return StreamGateError(Code.INVALID_ARG, message)
+class _Opened:
+    """What `open` said, and what it led to. `sequence` is 0 for steps that are each their own."""
+
+    __slots__ = ("format", "message", "model", "sequence")
+
+    def __init__(
+        self, message: Open, model: ModelInfo, format_: InputFormat | None, sequence: SequenceKey
+    ) -> None:
+        self.message = message
+        self.model = model
+        self.format = format_
+        self.sequence = sequence
