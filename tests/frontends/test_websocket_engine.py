@@ -216,18 +216,18 @@ async def test_a_backlog_that_is_full_refuses_and_the_connection_stays_usable() 
 
 async def test_a_failed_step_is_told_with_its_position_and_the_sequence_goes_on() -> None:
     config = request_config(scheduling=FOUR_SLOTS, instances=INSTANCES)
-    async with house_with_door(config, Plan({1: Fail("bad step", row=0)})) as (_, url):
-        async with connected(url) as client:
-            key = (await client.open("fake"))["sequence_id"]
-            for value in range(3):
-                await client.frame(samples(value))
-            steps = [Step([samples(value)], value == 0, False, key) for value in range(3)]
-            first, failed, third = [await client.hear() for _ in range(3)]
-            assert (failed["type"], failed["position"]) == ("error", 1)
-            assert failed["message"] == "bad step"
-            # The model of this style has not seen the step that failed.
-            found = [hash_of(first), hash_of(third)]
-            assert found == expected_answers([steps[0], steps[2]])
+    plan = Plan({1: Fail("bad step", row=0)})
+    async with house_with_door(config, plan) as (_, url), connected(url) as client:
+        key = (await client.open("fake"))["sequence_id"]
+        for value in range(3):
+            await client.frame(samples(value))
+        steps = [Step([samples(value)], value == 0, False, key) for value in range(3)]
+        first, failed, third = [await client.hear() for _ in range(3)]
+        assert (failed["type"], failed["position"]) == ("error", 1)
+        assert failed["message"] == "bad step"
+        # The model of this style has not seen the step that failed.
+        found = [hash_of(first), hash_of(third)]
+        assert found == expected_answers([steps[0], steps[2]])
 
 
 async def test_a_decoupled_model_answers_a_step_often_and_says_when_it_is_done() -> None:
@@ -256,18 +256,18 @@ async def test_a_decoupled_model_answers_a_step_often_and_says_when_it_is_done()
 
 async def test_steps_queued_behind_an_end_still_run() -> None:
     block = Block()
-    async with house_with_door(model(), Plan({0: block})) as (house, url):
-        async with connected(url) as client:
-            key = (await client.open("fake"))["sequence_id"]
-            for value in range(3):
-                await client.frame(samples(value))
-            await client.say("end")
-            await until(lambda: house.runtime.statistics().pending == 2)
-            block.release.set()
-            steps = [Step([samples(value)], value == 0, False, key) for value in range(3)]
-            found = [hash_of(await client.hear()) for _ in range(3)]
-            assert found == expected_answers(steps)
-            assert (await client.hear_end())["reason"] == "client_end"
+    plan = Plan({0: block})
+    async with house_with_door(model(), plan) as (house, url), connected(url) as client:
+        key = (await client.open("fake"))["sequence_id"]
+        for value in range(3):
+            await client.frame(samples(value))
+        await client.say("end")
+        await until(lambda: house.runtime.statistics().pending == 2)
+        block.release.set()
+        steps = [Step([samples(value)], value == 0, False, key) for value in range(3)]
+        found = [hash_of(await client.hear()) for _ in range(3)]
+        assert found == expected_answers(steps)
+        assert (await client.hear_end())["reason"] == "client_end"
 
 
 async def test_a_client_that_goes_behind_its_end_has_its_steps_run() -> None:
