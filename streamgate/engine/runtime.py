@@ -5,7 +5,9 @@ Everything here runs on the host's thread but what the steppers do. Requests go 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from streamgate.backend.contract import Session
 from streamgate.core.commands import Command, Reject, Rejection, Run, SequenceEnded, SlotTaken
@@ -15,15 +17,18 @@ from streamgate.core.ids import Ns, OwnerNumber, RequestNumber, SlotIndex, StepN
 from streamgate.engine.arena import Snapshot
 from streamgate.engine.counters import Counters
 from streamgate.engine.host import Host, Timer
-from streamgate.engine.live import LiveRequest
+from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import OnSequenceEnd
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
+
+INLINE_STEPS_MAX = 16
+"""Inline steps of one model that run in a row before other work of the loop gets its turn."""
 
 MAX_TIMEOUT_US = 10**13
 """Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
@@ -49,6 +54,7 @@ class ModelRuntime:
         self._counters = Counters(config, version)
         self._numbers = 0
         self._turn_due = False
+        self._inline_outcomes: deque[Outcome] = deque()
         self._timer: Timer | None = None
         self._timer_at: Ns | None = None
         self._on_sequence_end: OnSequenceEnd | None = None
@@ -193,9 +199,26 @@ class ModelRuntime:
             self._turn_due = True
             self._host.call_soon(self._turn)
 
-    def _turn(self, responses: Sequence[tuple[LiveRequest, Response]] = ()) -> None:
-        """Do what the scheduler says. Steps start before responses leave: the device is first."""
+    def _turn(self, outcome: Outcome | None = None) -> None:
+        """Take in a step's outcome if there is one, and do what the scheduler says.
+
+        Inline steps are over when they are started: they are taken in at once, but for so many
+        in a row that other work would wait.
+        """
         self._turn_due = False
+        for _ in range(INLINE_STEPS_MAX):
+            self._round(self._take_in(outcome) if outcome is not None else ())
+            if not self._inline_outcomes:
+                break
+            outcome = self._inline_outcomes.popleft()
+        else:
+            self._host.post(partial(self._turn, outcome))
+        self._set_timer()
+        if self._when_idle is not None and not self._lives:
+            self._when_idle.set()
+
+    def _round(self, responses: Outbox | tuple[()]) -> None:
+        """One poll of the scheduler. Steps start before responses leave: the device is first."""
         now = self._host.now()
         commands = self._scheduler.poll(now)
         for command in commands:
@@ -204,10 +227,7 @@ class ModelRuntime:
         for live, response in responses:
             self._deliver(live, response)
         for command in commands:
-            self._perform(command, now)
-        self._set_timer()
-        if self._when_idle is not None and not self._lives:
-            self._when_idle.set()
+            self._perform(command)
 
     def _start(self, command: Run) -> None:
         step = command.step
@@ -215,7 +235,7 @@ class ModelRuntime:
         self._steps[step.number] = lives
         self._steppers[step.instance].run(step, lives)
 
-    def _perform(self, command: Command, now: Ns) -> None:
+    def _perform(self, command: Command) -> None:
         match command:
             case Run():
                 pass
@@ -262,18 +282,22 @@ class ModelRuntime:
     # -- what comes back
 
     def _outcome_from_stepper(self, outcome: Outcome) -> None:
-        self._host.post(lambda: self._completed(outcome))
+        if self.config.execution is Execution.INLINE:
+            self._inline_outcomes.append(outcome)
+        else:
+            self._host.post(partial(self._turn, outcome))
 
-    def _completed(self, outcome: Outcome) -> None:
+    def _take_in(self, outcome: Outcome) -> Outbox:
+        """Count a step and tell the scheduler that it is over. Returns what there is to deliver."""
         step = outcome.step
         lives = self._steps.pop(step.number)
         self._counters.count_step(outcome, lives)
         self._scheduler.receive(Completed(step.number, outcome.rescheduled), self._host.now())
-        self._turn(outcome.responses)
+        return outcome.responses
 
     def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
         """From any thread, while or after the step runs."""
-        self._host.post(lambda: self._deliver(live, response))
+        self._host.post(partial(self._deliver, live, response))
 
     def _deliver(self, live: LiveRequest, response: Response) -> None:
         if live.closed:
