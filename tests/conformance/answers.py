@@ -139,6 +139,11 @@ def plain(value: Any) -> Answer:
             raise TypeError(f"an answer can't hold {type(value).__name__}")
 
 
+def in_any_order(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers of a stream in an order that does not depend on when they came."""
+    return sorted(answers, key=json.dumps)
+
+
 def without_paths(answer: Answer, repository: Path) -> Answer:
     """The answer with the model repository's place replaced by a word."""
     match answer:

@@ -45,6 +45,9 @@ def sequence(extra: str, *, model: str = "sequence_flags", id: str = "") -> str:
     )
 
 
+BAD_CLASSES: Final = parameter("classification", "bool_param: true")
+
+
 def infer(*messages: str) -> tuple[RawGrpc, ...]:
     return tuple(RawGrpc("ModelInfer", message) for message in messages)
 
@@ -209,6 +212,9 @@ CASES: Final = (
                     ("[1, 1]", "\\x01\\x00\\x00\\x00a\\x01\\x00\\x00\\x00b"),
                     ("[1, 1]", "\\x03\\x00"),
                     ("[1, 1]", "\\x03\\x00\\x00\\x00abc\\x00\\x00"),
+                    ("[1, 1]", "\\x05\\x00\\x00\\x00ab"),
+                    ("[1, 2]", "\\x01\\x00\\x00\\x00a\\x05\\x00\\x00\\x00b"),
+                    ("[1, 4]", DATA),
                 )
             )
         ),
@@ -247,6 +253,21 @@ CASES: Final = (
                 )
             ),
             identity('outputs { name: "OUTPUT0" } outputs { name: "OUTPUT0" }'),
+        ),
+    ),
+    Case(
+        "check_order",
+        "two faults at once: inputs before outputs, names before datatypes, batch before datatype",
+        infer(
+            identity(f'outputs {{ name: "OUTPUT0" {BAD_CLASSES} }}', data=""),
+            identity(
+                f'outputs {{ name: "OUTPUT0" {BAD_CLASSES} }}',
+                contents="contents { fp32_contents: 1 }",
+            ),
+            identity('outputs { name: "NOBODY" }', datatype="FOO"),
+            identity(datatype="FOO", shape="[9, 4]"),
+            identity(parameter("timeout", "bool_param: true"), data=""),
+            identity('outputs { name: "NOBODY" }', shape="[1, 5]"),
         ),
     ),
     Case(

@@ -188,6 +188,13 @@ def _slots(model: str) -> list[Case]:
                 step(model, 1, 85),
             ),
         ),
+    ]
+
+
+def _ids_and_streams(model: str) -> list[Case]:
+    """Ids of 64 bits, and steps sent without waiting."""
+    name = model.removeprefix("sequence_")
+    return [
         Case(
             f"sequence_large_ids_{name}",
             "ids at the edge of 64 bits",
@@ -198,13 +205,26 @@ def _slots(model: str) -> list[Case]:
         ),
         Case(
             f"sequence_stream_{name}",
-            "whole sequences on one stream, pipelined; the sums arrive in order",
+            "two sequences on one stream, pipelined",
             (
                 Stream(
                     tuple(
                         step(model, value, key, flags, id=f"{key}-{value}", outputs=SUM)
                         for value, flags in ((1, "s"), (2, ""), (3, ""), (4, "e"))
                         for key in (91, 92)
+                    ),
+                    any_order=True,
+                ),
+            ),
+        ),
+        Case(
+            f"sequence_stream_pipelined_{name}",
+            "one sequence on a stream, sent without waiting: answers in order",
+            (
+                Stream(
+                    tuple(
+                        step(model, value, 93, flags, id=f"{value}", outputs=SUM)
+                        for value, flags in enumerate(("s", "", "", "", "", "", "e"))
                     )
                 ),
             ),
@@ -219,7 +239,11 @@ CASES: Final = (
         for model in (*CONTROLLED, "sequence_flags")
         for case in _protocol(model, via)
     ),
-    *(case for model in CONTROLLED for case in (*_controlled(model), *_slots(model))),
+    *(
+        case
+        for model in CONTROLLED
+        for case in (*_controlled(model), *_slots(model), *_ids_and_streams(model))
+    ),
     Case(
         "sequence_direct_places",
         "row is slot: the lowest free slot is taken, a lone high slot is padded",
@@ -342,7 +366,8 @@ CASES: Final = (
                     step("sequence_flags", 2, 141, id="b"),
                     step("sequence_flags", 3, 141, "e", id="c"),
                     step("sequence_flags", 4, 141, id="after-end"),
-                )
+                ),
+                any_order=True,
             ),
         ),
     ),
@@ -355,14 +380,16 @@ CASES: Final = (
                     step("sequence_sum_oldest", value, key, "" if value else "s", outputs=SUM)
                     for value in range(5)
                     for key in (151, 152, 153)
-                )
+                ),
+                any_order=True,
             ),
             Stream(
                 tuple(
                     step("sequence_sum_oldest", value, key, "e" * (value == 9), outputs=SUM)
                     for value in range(5, 10)
                     for key in (153, 151, 152)
-                )
+                ),
+                any_order=True,
             ),
         ),
     ),

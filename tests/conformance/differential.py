@@ -33,7 +33,7 @@ from benchmarks.streamgate_server import streamgate_server
 from benchmarks.triton_server import triton_server
 from tests.conformance import random_cases
 from tests.conformance.allowed_differences import ALLOWED
-from tests.conformance.answers import Answer
+from tests.conformance.answers import Answer, in_any_order
 from tests.conformance.cases import select
 from tests.conformance.compare import Difference, Verdict, differences, judge
 from tests.conformance.open_defects import OPEN
@@ -203,7 +203,7 @@ def unordered(answer: Answer) -> Answer:
     """The answers of each stream in an order that does not depend on when they came."""
     if not isinstance(answer, list):
         return answer
-    return [sorted(entry, key=json.dumps) if isinstance(entry, list) else entry for entry in answer]
+    return [in_any_order(entry) if isinstance(entry, list) else entry for entry in answer]
 
 
 def _unordered(variants: Variants) -> Variants:

@@ -30,6 +30,7 @@ from tests.conformance.answers import (
     grpc_failure,
     http_body,
     http_infer_response,
+    in_any_order,
     infer_response,
     plain,
     stream_response,
@@ -242,7 +243,7 @@ class Performance:
             answers.append({"client": _failure(error)})
         client.stop_stream(cancel_requests=step.cancel)
         client.close()
-        return answers
+        return in_any_order(answers) if step.any_order else answers
 
     def _raw_grpc(self, step: RawGrpc) -> Answer:
         message, response_type = _encode(step.method, step.message)

@@ -26,6 +26,7 @@ from tests.conformance.steps import (
 )
 
 SEQUENCES_MAX: Final = 3  # the models have four slots
+STREAMS_SHARE: Final = 0.6
 FLAG_WORDS: Final = ("", "", "", "s", "s", "e", "se")
 
 
@@ -47,19 +48,24 @@ def _sequences(source: random.Random, number: int) -> tuple[Step, ...]:
     keys: list[int | str] = [first + index for index in range(SEQUENCES_MAX)]
     if model == "sequence_flags":
         keys = [source.choice((key, f"text-{key}")) for key in keys]
-    return tuple(_sequence_step(source, model, keys) for _ in range(source.randint(4, 16)))
+    # Which slot a sequence gets after a stream, whose steps overlap, is a matter of timing.
+    has_streams = source.random() < STREAMS_SHARE
+    outputs = SUM if has_streams and model in CONTROLLED else ()
+    steps: list[Step] = []
+    for _ in range(source.randint(4, 16)):
+        kind = source.random()
+        if kind < 0.1:
+            steps.append(without_sequence(model, source.choice(BOTH)))
+        elif has_streams and kind < 0.4:
+            steps.append(_stream(source, model, keys, outputs))
+        else:
+            steps.append(_unary(source, model, source.choice(keys), outputs))
+    return tuple(steps)
 
 
-def _sequence_step(source: random.Random, model: str, keys: list[int | str]) -> Step:
-    kind = source.random()
-    if kind < 0.1:
-        return without_sequence(model, source.choice(BOTH))
-    if kind < 0.8:
-        return _unary(source, model, source.choice(keys))
-    return _stream(source, model, keys)
-
-
-def _unary(source: random.Random, model: str, key: int | str) -> Infer:
+def _unary(
+    source: random.Random, model: str, key: int | str, outputs: tuple[RequestedOutput, ...]
+) -> Infer:
     return step(
         model,
         source.randint(-100, 100),
@@ -67,10 +73,16 @@ def _unary(source: random.Random, model: str, key: int | str) -> Infer:
         source.choice(FLAG_WORDS),
         via=source.choice(BOTH),
         id=source.choice(("", f"request-{key}")),
+        outputs=outputs,
     )
 
 
-def _stream(source: random.Random, model: str, keys: list[int | str]) -> Stream:
+def _stream(
+    source: random.Random,
+    model: str,
+    keys: list[int | str],
+    outputs: tuple[RequestedOutput, ...],
+) -> Stream:
     """Steps sent without waiting, but never one of a sequence that has just ended."""
     parts: list[Infer | Pause | Await] = []
     ended: set[int | str] = set()
@@ -83,12 +95,8 @@ def _stream(source: random.Random, model: str, keys: list[int | str]) -> Stream:
         if "e" in flags:
             ended.add(key)
         value = source.randint(-100, 100)
-        parts.append(step(model, value, key, flags, id=f"{key}:{count}", outputs=_outputs(model)))
-    return Stream(tuple(parts))
-
-
-def _outputs(model: str) -> tuple[RequestedOutput, ...]:
-    return SUM if model in CONTROLLED else ()
+        parts.append(step(model, value, key, flags, id=f"{key}:{count}", outputs=outputs))
+    return Stream(tuple(parts), any_order=True)
 
 
 def _faults(source: random.Random) -> tuple[Step, ...]:

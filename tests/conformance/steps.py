@@ -85,9 +85,14 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One ModelStreamInfer call by tritonclient: send, half-close, take everything that comes."""
+    """One ModelStreamInfer call by tritonclient: send, half-close, take everything that comes.
+
+    `any_order` is for a stream of several sequences: Triton makes them wait for one another and
+    answers in the order of the requests, StreamGate answers each sequence as soon as it can.
+    """
 
     parts: tuple[Infer | Pause | Await, ...]
+    any_order: bool = False
     grpc_error: bool = False
     cancel: bool = False
 
