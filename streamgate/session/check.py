@@ -171,16 +171,19 @@ class RequestChecker:
         )
 
     def _check_size(self, request: Request, tensor: Tensor) -> None:
+        # Sizes of 0 apart: with one of them, no data at all fills any shape, and yet an array of
+        # that shape can't be made.
+        extent = math.prod(size for size in tensor.shape if size)
+        if extent * max(1, tensor.datatype.size_bytes) > _BYTES_MAX:
+            raise _invalid(
+                f"{_prefix(request)}byte size for tensor '{tensor.name}' exceeds maximum size of "
+                f"{_BYTES_MAX}"
+            )
         if tensor.datatype is DataType.BYTES:
             if tensor.is_raw:
                 _check_strings(memoryview(tensor.raw), tensor, request, self._name)
             return
         expected = tensor.count * tensor.datatype.size_bytes
-        if expected > _BYTES_MAX:
-            raise _invalid(
-                f"{_prefix(request)}byte size for tensor '{tensor.name}' exceeds maximum size of "
-                f"{_BYTES_MAX}"
-            )
         if tensor.size_bytes != expected:
             raise _invalid(
                 f"{_prefix(request)}input byte size mismatch for input '{tensor.name}' for model "

@@ -26,6 +26,7 @@ TWO = config_of(spec("A", 4), spec("B", 4))
 OPTIONAL = config_of(spec("A", 4), spec("B", 4, optional=True))
 UNBATCHED = config_of(spec("I", 4), max_batch=0)
 VARYING = config_of(spec("I", -1))
+CUBE = config_of(spec("I", -1, -1, -1))
 VARYING_UNBATCHED = config_of(spec("I", -1), max_batch=0)
 TEXT = config_of(spec("I", -1, datatype=DataType.BYTES))
 
@@ -215,6 +216,12 @@ CASES = {
     "more bytes than there are": Case(
         VARYING,
         request_of(zeros("I", 1, 2**62, size=16)),
+        f"{NO_ID}byte size for tensor 'I' exceeds maximum size of {2**63 - 1}",
+    ),
+    # No bytes fill it, and yet no array can be made of it.
+    "a vast shape with a size of 0": Case(
+        CUBE,
+        request_of(zeros("I", 1, 0, 2**62, 2**62, size=0)),
         f"{NO_ID}byte size for tensor 'I' exceeds maximum size of {2**63 - 1}",
     ),
     "too few strings": Case(
