@@ -100,6 +100,8 @@ class ModelRuntime:
         except TimeoutError:
             for live in list(self._lives.values()):
                 self._fail(live, Failure(Code.UNAVAILABLE, "Server exiting"), "OTHER")
+            # A step that never ends holds up its own instance only.
+            self.discard()
         if self._timer is not None:
             self._timer.cancel()
 

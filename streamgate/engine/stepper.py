@@ -86,10 +86,9 @@ class Stepper:
         """Load the session and lay out the arena. The future carries what `load` raised."""
 
         def job() -> None:
-            session = load()
-            arena = Arena(config.states, slots, batches=config.batches)
+            self._session = session = load()
+            self._arena = arena = Arena(config.states, slots, batches=config.batches)
             self._runner = _runner(config, session, arena)
-            self._session, self._arena = session, arena
 
         return self.ask(job)
 
@@ -107,10 +106,16 @@ class Stepper:
         future: Future[T] = Future()
 
         def job() -> None:
+            # Who gave up waiting has not taken the question back: a session is closed all the same.
+            is_awaited = future.set_running_or_notify_cancel()
             try:
-                future.set_result(question())
+                answer = question()
             except BaseException as error:  # noqa: BLE001 - it is the asker's to handle
-                future.set_exception(error)
+                if is_awaited:
+                    future.set_exception(error)
+            else:
+                if is_awaited:
+                    future.set_result(answer)
 
         self._worker.do(job)
         return future

@@ -1,0 +1,101 @@
+"""Sessions are closed whatever happens to who loads or closes them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from streamgate.backend.contract import LoadContext
+from streamgate.backend.fake import Block, FakeBackend, Plan
+from streamgate.backend.fake.tensor import FakeTensorSession
+from streamgate.engine.host import AsyncioHost
+from streamgate.engine.runtime import ModelRuntime
+from streamgate.errors import BackendError
+from streamgate.model.config import DirectStrategy, Instance, InstanceKind, SequenceBatching
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.local import LocalGateway
+from streamgate.session.routing import READY, ModelTable, Route, VersionState
+from tests.backend.fake_models import fake_config
+from tests.engine.house import FILES, Client, NoModels, samples
+
+CONFIG = fake_config(
+    scheduling=SequenceBatching(DirectStrategy(), 4, max_idle_ns=60_000_000_000),
+    instances=(Instance("fake_0", InstanceKind.CPU),),
+)
+
+
+class Sessions:
+    """Loads fake sessions and keeps them; the first waits for `go` before it is there."""
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        self.backend = FakeBackend(plan)
+        self.loaded: list[FakeTensorSession] = []
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def load(self) -> FakeTensorSession:
+        self.begun.set()
+        assert self.go.wait(10)
+        session = self.backend.load(LoadContext(CONFIG, FILES, CONFIG.instances[0]))
+        assert isinstance(session, FakeTensorSession)
+        self.loaded.append(session)
+        return session
+
+    def all_closed(self) -> bool:
+        return bool(self.loaded) and all(session._closed for session in self.loaded)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+def runtime_here() -> ModelRuntime:
+    return ModelRuntime(CONFIG, "1", AsyncioHost(asyncio.get_running_loop()))
+
+
+async def test_a_session_whose_step_outlasts_the_closing_is_closed_behind_it() -> None:
+    block = Block()
+    sessions = Sessions(Plan({0: block}))
+    sessions.go.set()
+    runtime = runtime_here()
+    await runtime.load([sessions.load])
+    table = ModelTable()
+    table.set("fake", 1, VersionState(READY, route=Route(runtime)))
+    client = Client(LocalGateway(table, NoModels(), ServerInfo("s", "1", ())).connect(), 7)
+    client.send(samples(1), start=True)
+    await asyncio.to_thread(block.entered.wait, 10)
+    await runtime.close(0.01)
+    assert not sessions.all_closed()
+    block.release.set()
+    await until(sessions.all_closed)
+
+
+async def test_a_load_that_is_given_up_closes_what_it_has_loaded() -> None:
+    sessions = Sessions()
+    runtime = runtime_here()
+    loading = asyncio.create_task(runtime.load([sessions.load]))
+    await asyncio.to_thread(sessions.begun.wait, 10)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    runtime.discard()
+    sessions.go.set()
+    await until(sessions.all_closed)
+
+
+async def test_a_session_that_can_not_be_used_is_closed() -> None:
+    class Odd:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    odd = Odd()
+    runtime = runtime_here()
+    with pytest.raises(BackendError, match="made a Odd"):
+        await runtime.load([lambda: odd])  # type: ignore[list-item, return-value]
+    runtime.discard()
+    await until(lambda: odd.closed)
