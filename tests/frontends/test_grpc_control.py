@@ -17,7 +17,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNSUPPORTED = grpc.StatusCode.UNIMPLEMENTED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 SHARED_MEMORY_OFF = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+    "Client shared memory is disabled. StreamGate does not serve it yet: send the data inline."
 )
 
 

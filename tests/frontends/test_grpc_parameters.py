@@ -15,7 +15,7 @@ from tests.frontends.grpc_client import Stub, infer_request
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNSUPPORTED = grpc.StatusCode.UNIMPLEMENTED
 SHARED_MEMORY_OFF = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+    "Client shared memory is disabled. StreamGate does not serve it yet: send the data inline."
 )
 
 

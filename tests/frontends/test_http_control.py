@@ -12,7 +12,7 @@ from tests.frontends.fake_gateway import FakeModel, identity, model_config
 from tests.frontends.http_client import HttpClient
 
 SHARED_MEMORY_OFF = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+    "Client shared memory is disabled. StreamGate does not serve it yet: send the data inline."
 )
 
 

@@ -20,7 +20,7 @@ from tests.frontends.http_client import HEADER_LENGTH, HttpClient, Reply, inputs
 
 NOT_TEXT = "attempt to access JSON non-string as string"
 SHARED_MEMORY_OFF = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+    "Client shared memory is disabled. StreamGate does not serve it yet: send the data inline."
 )
 SOURCES = (
     "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "

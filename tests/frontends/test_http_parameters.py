@@ -11,7 +11,7 @@ NOT_BOOL = "attempt to access JSON non-boolean as boolean"
 NOT_UNSIGNED = "attempt to access JSON non-unsigned-integer as unsigned-integer"
 NOT_TEXT = "attempt to access JSON non-string as string"
 SHARED_MEMORY_OFF = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+    "Client shared memory is disabled. StreamGate does not serve it yet: send the data inline."
 )
 
 

@@ -9,8 +9,8 @@ import zlib
 import pytest
 
 from streamgate.errors import Code, ConfigError, StreamGateError
+from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_http.access import (
-    HeaderForwarding,
     RestrictedKey,
     restricted_endpoints,
 )

@@ -7,14 +7,11 @@ Both are off unless configured. Triton's flags are `--grpc-header-forward-patter
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final
 
 from streamgate.errors import Code, ConfigError, Failure
-from streamgate.frontends.kserve_grpc.parameters import invalid
-from streamgate.model.request import ParameterValue
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -38,18 +35,6 @@ CATEGORIES: Final[Mapping[str, frozenset[str]]] = {
     "logging": frozenset({"LogSettings"}),
 }
 """The RPCs of each category that can be restricted."""
-
-_RESERVED: Final = frozenset(
-    {
-        "sequence_id",
-        "sequence_start",
-        "sequence_end",
-        "priority",
-        "timeout",
-        "headers",
-        "binary_data_output",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +71,3 @@ def restricted_methods(categories: Mapping[str, RestrictedKey]) -> Mapping[str, 
             )
         methods.update(dict.fromkeys(CATEGORIES[category], key))
     return methods
-
-
-@final
-class HeaderForwarding:
-    """Passes metadata whose whole key matches a pattern to models, as string parameters."""
-
-    def __init__(self, pattern: str) -> None:
-        """`pattern` "" forwards nothing. Raises ConfigError when it is no regular expression."""
-        try:
-            self._pattern = re.compile(pattern) if pattern else None
-        except re.error as error:
-            raise ConfigError(
-                f"the header forward pattern '{pattern}' is no regular expression: {error}"
-            ) from None
-
-    @property
-    def is_on(self) -> bool:
-        return self._pattern is not None
-
-    def parameters(self, metadata: Metadata) -> Mapping[str, ParameterValue]:
-        """The forwarded headers; binary ones are never. The last of equal keys counts.
-
-        Raises StreamGateError (INVALID_ARG) for a header that would pass for one of the
-        protocol's own parameters.
-        """
-        found: dict[str, ParameterValue] = {}
-        if self._pattern is None:
-            return found
-        for key, value in metadata:
-            if not isinstance(value, str) or not self._pattern.fullmatch(key):
-                continue
-            if key in _RESERVED or key.startswith("triton_"):
-                raise invalid(
-                    f"Header '{key}' is reserved for Triton usage and cannot be forwarded."
-                )
-            found[key] = value
-        return found

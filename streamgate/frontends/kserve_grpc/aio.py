@@ -17,7 +17,8 @@ import grpc.aio
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.frontends.codes import GRPC_STATUS
-from streamgate.frontends.kserve_grpc.access import HeaderForwarding, RestrictedKey
+from streamgate.frontends.header_forwarding import HeaderForwarding
+from streamgate.frontends.kserve_grpc.access import RestrictedKey
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
 from streamgate.model.request import ParameterValue

@@ -16,7 +16,8 @@ from streamgate._proto import grpc_service_pb2 as pb
 from streamgate._proto import model_config_pb2
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.kserve_grpc.decode import UNPARSABLE
-from streamgate.frontends.kserve_grpc.parameters import SHARED_MEMORY_DISABLED, invalid
+from streamgate.frontends.kserve_grpc.parameters import invalid
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.statistics import Duration, ModelStatistics
 from streamgate.model.tensor import TensorSpec
 from streamgate.session.gateway import Gateway

@@ -17,13 +17,13 @@ from streamgate._proto.grpc_service_pb2 import ModelInferRequest
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.kserve_grpc.contents import raw_of_contents
 from streamgate.frontends.kserve_grpc.parameters import (
-    SHARED_MEMORY_DISABLED,
     RequestParameters,
     invalid,
     names_region,
     read_output_parameters,
     read_request_parameters,
 )
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType, from_wire
 from streamgate.model.request import ParameterValue, Request

@@ -11,11 +11,9 @@ from typing import Final
 
 from streamgate._proto.grpc_service_pb2 import InferParameter
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.request import ParameterValue, SequenceKey
 
-SHARED_MEMORY_DISABLED: Final = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
-)
 CORRELATION_ID_BYTES_MAX: Final = 128
 
 _UINT64: Final = 0xFFFF_FFFF_FFFF_FFFF

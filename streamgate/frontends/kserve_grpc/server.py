@@ -13,8 +13,8 @@ import grpc.aio
 
 from streamgate._proto.descriptors import INFERENCE_SERVICE
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import (
-    HeaderForwarding,
     RestrictedKey,
     restricted_methods,
 )

@@ -17,7 +17,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from streamgate.errors import Code, StreamGateError
-from streamgate.frontends.kserve_http.access import HeaderForwarding, RestrictedKey
+from streamgate.frontends.header_forwarding import HeaderForwarding
+from streamgate.frontends.kserve_http.access import RestrictedKey
 from streamgate.frontends.kserve_http.answer import (
     EVENTS,
     HEADER_LENGTH,
@@ -98,7 +99,12 @@ class Handlers:
             headers.get("Accept-Encoding"),
         )
         if self._forwarding.is_on:
-            content.forwarded = self._forwarding.parameters(request.raw_headers)
+            # As they were written: aiohttp's own mapping has lost the case of the names.
+            written = (
+                (name.decode(errors="replace"), value.decode(errors="replace"))
+                for name, value in request.raw_headers
+            )
+            content.forwarded = self._forwarding.parameters(written)
         return await infer(self._gateway, route.name, route.version, content, self._size_bytes_max)
 
     async def _generate(

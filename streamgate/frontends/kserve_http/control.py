@@ -24,8 +24,8 @@ from streamgate.frontends.kserve_http.document import (
     parse_object,
     wrong_type,
 )
-from streamgate.frontends.kserve_http.parameters import SHARED_MEMORY_DISABLED
 from streamgate.frontends.kserve_http.routes import Endpoint, Route
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.statistics import Duration, ModelStatistics
 from streamgate.model.tensor import TensorSpec
 from streamgate.session.gateway import Gateway, ModelIndexEntry

@@ -30,11 +30,11 @@ from streamgate.frontends.kserve_http.document import (
     wrong_type,
 )
 from streamgate.frontends.kserve_http.parameters import (
-    SHARED_MEMORY_DISABLED,
     RequestParameters,
     read_output_parameters,
     read_request_parameters,
 )
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import ParameterValue, Request

@@ -18,11 +18,9 @@ from streamgate.frontends.kserve_http.document import (
     unsigned_member,
     wrong_type,
 )
+from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.request import ParameterValue, SequenceKey
 
-SHARED_MEMORY_DISABLED: Final = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
-)
 CORRELATION_ID_BYTES_MAX: Final = 128
 
 _RESERVED_PREFIX: Final = "triton_"

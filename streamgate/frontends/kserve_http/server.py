@@ -9,8 +9,8 @@ from typing import Final, final
 
 from aiohttp import web
 
+from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_http.access import (
-    HeaderForwarding,
     RestrictedKey,
     restricted_endpoints,
 )
