@@ -5,6 +5,7 @@ py-spy comes with `setup_perf_analyzer.sh`. It needs the right to trace processe
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.server_process import ServerProcess
 BINARY: Final = perf_analyzer.ENVIRONMENT / "bin" / "py-spy"
 SETTLE_SECONDS: Final = 15.0
 FUNCTIONS_SHOWN: Final = 25
+LINE: Final = re.compile(r":\d+\)$")
 
 
 def profile(
@@ -35,7 +37,8 @@ def profile(
         "--subprocesses",
         "--format=raw",
         f"--output={samples}",
-        *(["--native"] if native else []),
+        # Threads that wait for a lock look busy; only who holds the interpreter is.
+        "--native" if native else "--gil",
     ]
     watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     address = server.http if load.protocol == "http" else server.grpc
@@ -54,7 +57,7 @@ def hottest(samples: str) -> str:
     count = 0
     for line in samples.splitlines():
         stack, _, number = line.rpartition(" ")
-        frames = [frame.strip() for frame in stack.split(";") if frame.strip()]
+        frames = [LINE.sub(")", frame.strip()) for frame in stack.split(";") if frame.strip()]
         if not frames:
             continue
         weight = int(number)

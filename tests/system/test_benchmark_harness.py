@@ -80,9 +80,9 @@ def test_arguments_of_a_sequence_load() -> None:
 
 
 def test_samples_are_summed_by_function() -> None:
-    text = hottest("main;work;send 3\nmain;work 1\n\nmain;send 2\n")
+    text = hottest("main;work;send (a.py:3) 3\nmain;work 1\n\nmain;send (a.py:4) 2\n")
     lines = [line.split() for line in text.splitlines()[3:]]
-    assert lines == [["83.3%", "83.3%", "send"], ["16.7%", "66.7%", "work"]]
+    assert lines == [["83.3%", "83.3%", "send", "(a.py)"], ["16.7%", "66.7%", "work"]]
 
 
 def test_a_server_without_samples_was_idle() -> None:
