@@ -5,7 +5,6 @@ Everything here runs on the host's thread but what the steppers do. Requests go 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from streamgate.engine.arena import Snapshot
 from streamgate.engine.counters import Counters
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest, Outbox
+from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
@@ -27,8 +27,8 @@ from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
 
-INLINE_STEPS_MAX = 16
-"""Inline steps of one model that run in a row before other work of the loop gets its turn."""
+STEPS_IN_A_ROW_MAX = 16
+"""Steps of one model that are run or waited for before other work of the loop gets its turn."""
 
 MAX_TIMEOUT_US = 10**13
 """Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
@@ -44,8 +44,10 @@ class ModelRuntime:
         self._scheduler = create_scheduler(
             config.scheduling, config.max_batch_size, len(config.instances)
         )
+        inline = config.execution is Execution.INLINE
+        self._outcomes = Outcomes(wake=None if inline else self._wake)
         self._steppers = [
-            Stepper(instance.name, config.execution, self._outcome_from_stepper)
+            Stepper(instance.name, config.execution, self._outcomes.put)
             for instance in config.instances
         ]
         self._lives: dict[RequestNumber, LiveRequest] = {}
@@ -54,7 +56,6 @@ class ModelRuntime:
         self._counters = Counters(config, version)
         self._numbers = 0
         self._turn_due = False
-        self._inline_outcomes: deque[Outcome] = deque()
         self._timer: Timer | None = None
         self._timer_at: Ns | None = None
         self._on_sequence_end: OnSequenceEnd | None = None
@@ -204,32 +205,38 @@ class ModelRuntime:
     def _turn(self, outcome: Outcome | None = None) -> None:
         """Take in a step's outcome if there is one, and do what the scheduler says.
 
-        Inline steps are over when they are started: they are taken in at once, but for so many
+        Steps that ran inline, or are quick, are over at once and taken in here, but for so many
         in a row that other work would wait.
         """
         self._turn_due = False
-        for _ in range(INLINE_STEPS_MAX):
-            self._round(self._take_in(outcome) if outcome is not None else ())
-            if not self._inline_outcomes:
+        for _ in range(STEPS_IN_A_ROW_MAX):
+            started = self._round(self._take_in(outcome) if outcome is not None else ())
+            outcome = self._outcomes.wait() if started else self._outcomes.take()
+            if outcome is None:
                 break
-            outcome = self._inline_outcomes.popleft()
         else:
             self._host.post(partial(self._turn, outcome))
         self._set_timer()
         if self._when_idle is not None and not self._lives:
             self._when_idle.set()
 
-    def _round(self, responses: Outbox | tuple[()]) -> None:
-        """One poll of the scheduler. Steps start before responses leave: the device is first."""
+    def _round(self, responses: Outbox | tuple[()]) -> bool:
+        """One poll of the scheduler. Returns whether it started a step.
+
+        Steps start before responses leave: the device comes first.
+        """
+        started = False
         now = self._host.now()
         commands = self._scheduler.poll(now)
         for command in commands:
             if isinstance(command, Run):
                 self._start(command)
+                started = True
         for live, response in responses:
             self._deliver(live, response)
         for command in commands:
             self._perform(command)
+        return started
 
     def _start(self, command: Run) -> None:
         step = command.step
@@ -283,11 +290,14 @@ class ModelRuntime:
 
     # -- what comes back
 
-    def _outcome_from_stepper(self, outcome: Outcome) -> None:
-        if self.config.execution is Execution.INLINE:
-            self._inline_outcomes.append(outcome)
-        else:
-            self._host.post(partial(self._turn, outcome))
+    def _wake(self) -> None:
+        """From a stepper's thread: outcomes are there to be taken."""
+        self._host.post(self._collect)
+
+    def _collect(self) -> None:
+        outcome = self._outcomes.take()
+        if outcome is not None:
+            self._turn(outcome)
 
     def _take_in(self, outcome: Outcome) -> Outbox:
         """Count a step and tell the scheduler that it is over. Returns what there is to deliver."""
