@@ -1,0 +1,95 @@
+"""From a model as the repository has it to runtimes that are ready to serve, all or none."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamgate.backend.contract import Backend, LoadContext, Session
+from streamgate.engine.host import Host
+from streamgate.engine.runtime import ModelRuntime
+from streamgate.errors import BackendError, Code, StreamGateError
+from streamgate.model.config import Instance
+from streamgate.repository.repository import ModelSource, VersionSource
+
+log = logging.getLogger(__name__)
+
+FindBackend = Callable[[str], Backend]
+
+_STATUS_WORDS = {
+    Code.UNKNOWN: "Unknown",
+    Code.INTERNAL: "Internal",
+    Code.NOT_FOUND: "Not found",
+    Code.INVALID_ARG: "Invalid argument",
+    Code.UNAVAILABLE: "Unavailable",
+    Code.UNSUPPORTED: "Unsupported",
+    Code.ALREADY_EXISTS: "Already exists",
+    Code.CANCELLED: "Cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersions:
+    """What came of loading a model's versions, by number. With failures, nothing may serve."""
+
+    runtimes: dict[int, ModelRuntime] = field(default_factory=dict)
+    failures: dict[int, StreamGateError] = field(default_factory=dict)
+
+
+def reason_of(error: StreamGateError) -> str:
+    """An error as the repository index gives the reason of a version that is UNAVAILABLE."""
+    return f"{_STATUS_WORDS[error.code]}: {error.message}"
+
+
+async def load_versions(
+    source: ModelSource, find_backend: FindBackend, host: Host
+) -> LoadedVersions:
+    """Load all versions of a source, beside each other.
+
+    Where one can't even be read, none is loaded: nothing could come of it. When this is cancelled,
+    what was loaded is closed again.
+    """
+    loaded = LoadedVersions()
+    for number, failure in source.failures.items():
+        loaded.failures[int(number)] = failure
+    if loaded.failures:
+        return loaded
+    loads = [asyncio.create_task(_load(version, find_backend, host)) for version in source.versions]
+    try:
+        results = await asyncio.gather(*loads, return_exceptions=True)
+    except asyncio.CancelledError:
+        for load in loads:
+            if load.done() and not load.cancelled() and load.exception() is None:
+                load.result().discard()
+        raise
+    for version, result in zip(source.versions, results, strict=True):
+        if isinstance(result, ModelRuntime):
+            loaded.runtimes[int(version.version)] = result
+        else:
+            loaded.failures[int(version.version)] = _as_told(result)
+    return loaded
+
+
+async def _load(version: VersionSource, find_backend: FindBackend, host: Host) -> ModelRuntime:
+    backend = await asyncio.to_thread(find_backend, version.config.backend)
+    runtime = ModelRuntime(version.config, version.version, host)
+    try:
+        await runtime.load([_loader(backend, version, each) for each in version.config.instances])
+    except BaseException:
+        runtime.discard()
+        raise
+    return runtime
+
+
+def _loader(backend: Backend, version: VersionSource, instance: Instance) -> Callable[[], Session]:
+    return lambda: backend.load(LoadContext(version.config, version.files, instance))
+
+
+def _as_told(error: BaseException) -> StreamGateError:
+    """What a backend raised, as a client is told it."""
+    if isinstance(error, StreamGateError):
+        return error
+    if not isinstance(error, Exception):
+        raise error
+    log.error("loading failed with an unknown exception", exc_info=error)
+    return BackendError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,273 @@
+"""A repository of small Python models in a temporary folder, and a lifecycle that serves it."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from streamgate.backend import registry
+from streamgate.engine.host import AsyncioHost
+from streamgate.errors import EndReason, StreamGateError
+from streamgate.model.datatypes import DataType
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.tensor import Tensor
+from streamgate.repository.repository import ModelRepository
+from streamgate.server.lifecycle import ControlMode, Lifecycle
+from streamgate.session.connection import SessionConnection
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.local import LocalGateway
+from streamgate.session.routing import ModelTable
+
+WAIT_SECONDS = 20.0
+
+CONFIG = """
+backend: "python"
+input { name: "IN" data_type: TYPE_INT32 dims: 1 }
+output { name: "OUT" data_type: TYPE_INT32 dims: 1 }
+instance_group { kind: KIND_CPU }
+"""
+SEQUENCES = CONFIG + (
+    "sequence_batching { max_sequence_idle_microseconds: 60000000 oldest { } }\nmax_batch_size: 4\n"
+)
+MODEL = """
+import numpy as np
+import model_gates
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.name = args["model_name"]
+        model_gates.enter(f"initialize {self.name} ANSWER")
+
+    def execute(self, requests):
+        model_gates.enter(f"execute {self.name} ANSWER")
+        responses = []
+        for request in requests:
+            value = pb_utils.get_input_tensor_by_name(request, "IN").as_numpy()
+            tensor = pb_utils.Tensor("OUT", value + np.int32(ANSWER))
+            responses.append(pb_utils.InferenceResponse([tensor]))
+        return responses
+
+    def finalize(self):
+        model_gates.enter(f"finalize {self.name} ANSWER")
+"""
+BROKEN = "raise ValueError('no such luck')\n"
+FAILING = """
+class TritonPythonModel:
+    def initialize(self, args):
+        raise ValueError('no such luck')
+
+    def execute(self, requests):
+        return []
+"""
+
+
+class Gates:
+    """What models pass on their way: `passed` keeps them in order, and closed ones hold them up."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+        self._closed: dict[str, threading.Event] = {}
+        self._entered: dict[str, threading.Event] = {}
+
+    def close(self, name: str) -> None:
+        self._closed[name] = threading.Event()
+        self._entered[name] = threading.Event()
+
+    def open(self, name: str) -> None:
+        self._closed[name].set()
+
+    def open_all(self) -> None:
+        for gate in self._closed.values():
+            gate.set()
+
+    async def wait_entered(self, name: str) -> None:
+        """Until a model stands at a closed gate."""
+        assert await asyncio.to_thread(self._entered[name].wait, WAIT_SECONDS), name
+
+    def enter(self, name: str) -> None:
+        """For models."""
+        if (gate := self._closed.get(name)) is not None:
+            self._entered[name].set()
+            assert gate.wait(WAIT_SECONDS), name
+        self.passed.append(name)
+
+    def count(self, name: str) -> int:
+        return self.passed.count(name)
+
+
+@contextmanager
+def gates_for_models() -> Iterator[Gates]:
+    """Gates that models find as the module `model_gates`."""
+    gates = Gates()
+    module = ModuleType("model_gates")
+    module.enter = gates.enter  # type: ignore[attr-defined]
+    sys.modules["model_gates"] = module
+    try:
+        yield gates
+    finally:
+        gates.open_all()
+        del sys.modules["model_gates"]
+
+
+@dataclass
+class Models:
+    """Model folders. Each write is news to the fingerprint, however quickly it follows another."""
+
+    directory: Path
+    _writes: int = 0
+
+    def write(
+        self, name: str, answer: int = 1, *, version: int = 1, config: str = CONFIG, code: str = ""
+    ) -> Path:
+        folder = self.directory / name
+        self._put(folder / "config.pbtxt", config)
+        self._put(folder / str(version) / "model.py", code or MODEL.replace("ANSWER", str(answer)))
+        return folder
+
+    def _put(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self._writes += 1
+        moment = 1_700_000_000 + self._writes
+        os.utime(path, (moment, moment))
+
+
+@dataclass
+class Answer:
+    """One request's responses; the last is the final one."""
+
+    future: asyncio.Future[Response]
+
+    async def value(self) -> int:
+        response = await self.response()
+        assert response.failure is None, response.failure
+        return int(response.outputs[0].array.ravel()[0])
+
+    async def response(self) -> Response:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self.future
+
+
+@dataclass
+class ModelHouse:
+    """A lifecycle and the gateway in front of it."""
+
+    lifecycle: Lifecycle
+    gateway: LocalGateway
+    table: ModelTable
+    ended: list[tuple[str, SequenceKey, EndReason]] = field(default_factory=list)
+    _connection: SessionConnection | None = None
+
+    @property
+    def connection(self) -> SessionConnection:
+        if self._connection is None:
+            self._connection = self.gateway.connect(lambda *end: self.ended.append(end))
+        return self._connection
+
+    def ask(
+        self,
+        name: str = "m",
+        value: int = 0,
+        *,
+        version: str = "",
+        key: SequenceKey = 0,
+        start: bool = False,
+        end: bool = False,
+    ) -> Answer:
+        """Submit a request. Raises what the gateway says at once."""
+        batches = self.gateway.model(name, version).config.batches
+        shape = (1, 1) if batches else (1,)
+        array = np.full(shape, value, np.int32)
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def sink(response: Response) -> None:
+            if response.final:
+                future.set_result(response)
+
+        self.connection.submit(
+            Request(
+                name,
+                version,
+                inputs=[Tensor.of("IN", array, DataType.INT32)],
+                sequence=key,
+                start=start,
+                end=end,
+            ),
+            sink,
+        )
+        return Answer(future)
+
+    async def load(
+        self, name: str = "m", config: str | None = None, files: dict[str, bytes] | None = None
+    ) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await self.gateway.load_model(name, config, files or {})
+
+    async def unload(self, name: str = "m") -> None:
+        await self.gateway.unload_model(name, unload_dependents=False)
+
+    async def load_error(self, name: str = "m", *arguments: Any) -> StreamGateError:
+        try:
+            await self.load(name, *arguments)
+        except StreamGateError as error:
+            return error
+        raise AssertionError(f"model {name} was loaded")
+
+    async def states(self, name: str = "m") -> dict[str, str]:
+        """Of the model's versions, with the reason where there is one."""
+        entries = await self.gateway.repository_index(ready_only=False)
+        return {
+            entry.version: " ".join(filter(None, (entry.state, entry.reason)))
+            for entry in entries
+            if entry.name == name
+        }
+
+    async def until_state(self, state: str, name: str = "m", version: str = "1") -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await self.states(name))[version] != state:  # noqa: ASYNC110, has no event
+                await asyncio.sleep(0.002)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def model_house(
+    directory: Path,
+    mode: ControlMode = ControlMode.EXPLICIT,
+    wanted: Sequence[str] = ("*",),
+    *,
+    drain_seconds: float = WAIT_SECONDS,
+) -> AsyncIterator[ModelHouse]:
+    """Load the wanted models, and at the end close everything."""
+    table = ModelTable()
+    lifecycle = Lifecycle(
+        ModelRepository([directory]),
+        registry.find,
+        table,
+        AsyncioHost(asyncio.get_running_loop()),
+        mode,
+        drain_seconds,
+    )
+    gateway = LocalGateway(table, lifecycle, ServerInfo("test", "0", ()))
+    house = ModelHouse(lifecycle, gateway, table)
+    failures = await lifecycle.start(wanted)
+    gateway.start()
+    try:
+        yield house
+    finally:
+        await lifecycle.stop(0)
+        del failures
