@@ -205,7 +205,8 @@ def crowd_report() -> list[str]:
 - {BACKLOG:,} more in the backlog, with a START queued each: {(waiting - live) / BACKLOG:.0f} bytes
   each.
 - {CHURNS} rounds, in each of which {CHURN:,} sequences end, as many leave the backlog, as many new
-  ones join it, and {CHURN:,} more join it and are cancelled. Traced memory after each round, in MB:
+  ones join it, and {CHURN:,} more join it and are cancelled. Traced memory after each round, in MB
+  (tables that lose and gain entries double once, and then stay):
   {megabytes}.
 - {each_us:.1f} us for each request of one more such round, garbage collection included.
 - Largest resident size of the process, tracing included: {rss_mb:.0f} MB.

@@ -236,7 +236,7 @@ class SequenceScheduler:
         self._running_rows -= len(done)
         instance.busy = False
         instance.touch()
-        special = event.ended | event.rescheduled
+        special = event.ended | event.rescheduled if event.ended or event.rescheduled else None
         for pending in done:
             sequence = pending.sequence
             sequence.running = None

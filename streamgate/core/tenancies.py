@@ -1,7 +1,7 @@
 """Who holds a slot, who waits for one, and how it ends.
 
-Every START leads to one tenancy of a slot, or to none if it is refused or given up before; either
-way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
+Every START that is let in leads to one tenancy of a slot, or to none if it is given up before;
+either way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
 """
 
 from typing import final
