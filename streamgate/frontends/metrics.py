@@ -7,6 +7,9 @@ from streamgate.frontends.listening import listen_tcp
 from streamgate.observe.metrics import render
 from streamgate.session.gateway import Gateway
 
+HANDLERS_SECONDS = 1.0
+"""How long a scrape that is under way may hold up a stop."""
+
 
 class MetricsEndpoint:
     """Serves the metrics of all ready models and of this process.
@@ -20,16 +23,19 @@ class MetricsEndpoint:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises StreamGateError when it can't be bound."""
+        listener = listen_tcp(host, port, "metrics")
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=HANDLERS_SECONDS
+        )
         await self._runner.setup()
-        listener = listen_tcp(host, port, "metrics")
         await web.SockSite(self._runner, listener).start()
         bound: int = listener.getsockname()[1]
         return bound
 
     async def stop(self, grace_seconds: float) -> None:
+        """Close the port. A scrape takes no time that could be waited for."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

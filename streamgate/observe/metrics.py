@@ -163,8 +163,11 @@ def _plain_counter(name: str, text: str) -> Metric:
     return Metric(name, text, "counter")
 
 
+_NO_LABEL_LETTER = re.compile(r"[^a-zA-Z0-9_]")
+
+
 def _labels(model: ModelStatistics) -> dict[str, str]:
-    tags = {f"_{key}": value for key, value in model.metric_tags.items()}
+    tags = {f"_{_NO_LABEL_LETTER.sub('_', key)}": value for key, value in model.metric_tags.items()}
     return {"model": model.name, "version": model.version, **tags}
 
 
