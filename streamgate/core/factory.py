@@ -29,9 +29,8 @@ def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int
     assert instances >= 1
     match scheduling:
         case DefaultScheduling():
-            return StatelessScheduler(
-                DynamicBatching(), BatchRules(), max(1, max_batch_size), instances
-            )
+            queue = DynamicBatching(default_policy=scheduling.policy)
+            return StatelessScheduler(queue, BatchRules(), max(1, max_batch_size), instances)
         case DynamicBatching():
             rules = BatchRules(max_batch_size, scheduling.preferred_sizes, scheduling.max_delay_ns)
             return StatelessScheduler(scheduling, rules, max(1, max_batch_size), instances)

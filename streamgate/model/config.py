@@ -33,6 +33,8 @@ class QueuePolicy:
 class DefaultScheduling:
     """No batching across requests: first in, first out, one request a step."""
 
+    policy: QueuePolicy = QueuePolicy()
+
 
 @dataclass(frozen=True, slots=True)
 class DynamicBatching:

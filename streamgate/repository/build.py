@@ -63,33 +63,34 @@ def build_config(config: pb.ModelConfig, extensions: Extensions, folder: Path) -
 
 def _scheduling(config: pb.ModelConfig, extensions: Extensions) -> Scheduling:
     if config.HasField("dynamic_batching"):
-        return _dynamic(config.dynamic_batching)
+        return _dynamic(config.dynamic_batching, extensions.max_pending)
     if config.HasField("sequence_batching"):
         return _sequence(config, extensions)
-    return DefaultScheduling()
+    return DefaultScheduling(QueuePolicy(max_queue_size=extensions.max_pending))
 
 
-def _dynamic(batching: pb.ModelDynamicBatching) -> DynamicBatching:
+def _dynamic(batching: pb.ModelDynamicBatching, max_pending: int) -> DynamicBatching:
     return DynamicBatching(
         preferred_sizes=tuple(sorted(set(batching.preferred_batch_size))),
         max_delay_ns=batching.max_queue_delay_microseconds * _US,
         preserve_ordering=batching.preserve_ordering,
         priority_levels=batching.priority_levels,
         default_priority=batching.default_priority_level,
-        default_policy=_policy(batching.default_queue_policy),
+        default_policy=_policy(batching.default_queue_policy, max_pending),
         policies={
-            level: _policy(batching.priority_queue_policy[level])
+            level: _policy(batching.priority_queue_policy[level], max_pending)
             for level in sorted(batching.priority_queue_policy)
         },
     )
 
 
-def _policy(policy: pb.ModelQueuePolicy) -> QueuePolicy:
+def _policy(policy: pb.ModelQueuePolicy, max_pending: int) -> QueuePolicy:
+    """A queue that Triton would leave unlimited has our own limit."""
     return QueuePolicy(
         timeout_action=TimeoutAction(pb.ModelQueuePolicy.TimeoutAction.Name(policy.timeout_action)),
         default_timeout_ns=policy.default_timeout_microseconds * _US,
         allow_timeout_override=policy.allow_timeout_override,
-        max_queue_size=policy.max_queue_size,
+        max_queue_size=policy.max_queue_size or max_pending,
     )
 
 

@@ -3,7 +3,8 @@
     streamgate.state_batch_axis.<STATE_INPUT>      where the batch dimension stands (0)
     streamgate.state_initial_value.<STATE_INPUT>   every element of a fresh state (0)
     streamgate.max_backlog_sequences               sequences that may wait for a slot
-    streamgate.max_pending_requests                requests that may wait in one sequence
+    streamgate.max_pending_requests                requests that may wait in one sequence, or in
+                                                   the queue of a stateless model
     streamgate.execution                           where steps run: thread or inline (thread)
 
 A limit of 0 is none.
@@ -65,7 +66,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             state = _state(config, states, name, _INITIAL_VALUE)
             values[state.input_name] = _initial_value(config, name, text, state)
         elif name in (_MAX_BACKLOG, _MAX_PENDING):
-            if not config.HasField("sequence_batching"):
+            if name == _MAX_BACKLOG and not config.HasField("sequence_batching"):
                 raise _wrong(config, name, text, "no such parameter without sequence_batching")
             limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
         elif name == _EXECUTION:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamgate.errors import BackendError, Code, ConfigError, ConfigPhase, LoadError
-from streamgate.model.config import DynamicBatching
+from streamgate.model.config import DynamicBatching, QueuePolicy
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import TensorSpec
 from tests.repository.conftest import FakeBackend, Models
@@ -100,7 +100,9 @@ def test_the_backend_completes(models: Models) -> None:
     assert made.max_batch_size == 8
     assert made.inputs == (TensorSpec("A", DataType.BYTES, (2,)),)
     assert made.outputs == (TensorSpec("B", DataType.BF16, (-1,)),)
-    assert made.scheduling == DynamicBatching(preferred_sizes=(8,))
+    assert made.scheduling == DynamicBatching(
+        preferred_sizes=(8,), default_policy=QueuePolicy(max_queue_size=10_000)
+    )
 
 
 def test_no_completion_when_switched_off(models: Models) -> None:

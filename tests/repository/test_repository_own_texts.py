@@ -167,8 +167,8 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),
     (
-        parameter("streamgate.max_pending_requests", "1") + PYTHON,
-        "parameter 'streamgate.max_pending_requests' of model m is wrong",
+        parameter("streamgate.max_backlog_sequences", "1") + PYTHON,
+        "parameter 'streamgate.max_backlog_sequences' of model m is wrong",
     ),
 ]
 

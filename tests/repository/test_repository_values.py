@@ -31,6 +31,8 @@ from tests.repository.conftest import ONE_VERSION, FakeBackend, Models
 PYTHON = 'backend: "python" '
 BATCHED = PYTHON + "max_batch_size: 4 "
 STATE = 'state { input_name: "S" output_name: "T" data_type: TYPE_FP32 '
+OUR_LIMIT = QueuePolicy(max_queue_size=10_000)
+"""Where Triton has no limit, we have one."""
 
 
 def parameter(name: str, value: str) -> str:
@@ -53,7 +55,7 @@ def test_tensors(models: Models) -> None:
     assert made.outputs == (
         TensorSpec("A", DataType.INT64, (3,), labels=("ja", "nein", "weiß nicht")),
     )
-    assert made.scheduling == DefaultScheduling()
+    assert made.scheduling == DefaultScheduling(OUR_LIMIT)
     assert not made.decoupled
 
 
@@ -81,7 +83,9 @@ def test_dynamic_batching(models: Models) -> None:
         max_delay_ns=1_500_000,
         priority_levels=3,
         default_priority=2,
-        default_policy=QueuePolicy(TimeoutAction.DELAY, default_timeout_ns=7000),
+        default_policy=QueuePolicy(
+            TimeoutAction.DELAY, default_timeout_ns=7000, max_queue_size=10_000
+        ),
         policies={1: QueuePolicy(allow_timeout_override=True, max_queue_size=5)},
     )
     assert made.decoupled
@@ -97,7 +101,9 @@ def test_ordering_with_a_delay_that_never_comes_is_fine(models: Models) -> None:
 
 
 def test_dynamic_batching_without_batches(models: Models) -> None:
-    assert models.made(PYTHON + "dynamic_batching { }").scheduling == DynamicBatching()
+    assert models.made(PYTHON + "dynamic_batching { }").scheduling == DynamicBatching(
+        default_policy=OUR_LIMIT
+    )
 
 
 @pytest.mark.parametrize(
@@ -390,3 +396,16 @@ def test_json_of_priorities_and_maps(models: Models) -> None:
 
 def test_errors_are_stream_gate_errors(models: Models) -> None:
     assert isinstance(models.refused("x"), StreamGateError)
+
+
+def test_the_limit_of_stateless_queues_can_be_set(models: Models) -> None:
+    limit = parameter("streamgate.max_pending_requests", "7")
+    for text in (PYTHON, PYTHON + "dynamic_batching { }"):
+        scheduling = models.made(text + limit).scheduling
+        assert isinstance(scheduling, DefaultScheduling | DynamicBatching)
+        policy = (
+            scheduling.policy
+            if isinstance(scheduling, DefaultScheduling)
+            else scheduling.default_policy
+        )
+        assert policy == QueuePolicy(max_queue_size=7)
