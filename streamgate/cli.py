@@ -52,7 +52,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="serve a model repository",
         description="Serve model repositories over gRPC, HTTP and WebSocket until SIGTERM.",
     )
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_serve, complain=serve.error)
     models = serve.add_argument_group("models")
     models.add_argument(
         "--model-repository",
@@ -83,12 +83,19 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="take config.pbtxt as it is, without asking the model for what it leaves out",
     )
+    models.add_argument(
+        "--model-config-name",
+        default="",
+        metavar="NAME",
+        help="take configs/NAME.pbtxt in place of config.pbtxt where a model has it",
+    )
     ports = serve.add_argument_group("ports (0 picks a free one; the ready line says which)")
     ports.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
     for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("websocket", 8003)):
         ports.add_argument(
             f"--{name}-port", type=_port, default=default, metavar="PORT", help="(%(default)s)"
         )
+        _add_switch(ports, f"--allow-{name}", True, "open that port")
     running = serve.add_argument_group("running")
     running.add_argument("--id", default="streamgate", help="the server's name in its metadata")
     running.add_argument(
@@ -142,6 +149,10 @@ def _serve(options: argparse.Namespace) -> int:
     # Imported here so that --help and doctor work where a front end's library is broken.
     from streamgate.server.main import serve
 
+    mode = ControlMode(options.model_control_mode)
+    load_models = tuple(options.load_model)
+    if load_models and mode is not ControlMode.EXPLICIT:
+        options.complain("--load-model needs --model-control-mode=explicit")
     return serve(
         Settings(
             model_repositories=options.model_repository,
@@ -150,11 +161,16 @@ def _serve(options: argparse.Namespace) -> int:
             grpc_port=options.grpc_port,
             metrics_port=options.metrics_port,
             websocket_port=options.websocket_port,
-            control_mode=ControlMode(options.model_control_mode),
-            load_models=tuple(options.load_model),
+            control_mode=mode,
+            load_models=load_models,
             exit_on_error=options.exit_on_error,
             strict_readiness=options.strict_readiness,
             auto_complete_config=not options.disable_auto_complete_config,
+            model_config_name=options.model_config_name,
+            allow_http=options.allow_http,
+            allow_grpc=options.allow_grpc,
+            allow_metrics=options.allow_metrics,
+            allow_websocket=options.allow_websocket,
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

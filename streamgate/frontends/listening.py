@@ -18,10 +18,10 @@ def listen_tcp(host: str, port: int, purpose: str, backlog: int = 1024) -> socke
         listener.listen(backlog)
     except OSError as error:
         listener.close()
+        shown = f"[{host}]" if ":" in host else host
         raise StreamGateError(
             Code.UNAVAILABLE,
-            f"can't listen on {host}:{port} for {purpose}: {error.strerror}; "
-            f"choose another port (0 picks a free one)",
+            f"can't listen on {shown}:{port} for {purpose}: {error.strerror or error}",
         ) from error
     listener.setblocking(False)
     return listener

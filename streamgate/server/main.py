@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import asdict
 
 from streamgate.server.name_check import check_name
 from streamgate.server.server import Ports, Server
@@ -56,10 +57,8 @@ async def _serve(settings: Settings) -> None:
 def ready_line(host: str, ports: Ports) -> str:
     """The one line on standard output, once everything listens: `streamgate ready http=...`."""
     shown = f"[{host}]" if ":" in host else host
-    return (
-        f"streamgate ready http={shown}:{ports.http} grpc={shown}:{ports.grpc} "
-        f"metrics={shown}:{ports.metrics} websocket={shown}:{ports.websocket}"
-    )
+    places = [f"{name}={shown}:{port}" for name, port in asdict(ports).items() if port is not None]
+    return " ".join(["streamgate ready", *places])
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:

@@ -24,6 +24,10 @@ from streamgate.session.routing import ModelTable
 log = logging.getLogger(__name__)
 
 
+PARTING_SECONDS = 2.0
+"""How long clients may take to say goodbye once every sequence has ended."""
+
+
 class FrontEnd(Protocol):
     """Something that listens on a port."""
 
@@ -34,12 +38,12 @@ class FrontEnd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that are really bound."""
+    """The ports that are really bound; None for a front end that was not asked for."""
 
-    http: int
-    grpc: int
-    metrics: int
-    websocket: int
+    http: int | None
+    grpc: int | None
+    metrics: int | None
+    websocket: int | None
 
 
 class Server:
@@ -59,11 +63,32 @@ class Server:
         Raises StreamGateError when a model failed to load and `exit_on_error` is set, or when a
         port can't be bound; nothing is left running then.
         """
+        try:
+            gateway = await self._load_models()
+            self.ports = await self._open_ports(gateway)
+        except BaseException:
+            await self.stop()
+            raise
+        gateway.start()
+        return self.ports
+
+    async def stop(self) -> None:
+        """Refuse what is new, let what is under way end, close everything. Safe to call twice."""
+        if self._gateway is None or self._lifecycle is None:
+            return
+        gateway, self._gateway = self._gateway, None
+        gateway.stop_admission()
+        await self._lifecycle.stop(self._settings.exit_timeout_seconds)
+        front_ends, self._front_ends = self._front_ends, []
+        await asyncio.gather(*(front_end.stop(PARTING_SECONDS) for front_end in front_ends))
+
+    async def _load_models(self) -> LocalGateway:
         settings = self._settings
         repository = await asyncio.to_thread(
             ModelRepository,
             settings.model_repositories,
             auto_complete=settings.auto_complete_config,
+            config_name=settings.model_config_name,
             gpu_count=len(look_for_gpus().gpus),
         )
         self._lifecycle = Lifecycle(
@@ -75,46 +100,38 @@ class Server:
             settings.exit_timeout_seconds,
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
-        self._gateway = LocalGateway(
+        self._gateway = gateway = LocalGateway(
             self._table, self._lifecycle, info, strict=settings.strict_readiness
         )
         failures = await self._lifecycle.start(settings.load_models)
         if failures and settings.exit_on_error:
-            await self._lifecycle.stop(settings.exit_timeout_seconds)
             names = ", ".join(sorted(failures))
             raise StreamGateError(
                 Code.INTERNAL,
                 f"failed to load all models ({names}); --exit-on-error=false serves the others",
             )
-        try:
-            self.ports = await self._open_ports(self._gateway)
-        except BaseException:
-            await self.stop()
-            raise
-        self._gateway.start()
-        return self.ports
-
-    async def stop(self) -> None:
-        """Refuse what is new, let what is under way end, close everything. Safe to call twice."""
-        if self._gateway is None or self._lifecycle is None:
-            return
-        gateway, self._gateway = self._gateway, None
-        gateway.stop_admission()
-        timeout = self._settings.exit_timeout_seconds
-        await self._lifecycle.stop(timeout)
-        front_ends, self._front_ends = self._front_ends, []
-        await asyncio.gather(*(front_end.stop(2.0) for front_end in front_ends))
+        return gateway
 
     async def _open_ports(self, gateway: LocalGateway) -> Ports:
         settings = self._settings
-        return Ports(
-            http=await self._open(HttpFrontEnd(gateway), settings.http_port),
-            grpc=await self._open(GrpcFrontEnd(gateway), settings.grpc_port),
-            metrics=await self._open(MetricsEndpoint(gateway), settings.metrics_port),
-            websocket=await self._open(WebSocketFrontEnd(gateway), settings.websocket_port),
-        )
+        http = grpc = metrics = websocket = None
+        if settings.allow_http:
+            http = await self._open("http", HttpFrontEnd(gateway), settings.http_port)
+        if settings.allow_grpc:
+            grpc = await self._open("grpc", GrpcFrontEnd(gateway), settings.grpc_port)
+        if settings.allow_metrics:
+            metrics = await self._open("metrics", MetricsEndpoint(gateway), settings.metrics_port)
+        if settings.allow_websocket:
+            front_end = WebSocketFrontEnd(gateway)
+            websocket = await self._open("websocket", front_end, settings.websocket_port)
+        return Ports(http, grpc, metrics, websocket)
 
-    async def _open(self, front_end: FrontEnd, port: int) -> int:
-        bound = await front_end.start(self._settings.host, port)
+    async def _open(self, name: str, front_end: FrontEnd, port: int) -> int:
+        try:
+            bound = await front_end.start(self._settings.host, port)
+        except StreamGateError as error:
+            raise StreamGateError(
+                error.code, f"{error.message} (change it with --{name}-port or --host)"
+            ) from error
         self._front_ends.append(front_end)
         return bound

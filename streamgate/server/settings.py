@@ -22,6 +22,11 @@ class Settings:
     exit_on_error: bool = True
     strict_readiness: bool = True
     auto_complete_config: bool = True
+    model_config_name: str = ""
+    allow_http: bool = True
+    allow_grpc: bool = True
+    allow_metrics: bool = True
+    allow_websocket: bool = True
     exit_timeout_seconds: float = 30.0
     log_level: str = "info"
     server_id: str = "streamgate"
