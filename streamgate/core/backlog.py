@@ -4,15 +4,12 @@ First come, first served, except that a sequence whose predecessor of the same c
 still lives is passed over; it keeps its place meanwhile.
 """
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from streamgate.core.heap import LazyHeap
 from streamgate.core.ids import Ns
 from streamgate.core.sequence import Sequence
 from streamgate.core.timers import Timers
-
-if TYPE_CHECKING:
-    from streamgate.core.instance import Instance
 
 
 @final
@@ -22,7 +19,7 @@ class Backlog:
     A sequence that has waited too long comes out of `timers`.
     """
 
-    def __init__(self, limit: int, timers: "Timers[Sequence | Instance]") -> None:
+    def __init__(self, limit: int, timers: Timers[object]) -> None:
         self._limit = limit
         self._count = 0
         self._eligible: LazyHeap[Sequence] = LazyHeap()

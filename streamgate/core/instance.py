@@ -19,7 +19,7 @@ class Instance:
         self.index = index
         self.lineup = lineup
         self.busy = False
-        self.timer: Place[Sequence | Instance] | None = None
+        self.timer: Place[object] | None = None
         self._touched = touched
         self._is_touched = False
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from streamgate.core.commands import Rejection
 from streamgate.core.events import Submit
@@ -11,9 +11,6 @@ from streamgate.core.ids import Ns, OwnerNumber
 from streamgate.core.slots import Slot
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
-
-if TYPE_CHECKING:
-    from streamgate.core.instance import Instance
 
 
 @final
@@ -88,7 +85,7 @@ class Sequence:
         self.predecessor: Sequence | None = None
         self.successor: Sequence | None = None
         self.place: Place[Sequence] | None = None
-        self.timer: Place[Sequence | Instance] | None = None
+        self.timer: Place[object] | None = None
 
     @property
     def deadline(self) -> Ns | None:

@@ -51,7 +51,7 @@ class SequenceScheduler:
             for index, lineup in enumerate(lineups)
         ]
         self._requests: dict[RequestNumber, Pending] = {}
-        self._timers: Timers[Sequence | Instance] = Timers()
+        self._timers: Timers[object] = Timers()
         self._tenancies = Tenancies(rules, slots, self._instances, self._timers, self._out)
         self._endings = Endings(
             self._tenancies, self._requests, self._out, iterative=rules.iterative
@@ -169,10 +169,12 @@ class SequenceScheduler:
     def _expire(self, now: Ns) -> None:
         """Everything whose time has come: waits for a slot, held back steps, idle sequences."""
         while (subject := self._timers.pop_due(now)) is not None:
-            subject.timer = None
             if isinstance(subject, Sequence):
+                subject.timer = None
                 self._endings.time_out(subject, now)
             else:
+                assert isinstance(subject, Instance)
+                subject.timer = None
                 subject.touch()
         while (sequence := self._idle.pop_due(now)) is not None:
             self._tenancies.end(sequence, EndReason.IDLE, now)

@@ -32,7 +32,7 @@ class Tenancies:
         rules: SequenceBatching,
         slots: int,
         instances: list[Instance],
-        timers: Timers[Sequence | Instance],
+        timers: Timers[object],
         out: list[Command],
     ) -> None:
         self.roster = Roster()

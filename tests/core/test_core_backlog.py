@@ -1,12 +1,11 @@
 from streamgate.core.backlog import Backlog
 from streamgate.core.ids import Ns
-from streamgate.core.instance import Instance
 from streamgate.core.sequence import Sequence
 from streamgate.core.timers import Timers
 
 
-def backlog(limit: int = 0) -> tuple[Backlog, Timers[Sequence | Instance]]:
-    timers: Timers[Sequence | Instance] = Timers()
+def backlog(limit: int = 0) -> tuple[Backlog, Timers[object]]:
+    timers: Timers[object] = Timers()
     return Backlog(limit, timers), timers
 
 
