@@ -80,7 +80,7 @@ def _noise(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         "Cores that other work on the machine took away meanwhile: median "
         f"{others[len(others) // 2]:.2f}, at most {others[-1]:.2f}. Speed and latency suffer from "
-        "that, CPU per message hardly does."
+        "that most, CPU per message less; ratios within a round least."
     )
 
 

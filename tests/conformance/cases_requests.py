@@ -342,18 +342,18 @@ QUEUED: Final = (
     Case(
         "cancelled_while_executing",
         "a cancelled call, and the next one",
-        (replace(delayed(200), cancel_after_ms=60), delayed(0, id="next")),
+        (replace(delayed(500), cancel_after_ms=60), delayed(0, id="next")),
     ),
     Case(
         "deadline_while_executing",
         "a client that waits no longer, and the next one",
-        (replace(delayed(200), deadline_ms=60), delayed(0, id="next")),
+        (replace(delayed(500), deadline_ms=60), delayed(0, id="next")),
     ),
     Case(
         "cancelled_while_queued",
         "a waiting request is cancelled: it never runs, its neighbours do",
         (
-            Start("busy", delayed(300, id="busy")),
+            Start("busy", delayed(700, id="busy")),
             Pause(80),
             Start("waits", replace(delayed(1, id="waits"), cancel_after_ms=60)),
             Pause(20),
@@ -367,7 +367,7 @@ QUEUED: Final = (
         "queue_full",
         "one executes, two wait, the next is refused",
         (
-            Start("executing", delayed(400, model="queue_limited")),
+            Start("executing", delayed(900, model="queue_limited")),
             Pause(100),
             Start("first", delayed(1, model="queue_limited")),
             Pause(50),

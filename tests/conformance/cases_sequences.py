@@ -326,7 +326,7 @@ CASES: Final = (
         "silence beyond the idle limit ends a sequence",
         (
             step("sequence_idle", 1, 131, "s"),
-            Pause(1200),
+            Pause(2000),
             step("sequence_idle", 1, 131),
             step("sequence_idle", 5, 131, "se"),
         ),
@@ -336,11 +336,11 @@ CASES: Final = (
         "each step starts the idle time anew",
         (
             step("sequence_idle", 1, 132, "s"),
-            Pause(250),
+            Pause(350),
             step("sequence_idle", 1, 132),
-            Pause(250),
+            Pause(350),
             step("sequence_idle", 1, 132),
-            Pause(250),
+            Pause(350),
             step("sequence_idle", 1, 132, "e"),
         ),
     ),
@@ -398,7 +398,7 @@ CASES: Final = (
         "a step cancelled during its execution does not end the sequence",
         (
             step("sequence_flags", 1, 161, "s"),
-            replace(step("sequence_flags", -2300, 161), cancel_after_ms=100),
+            replace(step("sequence_flags", -2600, 161), cancel_after_ms=100),
             step("sequence_flags", 2, 161),
             step("sequence_flags", 3, 161, "e"),
         ),
@@ -408,7 +408,7 @@ CASES: Final = (
         "neither does a client's deadline",
         (
             step("sequence_flags", 1, 162, "s"),
-            replace(step("sequence_flags", -2300, 162), deadline_ms=100),
+            replace(step("sequence_flags", -2600, 162), deadline_ms=100),
             step("sequence_flags", 2, 162),
             step("sequence_flags", 3, 162, "e"),
         ),
@@ -418,7 +418,7 @@ CASES: Final = (
         "a step that takes longer than the idle limit",
         (
             step("sequence_idle", 1, 163, "s"),
-            step("sequence_idle", -2700, 163),
+            step("sequence_idle", -3300, 163),
             step("sequence_idle", 1, 163),
             step("sequence_idle", 1, 163, "e"),
         ),
