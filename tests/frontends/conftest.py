@@ -12,6 +12,7 @@ import pytest
 
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
 from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
+from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from tests.frontends.fake_gateway import FakeCall, FakeGateway
 from tests.frontends.http_client import HttpClient
 
@@ -80,7 +81,7 @@ class Service:
 
 @dataclass
 class GrpcService(Service):
-    front_end: GrpcFrontEnd
+    front_end: GrpcFrontEnd | LeanGrpcFrontEnd
 
 
 @dataclass
@@ -91,14 +92,22 @@ class HttpService(Service):
 GrpcStarter = Callable[[GrpcOptions], GrpcService]
 
 
+@pytest.fixture(params=["grpcio", "lean"])
+def grpc_front_end(request: pytest.FixtureRequest) -> type[GrpcFrontEnd | LeanGrpcFrontEnd]:
+    """Both transports: whatever uses this passes on each."""
+    return LeanGrpcFrontEnd if request.param == "lean" else GrpcFrontEnd
+
+
 @pytest.fixture
-def start_grpc(loop_thread: LoopThread) -> Iterator[GrpcStarter]:
+def start_grpc(
+    loop_thread: LoopThread, grpc_front_end: type[GrpcFrontEnd | LeanGrpcFrontEnd]
+) -> Iterator[GrpcStarter]:
     """Starts front ends with options; stops them after the test."""
-    started: list[GrpcFrontEnd] = []
+    started: list[GrpcFrontEnd | LeanGrpcFrontEnd] = []
 
     def start(options: GrpcOptions) -> GrpcService:
         gateway = FakeGateway()
-        front_end = GrpcFrontEnd(gateway, options)
+        front_end = grpc_front_end(gateway, options)
         port = loop_thread.run(front_end.start("127.0.0.1", 0))
         started.append(front_end)
         return GrpcService(gateway, f"127.0.0.1:{port}", loop_thread, front_end)

@@ -19,6 +19,7 @@ from streamgate._proto import grpc_service_pb2 as pb
 from streamgate.errors import Code, ConfigError, StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
 from streamgate.frontends.kserve_grpc.access import CATEGORIES, RestrictedKey
+from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from tests.frontends.conftest import GrpcService, GrpcStarter
 from tests.frontends.fake_gateway import FakeGateway, int32
 from tests.frontends.grpc_client import Stub, infer_request, values_of
@@ -29,28 +30,31 @@ SHUTTING_DOWN = (
 )
 
 
+FrontEndType = type[GrpcFrontEnd | LeanGrpcFrontEnd]
+
+
 @pytest.fixture
 def stub(service: GrpcService) -> Iterator[Stub]:
     with Stub(service.address) as stub:
         yield stub
 
 
-def test_a_port_in_use_is_named(service: GrpcService) -> None:
+def test_a_port_in_use_is_named(service: GrpcService, grpc_front_end: FrontEndType) -> None:
     port = int(service.address.rpartition(":")[2])
     with pytest.raises(
         StreamGateError, match=f"127.0.0.1:{port}: Address already in use"
     ) as raised:
-        service.thread.run(GrpcFrontEnd(FakeGateway()).start("127.0.0.1", port))
+        service.thread.run(grpc_front_end(FakeGateway()).start("127.0.0.1", port))
     assert raised.value.code is Code.UNAVAILABLE
 
 
-def test_ipv6(service: GrpcService) -> None:
+def test_ipv6(service: GrpcService, grpc_front_end: FrontEndType) -> None:
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this machine has no IPv6")
-    front_end = GrpcFrontEnd(FakeGateway())
+    front_end = grpc_front_end(FakeGateway())
     port = service.thread.run(front_end.start("::1", 0))
     with Stub(f"[::1]:{port}") as stub:
         assert stub.call("ServerLive", b"").live
@@ -69,6 +73,7 @@ def test_health_follows_readiness(service: GrpcService, stub: Stub) -> None:
     watch.cancel()
 
 
+@pytest.mark.parametrize("grpc_front_end", [GrpcFrontEnd])
 def test_reflection_shows_public_names(stub: Stub) -> None:
     reflection = reflection_pb2_grpc.ServerReflectionStub(stub.channel)
     requests = [
@@ -138,8 +143,10 @@ def test_a_stop_cuts_off_what_does_not_end(service: GrpcService, stub: Stub) -> 
     service.thread.wait_until(lambda: service.gateway.cancelled == ["s"])
 
 
-def test_a_stop_without_a_start_and_a_second_stop(service: GrpcService) -> None:
-    service.thread.run(GrpcFrontEnd(FakeGateway()).stop(1))
+def test_a_stop_without_a_start_and_a_second_stop(
+    service: GrpcService, grpc_front_end: FrontEndType
+) -> None:
+    service.thread.run(grpc_front_end(FakeGateway()).stop(1))
     service.thread.run(service.front_end.stop(1))
     service.thread.run(service.front_end.stop(1))
 
@@ -200,11 +207,11 @@ def test_forwarded_headers(start_grpc: GrpcStarter) -> None:
         assert stub.stream(reserved).end() == expected
 
 
-def test_options_that_cannot_be() -> None:
+def test_options_that_cannot_be(grpc_front_end: FrontEndType) -> None:
     with pytest.raises(ConfigError, match="no regular expression"):
-        GrpcFrontEnd(FakeGateway(), GrpcOptions(forward_headers="("))
+        grpc_front_end(FakeGateway(), GrpcOptions(forward_headers="("))
     with pytest.raises(ConfigError, match="unknown restricted protocol 'nope', expected"):
-        GrpcFrontEnd(FakeGateway(), GrpcOptions(restricted={"nope": RestrictedKey("a", "b")}))
+        grpc_front_end(FakeGateway(), GrpcOptions(restricted={"nope": RestrictedKey("a", "b")}))
 
 
 def test_too_many_calls_are_refused(start_grpc: GrpcStarter) -> None:
@@ -220,6 +227,7 @@ def test_too_many_calls_are_refused(start_grpc: GrpcStarter) -> None:
             stream.call.cancel()
 
 
+@pytest.mark.parametrize("grpc_front_end", [GrpcFrontEnd])
 def test_compressed_responses(start_grpc: GrpcStarter) -> None:
     service = start_grpc(GrpcOptions(compression=grpc.Compression.Gzip))
     with Stub(service.address) as stub:
