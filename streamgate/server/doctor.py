@@ -1,34 +1,26 @@
 """`streamgate doctor`: what is installed, what loads, what is free, what is seen."""
 
 import platform
+import re
+import shutil
 import socket
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import groupby
 from typing import TextIO
 
 import streamgate
 from streamgate.backend import registry
 from streamgate.errors import StreamGateError
 from streamgate.server.gpus import look_for_gpus
-from streamgate.server.name_check import check_name
+from streamgate.server.name_check import OURS, check_owners
 
 PORTS = (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("websocket", 8003))
-LIBRARIES = (
-    ("aiohttp", True),
-    ("grpcio", True),
-    ("numpy", True),
-    ("prometheus-client", True),
-    ("protobuf", True),
-    ("websockets", True),
-    ("onnxruntime", False),
-    ("onnxruntime-gpu", False),
-    ("torch", False),
-    ("tensorrt", False),
-    ("soundfile", False),
-    ("nvidia-ml-py", False),
-)
+OPTIONAL = ("onnxruntime", "onnxruntime-gpu", "torch", "tensorrt", "soundfile", "nvidia-ml-py")
+"""Of what some backend, demo or model can use; what serving needs is in our own metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +33,42 @@ class Finding:
     fine: bool = True
     required: bool = False
 
+    @property
+    def mark(self) -> str:
+        if self.fine:
+            return "ok"
+        return "!!" if self.required else "--"
+
 
 def examine(host: str, out: TextIO | None = None) -> int:
     """Write all findings, to standard output unless told; returns 1 if something that serving
     needs is broken, else 0."""
     out = out or sys.stdout
-    broken = []
-    topic = ""
-    for finding in _findings(host):
-        if finding.topic != topic:
-            out.write(f"{'' if not topic else chr(10)}{finding.topic}\n")
-            topic = finding.topic
-        mark = "ok" if finding.fine else ("!!" if finding.required else "--")
-        out.write(f"  {mark}  {finding.name:<20} {finding.text}\n")
-        if finding.required and not finding.fine:
-            broken.append(finding.name)
-    verdict = f"{len(broken)} problem(s): {', '.join(broken)}" if broken else "ready to serve"
-    out.write(f"\n{verdict}\n")
-    return 1 if broken else 0
+    findings = list(_findings(host))
+    width = shutil.get_terminal_size().columns if out.isatty() else 0
+    column = max(len(finding.name) for finding in findings)
+    for topic, group in groupby(findings, lambda finding: finding.topic):
+        out.write(f"{topic}\n")
+        for finding in group:
+            head = f"  {finding.mark}  {finding.name:<{column}}  "
+            out.write(_folded(head, finding.text, width))
+        out.write("\n")
+    broken = [finding.name for finding in findings if finding.required and not finding.fine]
+    if broken:
+        problems = "1 problem" if len(broken) == 1 else f"{len(broken)} problems"
+        out.write(f"{problems}: {', '.join(broken)}\n")
+        return 1
+    out.write("ready to serve\n")
+    return 0
+
+
+def _folded(head: str, text: str, width: int) -> str:
+    """The text behind its head, each further line under its first; `width` 0 folds nothing."""
+    lines = []
+    for line in text.strip().splitlines():
+        room = max(20, width - len(head) - 1) if width else len(line) + 1
+        lines += textwrap.wrap(line, room, break_long_words=False) or [""]
+    return head + f"\n{' ' * len(head)}".join(lines) + "\n"
 
 
 def _findings(host: str) -> Iterator[Finding]:
@@ -72,17 +82,40 @@ def _software() -> Iterator[Finding]:
     topic = "software"
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding(topic, "python", python, sys.version_info >= (3, 11), required=True)
+    yield _ourselves(topic)
+    for name in _needed():
+        yield _library(topic, name, required=True)
+    for name in OPTIONAL:
+        yield _library(topic, name, required=False)
+
+
+def _ourselves(topic: str) -> Finding:
     try:
-        check_name()
-        yield Finding(topic, "streamgate-server", streamgate.__version__)
+        check_owners()
+        metadata.version(OURS)
     except StreamGateError as error:
-        yield Finding(topic, "streamgate-server", error.message, fine=False, required=True)
-    for name, required in LIBRARIES:
-        try:
-            yield Finding(topic, name, metadata.version(name), required=required)
-        except metadata.PackageNotFoundError:
-            text = "missing" if required else "not installed (optional)"
-            yield Finding(topic, name, text, fine=False, required=required)
+        return Finding(topic, OURS, error.message, fine=False, required=True)
+    except metadata.PackageNotFoundError:
+        text = f"{streamgate.__version__}, but not installed: no backend can be found"
+        return Finding(topic, OURS, text, fine=False, required=True)
+    return Finding(topic, OURS, streamgate.__version__)
+
+
+def _needed() -> list[str]:
+    """The distributions that ours can't do without."""
+    try:
+        requirements = metadata.requires(OURS) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [re.split(r"[^\w.-]", line)[0] for line in requirements if "extra ==" not in line]
+
+
+def _library(topic: str, name: str, *, required: bool) -> Finding:
+    try:
+        return Finding(topic, name, metadata.version(name), required=required)
+    except metadata.PackageNotFoundError:
+        text = "missing" if required else "not installed (optional)"
+        return Finding(topic, name, text, fine=False, required=required)
 
 
 def _backends() -> Iterator[Finding]:
@@ -93,22 +126,23 @@ def _backends() -> Iterator[Finding]:
 
 
 def _ports(host: str) -> Iterator[Finding]:
+    topic = f"ports on {host}"
     for name, port in PORTS:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-                yield Finding("ports", f"{port} {name}", "free")
+                yield Finding(topic, f"{port} {name}", "free")
             except OSError as error:
-                text = f"{error.strerror}; use --{name}-port"
-                yield Finding("ports", f"{port} {name}", text, fine=False)
+                text = f"{error.strerror or error}; serve can take another one with --{name}-port"
+                yield Finding(topic, f"{port} {name}", text, fine=False)
 
 
 def _gpus() -> Iterator[Finding]:
     sight = look_for_gpus()
     if not sight.gpus:
-        yield Finding("GPUs", "none seen", sight.trouble or "the driver shows none", fine=False)
+        yield Finding("GPUs", "none", sight.trouble or "the driver shows none", fine=False)
     for gpu in sight.gpus:
         memory = f"{gpu.free_bytes / 2**30:.1f} of {gpu.total_bytes / 2**30:.1f} GiB free"
         yield Finding("GPUs", str(gpu.index), f"{gpu.name}, {memory}")

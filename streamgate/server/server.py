@@ -84,12 +84,14 @@ class Server:
 
     async def _load_models(self) -> LocalGateway:
         settings = self._settings
+        sight = look_for_gpus()
+        log.info("%d GPUs%s", len(sight.gpus), f": {sight.trouble}" if sight.trouble else "")
         repository = await asyncio.to_thread(
             ModelRepository,
             settings.model_repositories,
             auto_complete=settings.auto_complete_config,
             config_name=settings.model_config_name,
-            gpu_count=len(look_for_gpus().gpus),
+            gpu_count=len(sight.gpus),
         )
         self._lifecycle = Lifecycle(
             repository,
