@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from streamgate.server.lifecycle import ControlMode
+
+
+class GrpcTransport(Enum):
+    """What carries gRPC: the library, or our own HTTP/2 without TLS."""
+
+    GRPCIO = "grpcio"
+    LEAN = "lean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +23,7 @@ class Settings:
     host: str = "0.0.0.0"  # noqa: S104 - as Triton: a server is there to be reached
     http_port: int = 8000
     grpc_port: int = 8001
+    grpc_transport: GrpcTransport = GrpcTransport.GRPCIO
     metrics_port: int = 8002
     websocket_port: int = 8003
     control_mode: ControlMode = ControlMode.NONE
