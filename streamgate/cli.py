@@ -12,7 +12,7 @@ from pathlib import Path
 import streamgate
 from streamgate.errors import StreamGateError
 from streamgate.server.lifecycle import ControlMode
-from streamgate.server.settings import Settings
+from streamgate.server.settings import GrpcTransport, Settings
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
@@ -94,13 +94,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="NAME",
         help="take configs/NAME.pbtxt in place of config.pbtxt where a model has it",
     )
-    ports = serve.add_argument_group("ports (0 picks a free one; the ready line says which)")
-    ports.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
-    for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("websocket", 8003)):
-        ports.add_argument(
-            f"--{name}-port", type=_port, default=default, metavar="PORT", help="(%(default)s)"
-        )
-        _add_switch(ports, f"--allow-{name}", True, "open that port")
+    _add_ports(serve)
     running = serve.add_argument_group("running")
     running.add_argument("--id", default="streamgate", help="the server's name in its metadata")
     running.add_argument(
@@ -111,6 +105,22 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="how long SIGTERM waits for requests and sequences under way (%(default)s)",
     )
     running.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(%(default)s)")
+
+
+def _add_ports(serve: argparse.ArgumentParser) -> None:
+    ports = serve.add_argument_group("ports (0 picks a free one; the ready line says which)")
+    ports.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
+    for name, default in (("http", 8000), ("grpc", 8001), ("metrics", 8002), ("websocket", 8003)):
+        ports.add_argument(
+            f"--{name}-port", type=_port, default=default, metavar="PORT", help="(%(default)s)"
+        )
+        _add_switch(ports, f"--allow-{name}", True, "open that port")
+    ports.add_argument(
+        "--grpc-transport",
+        choices=[transport.value for transport in GrpcTransport],
+        default=GrpcTransport.GRPCIO.value,
+        help="lean: our own HTTP/2, far cheaper, without TLS, for networks you trust (%(default)s)",
+    )
 
 
 def _add_switch(group: "argparse._ArgumentGroup", flag: str, default: bool, text: str) -> None:
@@ -164,6 +174,7 @@ def _serve(options: argparse.Namespace) -> int:
             host=options.host,
             http_port=options.http_port,
             grpc_port=options.grpc_port,
+            grpc_transport=GrpcTransport(options.grpc_transport),
             metrics_port=options.metrics_port,
             websocket_port=options.websocket_port,
             control_mode=mode,

@@ -11,12 +11,13 @@ from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd
 from streamgate.frontends.kserve_http import HttpFrontEnd
+from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.repository.repository import ModelRepository
 from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
-from streamgate.server.settings import Settings
+from streamgate.server.settings import GrpcTransport, Settings
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS, LocalGateway
 from streamgate.session.routing import ModelTable
@@ -120,7 +121,9 @@ class Server:
         if settings.allow_http:
             http = await self._open("http", HttpFrontEnd(gateway), settings.http_port)
         if settings.allow_grpc:
-            grpc = await self._open("grpc", GrpcFrontEnd(gateway), settings.grpc_port)
+            is_lean = settings.grpc_transport is GrpcTransport.LEAN
+            grpc_front_end = LeanGrpcFrontEnd(gateway) if is_lean else GrpcFrontEnd(gateway)
+            grpc = await self._open("grpc", grpc_front_end, settings.grpc_port)
         if settings.allow_metrics:
             metrics = await self._open("metrics", MetricsEndpoint(gateway), settings.metrics_port)
         if settings.allow_websocket:
