@@ -257,6 +257,21 @@ def test_a_reset_loses_the_call_and_what_waits() -> None:
     assert peer.core.outbox.waiting_bytes == 0
 
 
+def test_a_call_whose_time_is_up_ends_with_its_status_or_in_a_reset() -> None:
+    peer = Peer()
+    peer.is_silent = True
+    peer.open(1).stream.expire(4, "late")
+    stuck = peer.open(3)
+    peer.feed(frames.settings({frames.INITIAL_WINDOW_SIZE: 0}))
+    stuck.stream.send(b"unread")
+    stuck.stream.expire(4, "late")
+    stuck.stream.expire(4, "late")
+    peer.flush()
+    assert peer.reset_code(3) == frames.ErrorCode.CANCEL
+    assert peer.fields_of(1)[0]["grpc-status"] == "4"
+    assert all(call.is_lost and call.is_ended for call in peer.calls)
+
+
 def test_trailers_of_a_request_end_it() -> None:
     peer = Peer()
     call = peer.open()

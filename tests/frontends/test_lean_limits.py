@@ -141,10 +141,53 @@ def test_a_header_list_that_unpacks_to_much() -> None:
     assert peer.goaway()[0] == CALM
 
 
-def test_junk_instead_of_a_header_block() -> None:
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        (b"\xff" * 6, "an integer too long"),
+        (b"\x7f" + b"\x80" * 10_000 + b"\x01", "an integer too long"),
+        (b"\x40\x01a\x05b", "cut short"),
+        (b"\x3f\xe1\x7f", "header block: "),  # a table larger than was offered
+        (b"\xc5", "header block: "),  # an entry that is not there
+        (b"\x00\x81\xff\x01a", "header block: "),  # no Huffman code
+    ],
+)
+def test_junk_instead_of_a_header_block(block: bytes, text: str) -> None:
     peer = Peer()
-    peer.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff")
-    assert peer.goaway()[0] == ErrorCode.COMPRESSION_ERROR
+    peer.frame(frames.HEADERS, frames.END_HEADERS, 1, block)
+    code, told = peer.goaway()
+    assert code == ErrorCode.COMPRESSION_ERROR
+    assert text in told
+
+
+def test_a_client_whose_calls_are_refused_is_not_cut_off_for_it() -> None:
+    peer = Peer(FEW)
+    peer.is_silent = True
+    for number in range(1000):
+        stream_id = 2 * number + 1
+        peer.open(stream_id).stream.finish(8, "no")
+        peer.flush()
+        peer.data(stream_id, message(b"already on its way"), ends=True)
+    assert not peer.core.is_closing
+    assert len(peer.of_kind(frames.HEADERS)) == 1000
+
+
+def test_a_flood_on_a_stream_that_has_ended() -> None:
+    peer = Peer(FEW)
+    peer.is_silent = True
+    peer.open().stream.finish(8, "no")
+    until_closed(peer, lambda _: peer.data(1, b"x"), 110)
+    assert peer.goaway()[0] == CALM
+
+
+def test_a_defect_of_ours_ends_its_connection_only(caplog: pytest.LogCaptureFixture) -> None:
+    peer = Peer()
+    call = peer.open()
+    call.messages = None  # type: ignore[assignment] # a sink that fails
+    peer.data(1, message(b"x"))
+    assert peer.goaway() == (ErrorCode.INTERNAL_ERROR, "internal error")
+    assert "an HTTP/2 connection could not go on" in caplog.text
+    assert call.is_lost
 
 
 def test_a_frame_announced_too_large_is_not_waited_for() -> None:

@@ -107,7 +107,9 @@ class Calls:
             self._idle.set()
 
     def _limit(self, stream: Http2Stream, seconds: float) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, _expire, stream)
+        timer = asyncio.get_running_loop().call_later(
+            seconds, stream.expire, DEADLINE_EXCEEDED, "Deadline Exceeded"
+        )
         stream.on_end = partial(_cancel_then, timer, stream.on_end)
 
     def _routes(
@@ -178,13 +180,6 @@ def _guarded(opener: Opener, key: RestrictedKey) -> Opener:
             fail(stream, refusal)
 
     return open_
-
-
-def _expire(stream: Http2Stream) -> None:
-    """The call's deadline has passed."""
-    if not stream.is_over:
-        stream.lose()
-        stream.finish(DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
 def _cancel_then(timer: asyncio.TimerHandle, then: Callable[[], None] | None) -> None:

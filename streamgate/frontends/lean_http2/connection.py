@@ -34,6 +34,10 @@ _LOG: Final = logging.getLogger(__name__)
 _PARTED_MAX: Final = 2048
 """Streams that we ended first, whose peer may not know it yet."""
 
+_PARTED_FRAMES: Final = 2
+"""What such a peer may still send free of charge: a request and its end. Else a client whose calls
+are refused at a high rate would be cut off for it."""
+
 OpenCall = Callable[[Http2Stream], None]
 """Begins a call: sets the stream's sink and `on_end`, or finishes it at once."""
 
@@ -60,7 +64,7 @@ class Http2Connection:
         self._rest = b""
         self._has_preface = False
         self.last_id = 0
-        self._parted: dict[int, None] = {}
+        self._parted: dict[int, int] = {}
         self._block: HeaderBlock | None = None
         self._owed = 0
         self._held_bytes = 0
@@ -86,14 +90,7 @@ class Http2Connection:
             return
         self._now_ns = now_ns
         self._rest = self._rest + data if self._rest else data
-        try:
-            if self._has_preface or self._take_preface():
-                self._take_frames()
-        except ConnectionFaultError as fault:
-            self.fail(fault.code, fault.text)
-        except Exception:  # noqa: BLE001, no peer may end more than its own connection
-            _LOG.exception("an HTTP/2 connection could not go on")
-            self.fail(ErrorCode.INTERNAL_ERROR, "internal error")
+        self._try(self._take_bytes)
 
     def take(self) -> bytes:
         """The next bytes to write; empty when there are none for now."""
@@ -112,11 +109,7 @@ class Http2Connection:
             if sink is not None:
                 sink.on_sent(size_bytes)
         resuming, self._resuming = self._resuming, {}
-        try:
-            for waiting in resuming.values():
-                waiting.go_on()
-        except ConnectionFaultError as fault:
-            self.fail(fault.code, fault.text)
+        self._try(lambda: [waiting.go_on() for waiting in resuming.values()])
 
     @property
     def has_to_settle(self) -> bool:
@@ -200,6 +193,20 @@ class Http2Connection:
         if limits.connection_window_bytes > WINDOW_DEFAULT:
             more = limits.connection_window_bytes - WINDOW_DEFAULT
             self.outbox.control(frames.window_update(0, more))
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Do what a fault of the peer, or a defect of ours, ends the connection in."""
+        try:
+            work()
+        except ConnectionFaultError as fault:
+            self.fail(fault.code, fault.text)
+        except Exception:  # noqa: BLE001, no peer may end more than its own connection
+            _LOG.exception("an HTTP/2 connection could not go on")
+            self.fail(ErrorCode.INTERNAL_ERROR, "internal error")
+
+    def _take_bytes(self) -> None:
+        if self._has_preface or self._take_preface():
+            self._take_frames()
 
     def _take_preface(self) -> bool:
         rest = self._rest
@@ -318,7 +325,7 @@ class Http2Connection:
                 raise ConnectionFaultError(
                     ErrorCode.STREAM_CLOSED, f"HEADERS on stream {stream_id}, which is closed"
                 )
-            self.charge(1)
+            self._charge_late(stream_id)
         elif stream.is_remote_closed:
             self.fault(stream, ErrorCode.STREAM_CLOSED)
         elif not ends:
@@ -468,10 +475,18 @@ class Http2Connection:
             raise ConnectionFaultError(
                 ErrorCode.PROTOCOL_ERROR, f"a frame on stream {stream_id}, which never began"
             )
-        self.charge(1)
+        self._charge_late(stream_id)
+
+    def _charge_late(self, stream_id: int) -> None:
+        """Pay for a frame of a stream that has ended."""
+        free = self._parted.get(stream_id, 0)
+        if free:
+            self._parted[stream_id] = free - 1
+        else:
+            self.charge(1)
 
     def _part(self, stream_id: int) -> None:
-        self._parted[stream_id] = None
+        self._parted[stream_id] = _PARTED_FRAMES
         if len(self._parted) > _PARTED_MAX:
             del self._parted[next(iter(self._parted))]
 

@@ -25,6 +25,7 @@ UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
 ENCODINGS: Final = ("identity", "gzip", "deflate")
 
+_INTEGER_BYTES_MAX: Final = 5
 _CACHE_BLOCKS: Final = 64
 _CACHED_BLOCK_BYTES: Final = 1024
 _CACHED_HEAD_BYTES: Final = 4096
@@ -141,24 +142,32 @@ class HeadReader:
 def leaves_table(block: bytes) -> bool:
     """Whether the block neither adds to the table nor resizes it (RFC 7541, section 6).
 
-    False for what is no whole block; decoding will say why.
+    Raises ConnectionFaultError for a block that ends within a field, and for integers beyond any
+    use, which would cost time to decode.
     """
     at, end = 0, len(block)
+    is_pure = True
     try:
         while at < end:
             first = block[at]
             if first & 0x80:
                 _, at = _integer(block, at, 0x7F)
-            elif first & 0x60:
-                return False
-            else:
-                name, at = _integer(block, at, 0x0F)
-                for _ in range(1 if name else 2):
-                    size, at = _integer(block, at, 0x7F)
-                    at += size
+                continue
+            if first & 0xE0 == 0x20:
+                is_pure = False
+                _, at = _integer(block, at, 0x1F)
+                continue
+            if first & 0x40:
+                is_pure = False
+            name, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+            for _ in range(1 if name else 2):
+                size, at = _integer(block, at, 0x7F)
+                at += size
     except IndexError:
-        return False
-    return at == end
+        at = end + 1
+    if at > end:
+        raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, "header block: cut short")
+    return is_pure
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
@@ -167,14 +176,13 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
     at += 1
     if value < mask:
         return value, at
-    shift = 0
-    while True:
+    for shift in range(0, 7 * _INTEGER_BYTES_MAX, 7):
         byte = block[at]
         at += 1
         value += (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80 or shift > 63:
+        if byte < 0x80:
             return value, at
+    raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, "header block: an integer too long")
 
 
 def _head_of(fields: list[tuple[str, str]]) -> RequestHead:

@@ -108,6 +108,17 @@ class Http2Stream:
         if not self.is_answered:
             self._connection.outbox.end(self, status, text)
 
+    def expire(self, status: int, text: str) -> None:
+        """The call's time is up: end it now, without what the peer did not read in time."""
+        if self.is_over:
+            return
+        self.lose()
+        if self.pending:
+            self._connection.reset(self, ErrorCode.CANCEL)
+            self._connection.forget(self)
+        else:
+            self.finish(status, text)
+
     def resume(self) -> None:
         """The sink wants messages again. It gets them later, not from within this call."""
         if not self.is_over:
