@@ -236,6 +236,36 @@ def test_too_much_held_on_one_connection_ends_the_stream_that_goes_beyond() -> N
     assert 5 in peer.core.streams
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_is_held_is_counted_to_the_byte(lost: bool) -> None:
+    peer = Peer()
+    peer.open(1, ("grpc-encoding", "gzip"))
+    junk = message(bytes(200), 1)
+    for at in range(0, 200, 100):
+        peer.data(1, junk[at : at + 100])
+    assert peer.core._held_bytes == 200
+    if lost:
+        peer.frame(frames.RST_STREAM, 0, 1, words(8))
+    else:
+        peer.data(1, junk[200:] + b"more")
+        assert peer.fields_of(1)[0]["grpc-status"] == "13"
+    assert peer.core._held_bytes == 0
+
+
+def test_data_after_the_status_is_settled_is_dropped() -> None:
+    peer = Peer()
+    peer.feed(frames.settings({frames.INITIAL_WINDOW_SIZE: 0}))
+    peer.is_silent = True
+    call = peer.open()
+    call.stream.send(b"unread")
+    call.stream.finish(13, "over")
+    peer.data(1, message(b"late")[:6])
+    assert call.messages == []
+    assert peer.core._held_bytes == 0
+    peer.feed(frames.window_update(1, 100))
+    assert call.is_ended
+
+
 def test_windows_that_overflow() -> None:
     peer = Peer()
     peer.open()

@@ -109,7 +109,8 @@ class Http2Connection:
             if sink is not None:
                 sink.on_sent(size_bytes)
         resuming, self._resuming = self._resuming, {}
-        self._try(lambda: [waiting.go_on() for waiting in resuming.values()])
+        for waiting in resuming.values():
+            self._try(waiting.go_on)
 
     @property
     def has_to_settle(self) -> bool:

@@ -48,6 +48,7 @@ class Http2Stream:
     __slots__ = (
         "_buffer",
         "_connection",
+        "_held_bytes",
         "_is_half_close_told",
         "_need",
         "_owed",
@@ -86,6 +87,7 @@ class Http2Stream:
         self._received = 0
         self._buffer: bytes | bytearray = b""
         self._need = _PREFIX_BYTES
+        self._held_bytes = 0
         self._is_half_close_told = False
 
     @property
@@ -147,7 +149,9 @@ class Http2Stream:
         ):
             self._connection.fault(self, ErrorCode.PROTOCOL_ERROR)
             return
-        before = len(self._buffer)
+        if self.is_answered:
+            self._connection.charge(1)
+            return
         delivered = self._take(payload)
         if self.is_over:
             return
@@ -156,9 +160,8 @@ class Http2Stream:
         )
         if is_idle and not ends:
             self._connection.charge(1)
-        if not self._connection.hold(len(self._buffer) - before):
-            self._connection.hold(-len(self._buffer))
-            self._buffer = b""
+        if not self._account():
+            self.drop()
             self._refuse(RESOURCE_EXHAUSTED, "too much is held of messages not yet taken")
 
     def on_end_of_request(self) -> None:
@@ -174,21 +177,28 @@ class Http2Stream:
         """Hand over what was held, after `resume`."""
         if self.is_over:
             return
-        before = len(self._buffer)
         self._take(b"")
         if not self.is_over:
-            self._connection.hold(len(self._buffer) - before)
+            self._account()
 
     def drop(self) -> None:
         """Nothing of this stream counts any more: free what it holds."""
-        self._connection.hold(-len(self._buffer))
         self._buffer = b""
+        self._account()
 
     def lose(self) -> None:
-        """Tell the sink that the call is gone, unless its status was settled."""
+        """Tell the sink that the call is gone. One that has come to its end takes no notice."""
         sink, self.sink = self.sink, None
         if sink is not None:
             sink.on_lost()
+
+    def _account(self) -> bool:
+        """Tell the connection what is held here; False when that is too much."""
+        change = len(self._buffer) - self._held_bytes
+        if not change:
+            return True
+        self._held_bytes += change
+        return self._connection.hold(change)
 
     @property
     def _is_held(self) -> bool:
