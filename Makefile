@@ -28,7 +28,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: test
-test: lint pytest ## everything that CI runs
+test: lint try-perf-analyzer pytest ## everything that CI runs
+
+# Its tests say why they are skipped where it can't be had (it needs a C compiler).
+.PHONY: try-perf-analyzer
+try-perf-analyzer:
+	-@test -x .venv-perf/bin/perf_analyzer || $(MAKE) --no-print-directory perf-analyzer
 
 .PHONY: lint
 lint: setup ## style, types and import rules
