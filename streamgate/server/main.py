@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from dataclasses import asdict
 
 from streamgate.server.name_check import check_name
@@ -27,6 +28,7 @@ def serve(settings: Settings) -> int:
     )
     check_name()
     asyncio.run(_serve(settings))
+    _leave_threads()
     return 0
 
 
@@ -52,6 +54,21 @@ async def _serve(settings: Settings) -> None:
     await stopping
     await server.stop()
     log.info("stopped")
+
+
+def _leave_threads() -> None:
+    """Exit at once if models have left threads behind that Python would wait for, or that would
+    run on into its ruins: those they have started, and steps that never end."""
+    left = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread()
+        and (not thread.daemon or thread.name.startswith("stepper-"))
+    ]
+    if left:
+        log.warning("exiting without waiting for threads of models: %s", ", ".join(left))
+        logging.shutdown()
+        os._exit(0)
 
 
 def ready_line(host: str, ports: Ports) -> str:

@@ -119,6 +119,21 @@ async def test_a_server_that_is_not_live_refuses_at_the_handshake() -> None:
         assert await refused(url) == (503, b"the server is not accepting sequences\n")
 
 
+async def test_connections_are_bounded() -> None:
+    limits = WebSocketLimits(connections=2)
+    async with served(FakeGateway(), limits) as (url, front_end):
+        async with connected(url) as first, connected(url):
+            await first.open("accumulate")
+            await until(lambda: len(front_end._connections) == 2)
+            assert await refused(url) == (
+                503,
+                b"there are 2 connections already, come again later\n",
+            )
+        await until(lambda: not front_end._connections)
+        async with connected(url) as third:
+            await third.open("accumulate")
+
+
 async def test_plain_http_is_told_to_upgrade() -> None:
     async with (
         served(FakeGateway()) as (url, _),

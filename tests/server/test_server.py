@@ -1,6 +1,7 @@
 """The whole house in this process: what it opens, what it refuses to start with, how it stops."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -46,6 +47,15 @@ async def status_of(ports: Ports, path: str, method: str = "GET") -> int:
     url = f"http://127.0.0.1:{ports.http}{path}"
     async with aiohttp.ClientSession() as session, session.request(method, url) as answer:
         return answer.status
+
+
+async def active_sequences(ports: Ports) -> float:
+    url = f"http://127.0.0.1:{ports.metrics}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        (value,) = re.findall(
+            r"^streamgate_sequences_active{.*} (\S+)$", await answer.text(), re.MULTILINE
+        )
+    return float(value)
 
 
 def sequence_url(ports: Ports) -> str:
@@ -151,6 +161,47 @@ async def test_a_reload_drains_sequences_and_they_may_come_again(models: Models)
             await again.open("m")
             await again.frame(INT32_ONE)
             assert (await again.hear())["outputs"][0]["data"] == [6]
+
+
+LATE = """
+import threading
+import model_gates
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self.answer, args=(request.get_response_sender(),)).start()
+
+    def answer(self, sender):
+        model_gates.enter("answer")
+        tensor = pb_utils.Tensor("OUT", np.array([[7]], np.int32))
+        sender.send(pb_utils.InferenceResponse([tensor]))
+        sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+
+
+async def test_answers_that_come_after_the_last_step_is_over_are_not_lost(
+    models: Models, gates: Gates
+) -> None:
+    config = SEQUENCES + "model_transaction_policy { decoupled: true }\n"
+    models.write("m", config=config, code=LATE)
+    async with serving(models) as (_, ports), connected(sequence_url(ports)) as client:
+        await client.open("m")
+        gates.close("answer")
+        await client.say("last")
+        await client.frame(INT32_ONE)
+        await gates.wait_entered("answer")
+        # For the scheduler the sequence is over: its slot is free before its answer is there.
+        while (await active_sequences(ports)) > 0:  # noqa: ASYNC110, a scrape has no event
+            await asyncio.sleep(0.002)
+        gates.open("answer")
+        answer = await client.hear()
+        assert (answer["outputs"][0]["data"], answer["final"]) == ([7], False)
+        final = await client.hear()
+        assert (final["outputs"], final["final"]) == ([], True)
+        assert (await client.hear_end())["reason"] == "client_end"
 
 
 async def test_stopping_tells_a_live_sequence_and_everybody_else(models: Models) -> None:

@@ -35,6 +35,18 @@ class TritonPythonModel:
         return []
 """
 
+LEAVES_A_THREAD = """
+import threading
+
+class TritonPythonModel:
+    def initialize(self, args):
+        wait = threading.Event().wait
+        threading.Thread(target=wait, args=(60,), name="forgotten", daemon=False).start()
+
+    def execute(self, requests):
+        return []
+"""
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
@@ -122,6 +134,14 @@ async def test_a_signal_while_models_load_exits(models: Path) -> None:
         server.terminate()
         assert await server.exit_status() == 0
         await server.read_error("stopped while starting")
+
+
+async def test_threads_that_models_forget_do_not_keep_it(models: Path) -> None:
+    write_python_model(models, "forgetful", LEAVES_A_THREAD)
+    async with serving(models) as server:
+        server.terminate()
+        assert await server.exit_status() == 0
+        await server.read_error("exiting without waiting for threads of models: forgotten")
 
 
 async def test_the_module_and_the_version() -> None:

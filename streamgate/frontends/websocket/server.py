@@ -26,7 +26,7 @@ READ_AHEAD_FRAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class WebSocketLimits:
-    """What one connection may hold, and how long its client may take.
+    """How many connections there may be, what one may hold, and how long its client may take.
 
     Beyond `in_flight` steps or `in_flight_bytes` of them that wait for their answer, or beyond
     `unsent_bytes` of answers that wait for a slow reader, its socket is not read. A client that
@@ -34,6 +34,7 @@ class WebSocketLimits:
     ping within `ping_seconds` (one is sent that often), is given up.
     """
 
+    connections: int = 10_000
     in_flight: int = 256
     in_flight_bytes: int = 64 * 2**20
     unsent_bytes: int = 8 * 2**20
@@ -229,6 +230,11 @@ class WebSocketFrontEnd:
         if self._is_stopping or not self._gateway.is_live():
             return connection.respond(
                 http.HTTPStatus.SERVICE_UNAVAILABLE, "the server is not accepting sequences\n"
+            )
+        if len(self._connections) >= self._limits.connections:
+            return connection.respond(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                f"there are {self._limits.connections} connections already, come again later\n",
             )
         return None
 
