@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _installed() -> list[str]:
     present = {
         "streamgate": streamgate_server.is_installed(),
+        "streamgate-lean": streamgate_server.is_installed(),
         "triton": triton_server.is_installed(),
         "echo": True,
     }

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ MODELS: Final = ROOT / "benchmarks" / "models"
 WARM_UP_WINDOW_MS: Final = 400
 SERVERS: Final[Mapping[str, Callable[[Path, Path], AbstractContextManager[ServerProcess]]]] = {
     "streamgate": streamgate_server,
+    "streamgate-lean": partial(streamgate_server, options=("--grpc-transport=lean",)),
     "triton": triton_server,
     "echo": echo_server,
 }
@@ -157,6 +159,17 @@ def _say(server: str, load: Load, result: Result | Failure) -> None:
     print(f"{server:>10}  {load.name:<34}  {shown}", file=sys.stderr, flush=True)
 
 
+def compared(servers: Sequence[str]) -> list[tuple[str, str]]:
+    """Which servers are compared: each of ours to each of the others."""
+    return [
+        (ours, peer)
+        for ours in servers
+        if ours.startswith("streamgate")
+        for peer in servers
+        if not peer.startswith("streamgate")
+    ]
+
+
 def summary(results: Mapping[str, Sequence[Round]], loads: Sequence[Load]) -> list[dict[str, Any]]:
     """Per load: each server's rounds and medians, and StreamGate's ratios to the others."""
     rows: list[dict[str, Any]] = []
@@ -168,10 +181,9 @@ def summary(results: Mapping[str, Sequence[Round]], loads: Sequence[Load]) -> li
                 "load": asdict(load),
                 "servers": {name: _of_server([one[name] for one in rounds]) for name in servers},
                 "ratios": {
-                    peer: ratio
-                    for peer in servers
-                    if peer != "streamgate"
-                    and (ratio := _ratio(rounds, "streamgate", peer)) is not None
+                    f"{ours} / {peer}": ratio
+                    for ours, peer in compared(servers)
+                    if (ratio := _ratio(rounds, ours, peer)) is not None
                 },
             }
         )

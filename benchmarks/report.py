@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.grpc_sequences import compared
+
 
 def markdown(document: Mapping[str, Any]) -> str:
     """The document of `benchmarks.__main__` for people."""
@@ -127,20 +129,14 @@ def _cells(row: Mapping[str, Any], names: Sequence[str], show: Any) -> list[str]
 
 
 def _ratio_heads(names: Sequence[str]) -> list[str]:
-    if "streamgate" not in names:
-        return []
-    return [f"streamgate / {name}" for name in names if name != "streamgate"]
+    return [f"{ours} / {peer}" for ours, peer in compared(names)]
 
 
 def _ratios(row: Mapping[str, Any], names: Sequence[str], field: str) -> list[str]:
-    if "streamgate" not in names:
-        return []
     cells = []
-    for name in names:
-        if name == "streamgate":
-            continue
-        if name in row["ratios"]:
-            spread = row["ratios"][name][field]
+    for head in _ratio_heads(names):
+        if head in row["ratios"]:
+            spread = row["ratios"][head][field]
             cells.append(f"{spread['median']:.2f} ({spread['min']:.2f}-{spread['max']:.2f})")
         else:
             cells.append("-")

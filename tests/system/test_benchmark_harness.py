@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.grpc_sequences import LOADS, Result, Round, summary
+from benchmarks.grpc_sequences import LOADS, Result, Round, compared, summary
 from benchmarks.machine import describe
 from benchmarks.perf_analyzer import Failure, Load, Measurement
 from benchmarks.profile_server import hottest
@@ -39,9 +39,18 @@ class TestSummary:
         assert row["servers"]["triton"]["failures"] == ["server ended with -11"]
 
     def test_ratios_are_within_rounds(self, row: dict[str, Any]) -> None:
-        ratio = row["ratios"]["triton"]
+        ratio = row["ratios"]["streamgate / triton"]
         assert ratio["inferences_per_second"] == {"median": 1.25, "min": 0.5, "max": 2.0}
         assert ratio["server_cpu_per_message"] == {"median": 2.5, "min": 2.0, "max": 3.0}
+
+    def test_each_of_ours_is_compared_to_each_of_the_others(self) -> None:
+        servers = ["streamgate", "streamgate-lean", "triton", "echo"]
+        assert compared(servers) == [
+            ("streamgate", "triton"),
+            ("streamgate", "echo"),
+            ("streamgate-lean", "triton"),
+            ("streamgate-lean", "echo"),
+        ]
 
     def test_the_table_tells_speed_ratio_and_failures(self, row: dict[str, Any]) -> None:
         document = {
