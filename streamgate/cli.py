@@ -121,6 +121,20 @@ def _add_ports(serve: argparse.ArgumentParser) -> None:
         default=GrpcTransport.GRPCIO.value,
         help="lean: our own HTTP/2, far cheaper, without TLS, for networks you trust (%(default)s)",
     )
+    ports.add_argument(
+        "--http-max-input-size",
+        type=_bytes,
+        default=64 * 2**20,
+        metavar="BYTES",
+        help="the largest body of an HTTP request (%(default)s)",
+    )
+    for name in ("http", "grpc"):
+        ports.add_argument(
+            f"--{name}-header-forward-pattern",
+            default="",
+            metavar="REGEX",
+            help="headers that models get to see as parameters (none)",
+        )
 
 
 def _add_switch(group: "argparse._ArgumentGroup", flag: str, default: bool, text: str) -> None:
@@ -150,6 +164,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _bytes(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of bytes above 0")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -173,8 +193,11 @@ def _serve(options: argparse.Namespace) -> int:
             model_repositories=options.model_repository,
             host=options.host,
             http_port=options.http_port,
+            http_input_bytes_max=options.http_max_input_size,
+            http_forward_headers=options.http_header_forward_pattern,
             grpc_port=options.grpc_port,
             grpc_transport=GrpcTransport(options.grpc_transport),
+            grpc_forward_headers=options.grpc_header_forward_pattern,
             metrics_port=options.metrics_port,
             websocket_port=options.websocket_port,
             control_mode=mode,

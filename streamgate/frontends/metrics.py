@@ -1,10 +1,10 @@
 """Prometheus metrics over HTTP, on a port of their own: `GET /metrics`."""
 
 from aiohttp import web
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY
 
 from streamgate.frontends.listening import listen_tcp
-from streamgate.observe.metrics import render
+from streamgate.observe.metrics import render, render_registry
 from streamgate.session.gateway import Gateway
 
 HANDLERS_SECONDS = 1.0
@@ -42,7 +42,7 @@ class MetricsEndpoint:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         models = await self._gateway.statistics("", "")
-        body = render(models) + generate_latest(REGISTRY)
+        body = render(models) + render_registry(REGISTRY)
         return web.Response(
             body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

@@ -9,8 +9,8 @@ import streamgate
 from streamgate.backend import registry
 from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
-from streamgate.frontends.kserve_grpc import GrpcFrontEnd
-from streamgate.frontends.kserve_http import HttpFrontEnd
+from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
+from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.websocket import WebSocketFrontEnd
@@ -119,10 +119,16 @@ class Server:
         settings = self._settings
         http = grpc = metrics = websocket = None
         if settings.allow_http:
-            http = await self._open("http", HttpFrontEnd(gateway), settings.http_port)
+            http_options = HttpOptions(
+                input_bytes_max=settings.http_input_bytes_max,
+                forward_headers=settings.http_forward_headers,
+            )
+            http_front_end = HttpFrontEnd(gateway, http_options)
+            http = await self._open("http", http_front_end, settings.http_port)
         if settings.allow_grpc:
             is_lean = settings.grpc_transport is GrpcTransport.LEAN
-            grpc_front_end = LeanGrpcFrontEnd(gateway) if is_lean else GrpcFrontEnd(gateway)
+            grpc_options = GrpcOptions(forward_headers=settings.grpc_forward_headers)
+            grpc_front_end = (LeanGrpcFrontEnd if is_lean else GrpcFrontEnd)(gateway, grpc_options)
             grpc = await self._open("grpc", grpc_front_end, settings.grpc_port)
         if settings.allow_metrics:
             metrics = await self._open("metrics", MetricsEndpoint(gateway), settings.metrics_port)

@@ -22,8 +22,11 @@ class Settings:
     model_repositories: Sequence[Path]
     host: str = "0.0.0.0"  # noqa: S104 - as Triton: a server is there to be reached
     http_port: int = 8000
+    http_input_bytes_max: int = 64 * 1024 * 1024
+    http_forward_headers: str = ""
     grpc_port: int = 8001
     grpc_transport: GrpcTransport = GrpcTransport.GRPCIO
+    grpc_forward_headers: str = ""
     metrics_port: int = 8002
     websocket_port: int = 8003
     control_mode: ControlMode = ControlMode.NONE

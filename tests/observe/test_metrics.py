@@ -1,12 +1,15 @@
 """The families that a scrape shows: names, types, labels and numbers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from streamgate.errors import EndReason
 from streamgate.model.statistics import (
@@ -15,7 +18,7 @@ from streamgate.model.statistics import (
     ModelStatistics,
     SequenceStatistics,
 )
-from streamgate.observe.metrics import render
+from streamgate.observe.metrics import render, render_registry
 
 NOTHING = Histogram((), (0,), 0.0)
 
@@ -239,3 +242,21 @@ def test_every_histogram_is_one_for_prometheus(histogram: Histogram) -> None:
     assert edges == [*histogram.bounds, float("inf")]
     assert [sample.value for sample in by_kind["count"]] == values[-1:] == [sum(histogram.counts)]
     assert [sample.value for sample in by_kind["sum"]] == [histogram.total]
+
+
+def test_counters_of_python_models_are_headed_by_their_own_names() -> None:
+    class OfAModel(Collector):
+        def collect(self) -> Iterator[Metric]:
+            plain = Metric("words_heard", "Words", "counter")
+            plain.add_sample("words_heard", {"language": "de"}, 3)
+            yield plain
+            usual = CounterMetricFamily("chunks", "Chunks", value=2)
+            yield usual
+
+    registry = CollectorRegistry()
+    registry.register(OfAModel())
+    lines = render_registry(registry).decode().splitlines()
+    assert "# TYPE words_heard counter" in lines
+    assert 'words_heard{language="de"} 3.0' in lines
+    assert "# TYPE chunks_total counter" in lines
+    assert "chunks_total 2.0" in lines

@@ -52,14 +52,18 @@ def test_the_flags_a_triton_user_expects(served: list[Settings]) -> None:
         --load-model=y --exit-on-error=false --strict-readiness 0 --disable-auto-complete-config
         --model-config-name custom --host ::1 --http-port 1 --grpc-port 2 --metrics-port 3
         --websocket-port 4 --allow-http no --allow-grpc --allow-metrics=off --allow-websocket true
-        --id me --exit-timeout-secs 1.5 --log-level debug
+        --http-max-input-size 1000 --http-header-forward-pattern X-.*
+        --grpc-header-forward-pattern x-.* --id me --exit-timeout-secs 1.5 --log-level debug
     """
     assert main(["serve", *flags.split()]) == 0
     assert served.pop() == Settings(
         model_repositories=[Path("a"), Path("b")],
         host="::1",
         http_port=1,
+        http_input_bytes_max=1000,
+        http_forward_headers="X-.*",
         grpc_port=2,
+        grpc_forward_headers="x-.*",
         metrics_port=3,
         websocket_port=4,
         control_mode=ControlMode.EXPLICIT,
@@ -88,6 +92,7 @@ def test_the_flags_a_triton_user_expects(served: list[Settings]) -> None:
         (["serve", "--http-port", "70000"], "'70000' is not a port, expected 0 to 65535"),
         (["serve", "--http-port", "-1"], "'-1' is not a port, expected 0 to 65535"),
         (["serve", "--http-port", "http"], "'http' is not a port, expected 0 to 65535"),
+        (["serve", "--http-max-input-size", "0"], "'0' is not a number of bytes above 0"),
         (["serve", "--exit-timeout-secs", "-1"], "'-1' is not a number of seconds"),
         (["serve", "--exit-timeout-secs", "nan"], "'nan' is not a number of seconds"),
         (["serve", "--exit-on-error=perhaps"], "'perhaps' is neither true nor false"),
