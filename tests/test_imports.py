@@ -1,7 +1,9 @@
 """The import rules of the house hold, and every package has its place in them."""
 
+import logging
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,24 @@ def named_in_layers() -> set[str]:
     return {name for line in layers for name in re.split(r"[():|\s]+", line) if name}
 
 
+@pytest.fixture
+def loggers_as_they_were() -> Iterator[None]:
+    """The linter configures logging for the whole process, and switches off every other logger."""
+    loggers = [
+        logger
+        for logger in logging.root.manager.loggerDict.values()
+        if isinstance(logger, logging.Logger)
+    ]
+    before = [(logger, logger.disabled) for logger in loggers]
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    for logger, disabled in before:
+        logger.disabled = disabled
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.mark.usefixtures("loggers_as_they_were")
 def test_contracts_are_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
