@@ -23,9 +23,10 @@ from streamgate.frontends.kserve_grpc.parameters import (
     read_output_parameters,
     read_request_parameters,
 )
+from streamgate.frontends.unknown_types import refuse_unknown_type
 from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.config import ModelConfig
-from streamgate.model.datatypes import DataType, from_wire
+from streamgate.model.datatypes import from_wire
 from streamgate.model.request import ParameterValue, Request
 from streamgate.model.tensor import Buffer, Tensor
 
@@ -148,23 +149,9 @@ def _inputs(
                 f"'{message.model_name}' in request."
             )
         if datatype is None:
-            datatype = _refuse_type(name, message, config)
+            datatype = refuse_unknown_type(name, message.id, config)
         inputs.append(Tensor(name, datatype, tuple(tensor.shape[:]), raw=raw))
     return inputs
-
-
-def _refuse_type(name: str, message: ModelInferRequest, config: ModelConfig) -> DataType:
-    """Refuse a word that is no datatype, where the model knows the input.
-
-    Else the session's check of names has the better answer, and any type will do until then.
-    """
-    for spec in config.inputs:
-        if spec.name == name:
-            raise invalid(
-                f"[request id: {message.id or '<id_unknown>'}] inference input '{name}' data-type "
-                f"is '<invalid>', but model '{config.name}' expects '{spec.datatype.value}'"
-            )
-    return DataType.UINT8
 
 
 def _split_payloads(data: bytes) -> tuple[bytes, Sequence[memoryview]]:

@@ -34,6 +34,7 @@ from streamgate.frontends.kserve_http.parameters import (
     read_output_parameters,
     read_request_parameters,
 )
+from streamgate.frontends.unknown_types import refuse_unknown_type
 from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
@@ -134,7 +135,7 @@ def _inputs(
                 )
             used += size
             if datatype is None:
-                datatype = _refuse_type(name, request_id, config)
+                datatype = refuse_unknown_type(name, request_id, config)
             tensor = Tensor(name, datatype, shape, raw=raw)
         inputs.append(tensor)
     if used != len(tail):
@@ -189,20 +190,6 @@ def _entries(document: Document, key: str) -> Sequence[object]:
     if not isinstance(entries, list):
         raise unparsable(key, wrong_type("array"))
     return entries
-
-
-def _refuse_type(name: str, request_id: str, config: ModelConfig) -> DataType:
-    """Refuse a word that is no datatype, where the model knows the input.
-
-    Else the session's check of names has the better answer, and any type will do until then.
-    """
-    for spec in config.inputs:
-        if spec.name == name:
-            raise _invalid(
-                f"[request id: {request_id or '<id_unknown>'}] inference input '{name}' data-type "
-                f"is '<invalid>', but model '{config.name}' expects '{spec.datatype.value}'"
-            )
-    return DataType.UINT8
 
 
 def _raw_request(
