@@ -14,7 +14,7 @@ from streamgate.model.tensor import unpack_bytes
 from streamgate.repository.defects import defect
 from streamgate.repository.extensions import Extensions
 from streamgate.repository.layout import path_inside
-from streamgate.repository.tensors import check_dims, data_type, element_count
+from streamgate.repository.tensors import check_dims, check_type_and_dims, data_type, element_count
 
 INITIAL_STATE_FOLDER = "initial_state"
 
@@ -41,21 +41,7 @@ def _check_state(config: pb.ModelConfig, where: str, state: State) -> None:
                 expected="a tensor name of the model",
             )
     subject = f"sequence batching state '{state.input_name}'"
-    if state.data_type == pb.TYPE_INVALID:
-        raise defect(
-            f"{subject} must specify 'data_type' for {config.name}",
-            field=f"{where}.data_type",
-            found="nothing",
-            expected="a type such as TYPE_FP32",
-        )
-    if not state.dims:
-        raise defect(
-            f"{subject} must specify 'dims' for {config.name}",
-            field=f"{where}.dims",
-            found="nothing",
-            expected="at least one",
-        )
-    check_dims(f"{subject} dimension", config.name, f"{where}.dims", state.dims)
+    check_type_and_dims(subject, config.name, where, state, "at least one")
     if state.use_growable_memory:
         _check_growable(config, where, state)
 

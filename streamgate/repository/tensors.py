@@ -16,6 +16,7 @@ from streamgate.model.tensor import Shape, TensorSpec
 from streamgate.repository.defects import defect
 from streamgate.repository.layout import path_inside
 
+Typed = pb.ModelInput | pb.ModelOutput | pb.ModelSequenceBatching.State
 _IMAGE_FORMATS = (pb.ModelInput.FORMAT_NHWC, pb.ModelInput.FORMAT_NCHW)
 
 
@@ -36,15 +37,10 @@ def check_tensors(config: pb.ModelConfig) -> None:
     _check_names(config)
 
 
-def _check_tensor(name: str, role: str, where: str, tensor: pb.ModelInput | pb.ModelOutput) -> None:
-    if not tensor.name:
-        raise defect(
-            f"model {role} must specify 'name' for {name}",
-            field=f"{where}.name",
-            found="nothing",
-            expected="a name",
-        )
-    subject = f"model {role} '{tensor.name}'"
+def check_type_and_dims(
+    subject: str, name: str, where: str, tensor: Typed, expected_dims: str
+) -> None:
+    """Whether a tensor of model `name`, called `subject` in texts, has a type and fit dims."""
     if tensor.data_type == pb.TYPE_INVALID:
         raise defect(
             f"{subject} must specify 'data_type' for {name}",
@@ -57,9 +53,22 @@ def _check_tensor(name: str, role: str, where: str, tensor: pb.ModelInput | pb.M
             f"{subject} must specify 'dims' for {name}",
             field=f"{where}.dims",
             found="nothing",
-            expected="at least one; a scalar has dims: [ 1 ] reshape { shape: [ ] }",
+            expected=expected_dims,
         )
     check_dims(f"{subject} dimension", name, f"{where}.dims", tensor.dims)
+
+
+def _check_tensor(name: str, role: str, where: str, tensor: pb.ModelInput | pb.ModelOutput) -> None:
+    if not tensor.name:
+        raise defect(
+            f"model {role} must specify 'name' for {name}",
+            field=f"{where}.name",
+            found="nothing",
+            expected="a name",
+        )
+    subject = f"model {role} '{tensor.name}'"
+    hint = "at least one; a scalar has dims: [ 1 ] reshape { shape: [ ] }"
+    check_type_and_dims(subject, name, where, tensor, hint)
     if tensor.HasField("reshape"):
         _check_reshape(subject, name, where, tensor)
     for flag in ("is_shape_tensor", "is_non_linear_format_io"):
