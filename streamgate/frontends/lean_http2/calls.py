@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from grpc_health.v1 import health_pb2
 
@@ -142,7 +142,7 @@ class Calls:
 
     def _open_infer(self, stream: Http2Stream) -> None:
         if self._begin_inference(stream):
-            stream.sink = _InferCall(self._gateway, stream, self)
+            stream.sink = _OneMessage(stream, _InferCall(self._gateway, stream, self))
 
     def _open_stream(self, stream: Http2Stream) -> None:
         if not self._begin_inference(stream):
@@ -166,7 +166,7 @@ class Calls:
         return _health(serving=self._is_serving())
 
     def _open_watch(self, stream: Http2Stream) -> None:
-        stream.sink = _WatchCall(stream, self._is_serving)
+        stream.sink = _OneMessage(stream, _WatchCall(stream, self._is_serving))
 
 
 def _guarded(opener: Opener, key: RestrictedKey) -> Opener:
@@ -197,7 +197,7 @@ def _health(*, serving: bool) -> bytes:
 
 
 def _open_control(method: Method, stream: Http2Stream) -> None:
-    stream.sink = _ControlCall(stream, method)
+    stream.sink = _OneMessage(stream, _ControlCall(stream, method))
 
 
 @final
@@ -218,12 +218,25 @@ class _StreamWire:
             fail(self._stream, failure)
 
 
+class _Handling(Protocol):
+    """What is done for a call that has one message."""
+
+    def begin(self, data: bytes) -> None:
+        """Handle the request."""
+
+    def on_lost(self) -> None:
+        """Stop handling it."""
+
+
+@final
 class _OneMessage:
     """The request of a unary call. Its handling begins with the half-close."""
 
     wants_message = True
 
-    def __init__(self, stream: Http2Stream) -> None:
+    def __init__(self, stream: Http2Stream, handling: _Handling) -> None:
+        self.on_lost = handling.on_lost
+        self._handling = handling
         self._stream = stream
         self._data: bytes | None = None
 
@@ -237,7 +250,7 @@ class _OneMessage:
             self._stream.finish(INTERNAL, "a unary call takes one message, got none")
             return
         try:
-            self.begin(self._data)
+            self._handling.begin(self._data)
         except StreamGateError as error:
             fail(self._stream, error.failure)
         except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
@@ -246,21 +259,13 @@ class _OneMessage:
     def on_sent(self, _size_bytes: int, /) -> None:
         """Nothing waits for that."""
 
-    def begin(self, data: bytes) -> None:
-        """Handle the request."""
-        raise NotImplementedError
-
-    def on_lost(self) -> None:
-        """Stop handling it."""
-        raise NotImplementedError
-
 
 @final
-class _InferCall(_OneMessage):
+class _InferCall:
     """ModelInfer."""
 
     def __init__(self, gateway: Gateway, stream: Http2Stream, calls: Calls) -> None:
-        super().__init__(stream)
+        self._stream = stream
         self._gateway = gateway
         self._headers = calls.headers(stream)
         self._call: UnaryInfer | None = None
@@ -280,11 +285,11 @@ class _InferCall(_OneMessage):
 
 
 @final
-class _ControlCall(_OneMessage):
+class _ControlCall:
     """A control RPC: a task, as loading a model takes its time."""
 
     def __init__(self, stream: Http2Stream, method: Method) -> None:
-        super().__init__(stream)
+        self._stream = stream
         self._method = method
         self._task: asyncio.Task[None] | None = None
 
@@ -307,11 +312,11 @@ class _ControlCall(_OneMessage):
 
 
 @final
-class _WatchCall(_OneMessage):
+class _WatchCall:
     """Health's Watch: the state now and each other state later."""
 
     def __init__(self, stream: Http2Stream, is_serving: Callable[[], bool]) -> None:
-        super().__init__(stream)
+        self._stream = stream
         self._is_serving = is_serving
         self._told: bool | None = None
         self._timer: asyncio.TimerHandle | None = None
