@@ -11,14 +11,14 @@ A backend is found through the entry-point group `streamgate.backends`; its `cre
 A session is used by one thread at a time. This module knows neither engine nor wire.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from streamgate.errors import Failure
+from streamgate.errors import BackendError, EndReason, Failure
 from streamgate.model.config import Instance, ModelConfig
-from streamgate.model.request import ParameterValue, SequenceKey
+from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Array, Tensor
 
 ConfigDict = dict[str, Any]
@@ -40,13 +40,62 @@ class ModelFiles:
     path: Path
 
 
+class ServerCall(Protocol):
+    """A request that a model made of another model."""
+
+    def cancel(self) -> None:
+        """The model no longer wants it: its final response follows soon. From any thread."""
+
+
+class ModelServer(Protocol):
+    """What a model may ask of the server that runs it. From any thread but the engine's own.
+
+    Those that wait (all but `infer`) raise StreamGateError, UNAVAILABLE when no answer came in
+    time.
+    """
+
+    def infer(self, request: Request, on_response: Callable[[Response], None]) -> ServerCall:
+        """Run a request on a model of this server. Never raises: whatever is wrong with it comes
+        as its final response, which is the only one that there always is.
+
+        `on_response` is called on the engine's thread, in order, and must not block or raise.
+        """
+
+    def is_model_ready(self, name: str, version: str) -> bool:
+        """Whether the version, the newest for "", is ready. False for unknown models."""
+
+    def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        """Load or reload a model, as a client's load request would."""
+
+    def unload_model(self, name: str, *, unload_dependents: bool) -> None:
+        """Stop serving a model, as a client's unload request would."""
+
+
+class SessionLostError(BackendError):
+    """The session can't run any more, whatever the request: its process died, or hangs.
+
+    Raised by `run` or `execute`, or told through `LoadContext.on_lost` when nothing runs. The
+    engine closes the session and loads another.
+    """
+
+
+def _no_one_to_tell(error: SessionLostError) -> None:
+    """What `on_lost` does unless somebody listens."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """What a backend gets to load one instance of one model version."""
+    """What a backend gets to load one instance of one model version.
+
+    `server` is there for models that call other models, None where there is no server.
+    `on_lost` may be called once, from any thread.
+    """
 
     config: ModelConfig
     files: ModelFiles
     instance: Instance
+    server: ModelServer | None = None
+    on_lost: Callable[[SessionLostError], None] = _no_one_to_tell
 
 
 class Reply(Protocol):
@@ -134,6 +183,42 @@ class RequestSession(Protocol):
 
 
 Session = TensorSession | RequestSession
+
+
+@runtime_checkable
+class SequenceListener(Protocol):
+    """What a session may implement to hear how its sequences end. On the session's own thread,
+    between two steps, and before a step of the slot's next sequence."""
+
+    hears_sequence_ends: bool
+    """Whether the loaded model wants to hear of them at all."""
+
+    def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
+        """A sequence that had a slot on this instance is over."""
+
+
+@runtime_checkable
+class StateKeeper(Protocol):
+    """What a session may implement that keeps objects for each sequence, beside the arena's
+    states, and can hand them over. On the session's own thread, between two steps."""
+
+    keeps_states: bool
+    """Whether the loaded model can do so. If not, and it keeps objects, its sequences are pinned
+    to this instance."""
+
+    def get_state(self, correlation_id: SequenceKey) -> bytes | None:
+        """All that the model keeps for a live sequence; None for nothing."""
+
+    def set_state(self, correlation_id: SequenceKey, state: bytes) -> None:
+        """Take over a sequence from what `get_state` gave, here or elsewhere."""
+
+
+@runtime_checkable
+class ReadinessAware(Protocol):
+    """What a session may implement to say whether its model can serve just now."""
+
+    def is_ready(self) -> bool:
+        """Asked on the session's own thread, between two steps. Raises what the model raises."""
 
 
 class Backend(Protocol):

@@ -76,6 +76,9 @@ class SequenceBatching:
 
     `max_backlog` bounds the sequences that wait for a slot, `max_pending` the requests that one
     sequence may have waiting; 0 means no limit. Triton has neither limit; ours have defaults.
+    A sequence ends `max_lifetime_ns` after its START arrived (0: never), and when one of its steps
+    fails if `end_on_error` (Triton goes on). `idle_warning_ns` before it would end as idle, its
+    connection is warned (0: not at all).
     """
 
     strategy: DirectStrategy | OldestStrategy
@@ -84,6 +87,9 @@ class SequenceBatching:
     iterative: bool = False
     max_backlog: int = 10_000
     max_pending: int = 10_000
+    max_lifetime_ns: int = 0
+    idle_warning_ns: int = 0
+    end_on_error: bool = False
 
 
 Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching
@@ -155,7 +161,8 @@ class Instance:
 
 
 class Execution(enum.Enum):
-    """Where an instance's steps run: on a thread of its own, or on the engine's loop.
+    """Where an instance's steps run: on a thread of its own, on the engine's loop, or in a
+    process of its own (for backends that can; its calls come from a thread of its own, too).
 
     Inline saves two thread changes a step, and everything waits while a step runs: it is for
     models that take well under a millisecond and never block.
@@ -163,6 +170,7 @@ class Execution(enum.Enum):
 
     THREAD = "thread"
     INLINE = "inline"
+    PROCESS = "process"
 
 
 @dataclass(frozen=True, slots=True)
