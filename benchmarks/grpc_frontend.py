@@ -98,7 +98,7 @@ class EchoGateway:
     def is_ready(self) -> bool:
         return True
 
-    def is_model_ready(self, name: str, version: str) -> bool:
+    async def is_model_ready(self, name: str, version: str) -> bool:
         del version
         return name == "echo"
 

@@ -48,17 +48,28 @@ class ServerCall(Protocol):
 
 
 class ModelServer(Protocol):
-    """What a model may ask of the server that runs it. From any thread but the engine's own.
+    """What one model instance may ask of the server that runs it. From any thread but the
+    engine's own.
 
-    Those that wait (all but `infer`) raise StreamGateError, UNAVAILABLE when no answer came in
-    time.
+    Those that wait (`is_model_ready`, `load_model` and `unload_model`) raise StreamGateError,
+    UNAVAILABLE when no answer came in time.
     """
 
-    def infer(self, request: Request, on_response: Callable[[Response], None]) -> ServerCall:
+    def infer(
+        self,
+        request: Request,
+        on_response: Callable[[Response], None],
+        *,
+        decoupled: bool,
+        holds_instance: bool,
+    ) -> ServerCall:
         """Run a request on a model of this server. Never raises: whatever is wrong with it comes
         as its final response, which is the only one that there always is.
 
         `on_response` is called on the engine's thread, in order, and must not block or raise.
+        `decoupled` says that any number of responses is welcome; a decoupled model is refused
+        without it. `holds_instance` says that the calling instance runs no other step until the
+        call is over: one that would wait for the calling instance itself is refused then.
         """
 
     def is_model_ready(self, name: str, version: str) -> bool:
@@ -69,6 +80,10 @@ class ModelServer(Protocol):
 
     def unload_model(self, name: str, *, unload_dependents: bool) -> None:
         """Stop serving a model, as a client's unload request would."""
+
+    def close(self) -> None:
+        """The instance is closed, which its session says in `close`: its calls under way are
+        cancelled and the sequences that it opened end (client_abort). Idempotent."""
 
 
 class SessionLostError(BackendError):
@@ -216,6 +231,9 @@ class StateKeeper(Protocol):
 @runtime_checkable
 class ReadinessAware(Protocol):
     """What a session may implement to say whether its model can serve just now."""
+
+    tells_readiness: bool
+    """Whether the loaded model says so at all."""
 
     def is_ready(self) -> bool:
         """Asked on the session's own thread, between two steps. Raises what the model raises."""

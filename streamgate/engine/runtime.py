@@ -162,6 +162,11 @@ class ModelRuntime:
     def watch_sequences(self, on_end: OnSequenceEnd) -> None:
         self._on_sequence_end = on_end
 
+    async def is_ready(self) -> bool:
+        # Requests go to every instance, so one that can't serve is enough.
+        answers = await asyncio.gather(*(stepper.is_ready() for stepper in self._steppers))
+        return all(answers)
+
     def statistics(self) -> ModelStatistics:
         return self._counters.read(self._scheduler.statistics())
 

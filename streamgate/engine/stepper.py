@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-from streamgate.backend.contract import RequestSession, Session, TensorSession
+from streamgate.backend.contract import ReadinessAware, RequestSession, Session, TensorSession
 from streamgate.core.commands import Step
 from streamgate.engine.arena import Arena
 from streamgate.engine.live import LiveRequest
+from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.errors import BackendError
@@ -80,6 +81,7 @@ class Stepper:
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
+        self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
 
     def load(self, load: Callable[[], Session], config: ModelConfig, slots: int) -> Future[None]:
@@ -128,6 +130,13 @@ class Stepper:
             return question(self._arena)
 
         return self.ask(with_arena)
+
+    async def is_ready(self) -> bool:
+        """Whether the model says that it can serve; a model that says nothing can."""
+        session: object = self._session
+        if not isinstance(session, ReadinessAware) or not session.tells_readiness:
+            return True
+        return await self._readiness.is_ready(session.is_ready)
 
     def close(self) -> Future[None]:
         """Close the session after what was given to run. Idempotent."""

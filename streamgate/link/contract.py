@@ -44,4 +44,7 @@ class ModelLink(Protocol):
     def watch_sequences(self, on_end: OnSequenceEnd) -> None:
         """Be told of each sequence that ends, after its last response."""
 
+    async def is_ready(self) -> bool:
+        """Whether the model itself says that it can serve just now. Takes seconds at the most."""
+
     def statistics(self) -> ModelStatistics: ...

@@ -90,8 +90,9 @@ class Gateway(Protocol):
     def is_ready(self) -> bool:
         """Live, and every model that should be ready is."""
 
-    def is_model_ready(self, name: str, version: str) -> bool:
-        """False for unknown models. Raises StreamGateError for a malformed version."""
+    async def is_model_ready(self, name: str, version: str) -> bool:
+        """Whether the version is loaded and the model itself says that it can serve; a few seconds
+        at the most. False for unknown models. Raises StreamGateError for a malformed version."""
 
     def server_info(self) -> ServerInfo: ...
 

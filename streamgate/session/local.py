@@ -68,13 +68,13 @@ class LocalGateway:
     def is_ready(self) -> bool:
         return self.is_live() and (not self._strict or self._table.is_ready())
 
-    def is_model_ready(self, name: str, version: str) -> bool:
+    async def is_model_ready(self, name: str, version: str) -> bool:
         parse_version(version)
         try:
-            self._table.route(name, version)
+            route = self._table.route(name, version)
         except StreamGateError:
             return False
-        return True
+        return await route.link.is_ready()
 
     def server_info(self) -> ServerInfo:
         return self._info

@@ -316,7 +316,7 @@ class FakeGateway:
     def is_ready(self) -> bool:
         return self.ready
 
-    def is_model_ready(self, name: str, version: str) -> bool:
+    async def is_model_ready(self, name: str, version: str) -> bool:
         try:
             self.model(name, version)
         except StreamGateError as error:

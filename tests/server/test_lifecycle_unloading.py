@@ -21,7 +21,7 @@ async def test_requests_under_way_finish_and_new_ones_are_refused(
         await house.unload()
         assert await house.states() == {"1": "UNLOADING"}
         assert house.gateway.is_ready()
-        assert not house.gateway.is_model_ready("m", "")
+        assert not await house.gateway.is_model_ready("m", "")
         with pytest.raises(StreamGateError, match="'m' has no available versions") as raised:
             house.ask()
         assert raised.value.code is Code.NOT_FOUND

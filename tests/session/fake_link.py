@@ -31,6 +31,7 @@ class FakeLink:
     hung_up: list[OwnerNumber] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
     on_end: OnSequenceEnd = lambda key, reason: None
+    says_ready: bool = True
 
     def submit(
         self, request: Request, sink: Sink, owner: OwnerNumber, position: int
@@ -49,6 +50,9 @@ class FakeLink:
 
     def watch_sequences(self, on_end: OnSequenceEnd) -> None:
         self.on_end = on_end
+
+    async def is_ready(self) -> bool:
+        return self.says_ready
 
     def statistics(self) -> ModelStatistics:
         nothing = Duration()

@@ -59,14 +59,24 @@ def test_models_count_for_readiness_where_it_is_strict(strict: bool) -> None:
     assert gateway.is_ready() is not strict
 
 
-def test_a_model_is_ready_or_not_and_a_wrong_version_is_told() -> None:
+async def test_a_model_is_ready_or_not_and_a_wrong_version_is_told() -> None:
     gateway = gateway_of(table_of("1"))
-    assert gateway.is_model_ready("m", "")
-    assert gateway.is_model_ready("m", "1")
-    assert not gateway.is_model_ready("m", "2")
-    assert not gateway.is_model_ready("x", "")
+    assert await gateway.is_model_ready("m", "")
+    assert await gateway.is_model_ready("m", "1")
+    assert not await gateway.is_model_ready("m", "2")
+    assert not await gateway.is_model_ready("x", "")
     with pytest.raises(StreamGateError, match="stol"):
-        gateway.is_model_ready("x", "one")
+        await gateway.is_model_ready("x", "one")
+
+
+async def test_a_model_that_says_it_is_not_ready_is_not() -> None:
+    table = ModelTable()
+    link = FakeLink(says_ready=False)
+    table.set("m", 1, VersionState(READY, route=Route(link)))
+    gateway = gateway_of(table)
+    assert not await gateway.is_model_ready("m", "")
+    link.says_ready = True
+    assert await gateway.is_model_ready("m", "")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class ControlMethods:
         return pb.ServerReadyResponse(ready=self.is_ready())
 
     async def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        ready = self._gateway.is_model_ready(request.name, request.version)
+        ready = await self._gateway.is_model_ready(request.name, request.version)
         return pb.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(

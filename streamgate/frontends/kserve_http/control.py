@@ -72,7 +72,7 @@ class ControlEndpoints:
         return _OK if ready else Answer(400, content_type=TEXT)
 
     async def _model_ready(self, route: Route, _body: bytes) -> Answer:
-        if self._gateway.is_model_ready(route.name, route.version):
+        if await self._gateway.is_model_ready(route.name, route.version):
             return _OK
         return error_answer(400, "Model version not ready")
 
