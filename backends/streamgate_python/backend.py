@@ -5,12 +5,14 @@ import json
 import logging
 from typing import Any, final
 
-from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles
+from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles, ModelServer
 from streamgate.errors import LoadError
-from streamgate.model.config import InstanceKind
+from streamgate.model.config import Execution, InstanceKind
 from streamgate_python import triton_python_backend_utils as pb_utils
 from streamgate_python.answers import Answers
 from streamgate_python.calling import CallingModel, calling
+from streamgate_python.calls import OtherModels
+from streamgate_python.execution import ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
 from streamgate_python.model_config import ModelConfig
 from streamgate_python.modules import ModelModules
@@ -41,7 +43,7 @@ class PythonBackend:
         Raises LoadError when the model can't be imported or its function fails, also when that
         is because it contradicts the configuration.
         """
-        identity = _identity(files, "")
+        identity = _identity(files, "", None)
         modules = ModelModules(files, identity)
         fault = ""
         try:
@@ -67,7 +69,7 @@ class PythonBackend:
     def load(self, context: LoadContext) -> PythonSession:
         """Import the model and call its `initialize`. Raises LoadError with what it raised."""
         files = context.files
-        identity = _identity(files, context.instance.name)
+        identity = _identity(files, context.instance.name, context.server)
         if "EXECUTION_ENV_PATH" in context.config.parameters:
             _logger.warning(
                 "model '%s' asks for an execution environment (EXECUTION_ENV_PATH), which is "
@@ -77,7 +79,8 @@ class PythonBackend:
         modules = ModelModules(files, identity)
         try:
             model_class = modules.model_class()
-            with calling(identity):
+            inline = context.config.execution is Execution.INLINE
+            with calling(identity), executing(ModelExecution(holds_engine=inline)):
                 model = model_class()
                 if hasattr(model, "initialize"):
                     model.initialize(_arguments(context))
@@ -86,14 +89,15 @@ class PythonBackend:
             _logger.debug("loading instance '%s' failed", identity.instance, exc_info=True)
         else:
             answers = Answers(identity.instance, context.config)
-            return PythonSession(model, answers, identity, modules, str(files.path))
+            return PythonSession(model, answers, identity, modules, str(files.path), inline=inline)
         modules.unload()
         # Raised out here so that the error holds neither the model's frames nor its memory.
         raise LoadError(fault)
 
 
-def _identity(files: ModelFiles, instance: str) -> CallingModel:
-    return CallingModel(files.name, files.version, instance, str(files.path.parent))
+def _identity(files: ModelFiles, instance: str, server: ModelServer | None) -> CallingModel:
+    others = OtherModels(server, files.name)
+    return CallingModel(files.name, files.version, instance, str(files.path.parent), others)
 
 
 def _arguments(context: LoadContext) -> dict[str, str]:

@@ -12,18 +12,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 
+from streamgate_python.calls import OtherModels
+
 OWNER = "__streamgate_model__"
 """The global that every module of a model's own code carries: its `CallingModel`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallingModel:
-    """The identity of one model instance (`instance` is empty while only completing)."""
+    """One model instance (`instance` is empty while only completing), and its way to others."""
 
     name: str
     version: str
     instance: str
     version_directory: str
+    others: OtherModels
 
 
 CURRENT: ContextVar[CallingModel | None] = ContextVar("streamgate_python_model", default=None)

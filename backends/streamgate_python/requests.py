@@ -2,15 +2,29 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NoReturn, final
+from typing import Literal, final, overload
 
 from streamgate.backend.contract import ModelRequest
-from streamgate.model.request import ParameterValue, SequenceKey
+from streamgate.model.request import (
+    FLAG_SEQUENCE_END,
+    FLAG_SEQUENCE_START,
+    ParameterValue,
+    Request,
+    SequenceKey,
+)
 from streamgate_python.answers import Answers, States
+from streamgate_python.calling import calling_model
+from streamgate_python.calls import Call
 from streamgate_python.errors import TritonModelException
-from streamgate_python.responses import check_parameters
+from streamgate_python.iterators import ResponseIterator, only_response, only_response_async
+from streamgate_python.responses import InferenceResponse, check_parameters
 from streamgate_python.senders import InferenceResponseSender
 from streamgate_python.tensors import InputTensor, Tensor
+
+NEWEST = -1
+"""The model version that stands for the newest that is ready."""
+
+CORRELATION_ID_BYTES_MAX = 128
 
 RELEASE_ALL = 1
 RELEASE_RESCHEDULE = 2
@@ -43,9 +57,10 @@ class InferenceTrace:
 class InferenceRequest:
     """A request to another model of this server.
 
-    It can be made and read; `exec` and `async_exec` say that calling other models is not served.
-    Raises TypeError for missing or mistyped arguments, TritonModelException for empty inputs or
-    names and for parameters of another type than bool, int or str.
+    `preferred_memory` is accepted and changes nothing: outputs come in host memory. Raises
+    TypeError for missing or mistyped arguments, TritonModelException for empty inputs or names,
+    for a correlation ID that no client could send and for parameters of another type than bool,
+    int or str.
     """
 
     __slots__ = (
@@ -71,15 +86,14 @@ class InferenceRequest:
         inputs: Sequence[Tensor],
         requested_output_names: Sequence[str],
         model_name: str,
-        model_version: int = -1,
+        model_version: int = NEWEST,
         flags: int = 0,
         timeout: int = 0,
         preferred_memory: PreferredMemory | None = None,
         trace: InferenceTrace | None = None,
         parameters: Mapping[str, ParameterValue] | None = None,
     ) -> None:
-        if not isinstance(correlation_id, int | str):
-            raise TritonModelException("Correlation ID must be integer or string")
+        _check_correlation_id(correlation_id)
         for kind, empty in (("Input tensor", None), ("Requested output name", "")):
             if empty in (inputs if empty is None else requested_output_names):
                 raise TritonModelException(
@@ -92,7 +106,7 @@ class InferenceRequest:
         self._request_id = request_id
         self._correlation_id = correlation_id
         self._inputs = list(inputs)
-        self._requested_output_names = set(requested_output_names)
+        self._requested_output_names = list(requested_output_names)
         self._model_name = model_name
         self._model_version = model_version
         self._flags = flags
@@ -124,18 +138,34 @@ class InferenceRequest:
         return json.dumps(self._parameters)
 
     def requested_output_names(self) -> set[str]:
-        return self._requested_output_names
+        return set(self._requested_output_names)
 
     def trace(self) -> InferenceTrace:
         return self._trace
 
-    def exec(self, decoupled: bool = False) -> Any:
-        """ModelRuleError with TritonModelException: business logic scripting is not served yet."""
-        self._refuse()
+    @overload
+    def exec(self, decoupled: Literal[False] = False) -> InferenceResponse: ...
 
-    async def async_exec(self, decoupled: bool = False) -> Any:
-        """ModelRuleError with TritonModelException: business logic scripting is not served yet."""
-        self._refuse()
+    @overload
+    def exec(self, decoupled: Literal[True]) -> ResponseIterator: ...
+
+    def exec(self, decoupled: bool = False) -> InferenceResponse | ResponseIterator:
+        """Run the request and wait for its response; with `decoupled`, iterate over its responses.
+
+        Whatever goes wrong with the request is a response with an error. Raises
+        TritonModelException outside `execute`, and where waiting would stop the engine.
+        """
+        call = self._begin(decoupled=decoupled)
+        return ResponseIterator(call) if decoupled else only_response(call)
+
+    async def async_exec(self, decoupled: bool = False) -> InferenceResponse | ResponseIterator:
+        """As `exec`, while the event loop goes on; with `decoupled`, until the first response."""
+        call = self._begin(decoupled=decoupled)
+        if not decoupled:
+            return await only_response_async(call)
+        iterator = ResponseIterator(call)
+        await call.wait_async()
+        return iterator
 
     def get_response_sender(self) -> InferenceResponseSender:
         raise TritonModelException("Only a request that execute received has a response sender.")
@@ -146,9 +176,26 @@ class InferenceRequest:
     def set_release_flags(self, flags: int) -> None:
         raise TritonModelException("Only a request that execute received can be released.")
 
-    def _refuse(self) -> NoReturn:
-        raise TritonModelException(
-            f"BLS is not served yet: the request for model '{self._model_name}' was not executed."
+    def _begin(self, *, decoupled: bool) -> Call:
+        model = calling_model()
+        if model is None:
+            raise TritonModelException("BLS: no model is calling")
+        return model.others.begin(self._outgoing(), decoupled=decoupled)
+
+    def _outgoing(self) -> Request:
+        """The request as the server takes it, with its own copy of the data."""
+        version = self._model_version
+        return Request(
+            self._model_name,
+            "" if version == NEWEST else str(version),
+            self._request_id,
+            [tensor._outgoing() for tensor in self.inputs()],
+            self._requested_output_names,
+            self._parameters,
+            self._correlation_id,
+            start=bool(self._flags & FLAG_SEQUENCE_START),
+            end=bool(self._flags & FLAG_SEQUENCE_END),
+            timeout_us=self._timeout,
         )
 
 
@@ -231,5 +278,19 @@ class ReceivedRequest(InferenceRequest):
         source = self._source
         return source.requested_outputs or (() if source.null else self._answers.outputs)
 
-    def _refuse(self) -> NoReturn:
+    def _begin(self, *, decoupled: bool) -> Call:
         raise TritonModelException("A request that execute received can't be executed again.")
+
+
+def _check_correlation_id(correlation_id: SequenceKey) -> None:
+    if isinstance(correlation_id, str):
+        if len(correlation_id.encode()) > CORRELATION_ID_BYTES_MAX:
+            raise TritonModelException(
+                f"string correlation ID cannot be longer than {CORRELATION_ID_BYTES_MAX} characters"
+            )
+    elif not isinstance(correlation_id, int):
+        raise TritonModelException("Correlation ID must be integer or string")
+    elif not 0 <= correlation_id < 2**64:
+        raise TritonModelException(
+            f"Correlation ID must be an unsigned 64-bit integer, found {correlation_id}"
+        )

@@ -8,8 +8,9 @@ its newest sources); where Triton leaves a client waiting, the request fails her
 import asyncio
 import logging
 from asyncio import iscoroutine
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, final
 
 from streamgate.backend.contract import ModelRequest
@@ -17,6 +18,7 @@ from streamgate_python.answers import Answers
 from streamgate_python.calling import CURRENT, CallingModel, calling
 from streamgate_python.errors import TritonModelException
 from streamgate_python.event_loop import EventLoopThread
+from streamgate_python.execution import EXECUTION, ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
 from streamgate_python.modules import ModelModules
 from streamgate_python.requests import ReceivedRequest
@@ -33,21 +35,35 @@ class PythonSession:
     """A model instance after `initialize`."""
 
     def __init__(
-        self, model: Any, answers: Answers, identity: CallingModel, modules: ModelModules, path: str
+        self,
+        model: Any,
+        answers: Answers,
+        identity: CallingModel,
+        modules: ModelModules,
+        path: str,
+        *,
+        inline: bool,
     ) -> None:
         self._model = model
         self._answers = answers
         self._identity = identity
         self._modules = modules
         self._path = path
+        self._inline = inline
         self._execute = getattr(model, "execute", None)
         self._loop: EventLoopThread | None = None
+        self.tells_readiness = hasattr(model, "is_ready")
+        identity.others.open()
 
     def execute(self, requests: Sequence[ModelRequest]) -> None:
         """Call the model's `execute` and answer what it returns; a fault fails the whole call."""
         answers = self._answers
         received = [ReceivedRequest(source, answers) for source in requests]
         token = CURRENT.set(self._identity)
+        execution = ModelExecution(
+            holds_engine=self._inline, replies=[source.reply for source in requests]
+        )
+        running = EXECUTION.set(execution)
         try:
             if self._execute is None:
                 raise ModelRuleError(
@@ -59,6 +75,7 @@ class PythonSession:
             # The test for a coroutine is slow, and most models return one of these two.
             if returned is not None and type(returned) is not list and iscoroutine(returned):
                 if answers.decoupled:
+                    execution.go_to_background()
                     self._start(returned, received)
                     return
                 returned = self._event_loop().run(returned)
@@ -66,6 +83,8 @@ class PythonSession:
         except MODEL_FAULTS as error:
             self._fail(received, error)
         finally:
+            execution.go_to_background()
+            EXECUTION.reset(running)
             CURRENT.reset(token)
             if answers.states:
                 for request in received:
@@ -73,12 +92,13 @@ class PythonSession:
 
     def close(self) -> None:
         """Call the model's `finalize` and forget its code. What `finalize` raises is logged."""
+        self._identity.others.end_calls()
         if self._loop is not None:
             self._loop.close()
         finalize = getattr(self._model, "finalize", None)
         if finalize is not None:
             try:
-                with calling(self._identity):
+                with self._calling():
                     finalize()
             except MODEL_FAULTS as error:
                 _logger.exception(
@@ -88,6 +108,27 @@ class PythonSession:
                 )
         self._model = self._execute = None
         self._modules.unload()
+        self._identity.others.close()
+
+    def is_ready(self) -> bool:
+        """What the model's `is_ready` returns.
+
+        Raises ModelRuleError when that is no bool, and with the text of what the model raised.
+        """
+        try:
+            with self._calling():
+                answer = self._model.is_ready()
+        except MODEL_FAULTS as error:
+            raise ModelRuleError(describe(error)) from None
+        if not isinstance(answer, bool):
+            raise ModelRuleError(f"is_ready must return a bool, found type '{type(answer)}'")
+        return answer
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        execution = ModelExecution(holds_engine=self._inline)
+        with calling(self._identity), executing(execution):
+            yield
 
     def _event_loop(self) -> EventLoopThread:
         if self._loop is None:

@@ -1,14 +1,15 @@
 """What a `model.py` imports as `triton_python_backend_utils`.
 
 Inside the gateway this module stands in `sys.modules` under that name, whatever else is
-installed. Calling other models and loading them are named here and refused clearly.
+installed.
 """
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from streamgate_python.calling import calling_model
+from streamgate_python.calls import OtherModels
 from streamgate_python.conversions import (
     TRITON_STRING_TO_NUMPY,
     deserialize_bytes_tensor,
@@ -127,24 +128,30 @@ def get_model_dir() -> str:
 
 
 def load_model(model_name: str, config: str = "", files: Mapping[str, bytes] | None = None) -> None:
-    """ModelRuleError with TritonModelException: models can't load models yet."""
-    _refuse("load_model", model_name)
+    """Load or reload a model: `config` is a JSON override, `files` maps `file:<path>` to content.
+
+    Raises TritonModelException with why it was not loaded.
+    """
+    contents = {path.removeprefix("file:"): bytes(data) for path, data in (files or {}).items()}
+    _others("load_model").load_model(model_name, config or None, contents)
 
 
 def unload_model(model_name: str, unload_dependents: bool = False) -> None:
-    """ModelRuleError with TritonModelException: models can't unload models yet."""
-    _refuse("unload_model", model_name)
+    """Stop serving a model. Raises TritonModelException where models can't be unloaded."""
+    _others("unload_model").unload_model(model_name, unload_dependents=unload_dependents)
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
-    """ModelRuleError with TritonModelException: models can't ask about models yet."""
-    _refuse("is_model_ready", model_name)
+    """Whether the version, the newest for "", is ready. Raises TritonModelException when nobody
+    can say."""
+    return _others("is_model_ready").is_model_ready(model_name, model_version)
 
 
-def _refuse(function: str, model_name: str) -> NoReturn:
-    raise TritonModelException(
-        f"{function} is not served yet: nothing was done about model '{model_name}'"
-    )
+def _others(function: str) -> OtherModels:
+    model = calling_model()
+    if model is None:
+        raise TritonModelException(f"{function}: no model is calling")
+    return model.others
 
 
 def _by_name(entries: Any, name: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,7 @@ from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import Code, ConfigError, ConfigPhase, EndReason, StreamGateError
 from streamgate.repository.repository import ModelRepository, ModelSource
 from streamgate.server.loading import LoadedVersions, load_versions, reason_of
+from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import (
     LOADING,
     READY,
@@ -69,6 +71,7 @@ class Lifecycle:
         host: Host,
         mode: ControlMode,
         drain_seconds: float,
+        servers: ModelServers,
     ) -> None:
         self._repository = repository
         self._find_backend = find_backend
@@ -76,6 +79,7 @@ class Lifecycle:
         self._host = host
         self._mode = mode
         self._drain_seconds = drain_seconds
+        self._servers = servers
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(LOADS_AT_A_TIME)
@@ -98,10 +102,19 @@ class Lifecycle:
         failures = await asyncio.gather(*(self._load_at_start(name) for name in names))
         return {name: error for name, error in zip(names, failures, strict=True) if error}
 
-    async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+    async def load(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        *,
+        nested: bool = False,
+    ) -> None:
         """Load or reload a model. Goes on if its caller does not wait for it."""
         self._check_explicit()
-        task = asyncio.create_task(self._load(name, config, files))
+        # A model that loads others while it is loaded holds a turn, and so may all turns be held.
+        turn = nullcontext() if nested else self._turns
+        task = asyncio.create_task(self._load(name, config, files, turn))
         self._loading.add(task)
         task.add_done_callback(self._on_loaded)
         await asyncio.shield(task)
@@ -135,13 +148,14 @@ class Lifecycle:
                 task.cancel()
             runtimes += [waiting[task] for task in late if task in self._retiring]
         await asyncio.gather(*(runtime.close(CLOSE_SECONDS) for runtime in runtimes))
+        self._servers.close()
         self._served.clear()
 
     # -- loading
 
     async def _load_at_start(self, name: str) -> StreamGateError | None:
         try:
-            await self._load(name, None, {})
+            await self._load(name, None, {}, self._turns)
         except StreamGateError as error:
             log.error("%s", error.message.strip())
             if self._table.get(name) is None:
@@ -149,8 +163,14 @@ class Lifecycle:
             return error
         return None
 
-    async def _load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        async with self._lock(name), self._turns:
+    async def _load(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        turn: AbstractAsyncContextManager[None],
+    ) -> None:
+        async with self._lock(name), turn:
             source = await self._read(name, config, files)
             if source.fingerprint == self._fingerprints.get(name) and self._table.is_served(name):
                 return
@@ -158,7 +178,7 @@ class Lifecycle:
             numbers = [int(version.version) for version in source.versions]
             self._enter(name, numbers, LOADING)
             try:
-                loaded = await load_versions(source, self._find_backend, self._host)
+                loaded = await load_versions(source, self._find_backend, self._host, self._servers)
             except asyncio.CancelledError:
                 self._enter(name, numbers, UNAVAILABLE, "Unavailable: loading was given up")
                 raise

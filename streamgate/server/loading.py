@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from streamgate.backend.contract import Backend, LoadContext, Session
+from streamgate.backend.contract import Backend, LoadContext, ModelServer, Session
 from streamgate.engine.host import Host
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, Code, StreamGateError
 from streamgate.model.config import Instance
 from streamgate.repository.repository import ModelSource, VersionSource
+from streamgate.session.model_server import ModelServers
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def reason_of(error: StreamGateError) -> str:
 
 
 async def load_versions(
-    source: ModelSource, find_backend: FindBackend, host: Host
+    source: ModelSource, find_backend: FindBackend, host: Host, servers: ModelServers
 ) -> LoadedVersions:
     """Load all versions of a source, beside each other.
 
@@ -54,7 +56,10 @@ async def load_versions(
         loaded.failures[int(number)] = failure
     if loaded.failures:
         return loaded
-    loads = [asyncio.create_task(_load(version, find_backend, host)) for version in source.versions]
+    loads = [
+        asyncio.create_task(_load(version, find_backend, host, servers))
+        for version in source.versions
+    ]
     try:
         results = await asyncio.gather(*loads, return_exceptions=True)
     except asyncio.CancelledError:
@@ -70,19 +75,40 @@ async def load_versions(
     return loaded
 
 
-async def _load(version: VersionSource, find_backend: FindBackend, host: Host) -> ModelRuntime:
+async def _load(
+    version: VersionSource, find_backend: FindBackend, host: Host, servers: ModelServers
+) -> ModelRuntime:
     backend = await asyncio.to_thread(find_backend, version.config.backend)
     runtime = ModelRuntime(version.config, version.version, host)
     try:
-        await runtime.load([_loader(backend, version, each) for each in version.config.instances])
+        await runtime.load(
+            [
+                _loader(backend, version, each, partial(servers.open, runtime))
+                for each in version.config.instances
+            ]
+        )
     except BaseException:
         runtime.discard()
         raise
     return runtime
 
 
-def _loader(backend: Backend, version: VersionSource, instance: Instance) -> Callable[[], Session]:
-    return lambda: backend.load(LoadContext(version.config, version.files, instance))
+def _loader(
+    backend: Backend,
+    version: VersionSource,
+    instance: Instance,
+    open_server: Callable[[], ModelServer],
+) -> Callable[[], Session]:
+    def load() -> Session:
+        # The session closes its server; where none comes of it, nobody else does.
+        server = open_server()
+        try:
+            return backend.load(LoadContext(version.config, version.files, instance, server))
+        except BaseException:
+            server.close()
+            raise
+
+    return load
 
 
 def _as_told(error: BaseException) -> StreamGateError:

@@ -20,6 +20,7 @@ from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import GrpcTransport, Settings
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS, LocalGateway
+from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import ModelTable
 
 log = logging.getLogger(__name__)
@@ -94,18 +95,22 @@ class Server:
             config_name=settings.model_config_name,
             gpu_count=len(sight.gpus),
         )
+        host = AsyncioHost(asyncio.get_running_loop())
+        servers = ModelServers(host, self._table)
         self._lifecycle = Lifecycle(
             repository,
             registry.find,
             self._table,
-            AsyncioHost(asyncio.get_running_loop()),
+            host,
             settings.control_mode,
             settings.exit_timeout_seconds,
+            servers,
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = gateway = LocalGateway(
             self._table, self._lifecycle, info, strict=settings.strict_readiness
         )
+        servers.attach(gateway)
         failures = await self._lifecycle.start(settings.load_models)
         if failures and settings.exit_on_error:
             names = ", ".join(sorted(failures))

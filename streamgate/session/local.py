@@ -31,7 +31,15 @@ class ModelControl(Protocol):
     def names(self) -> Sequence[str]:
         """Every model in the repositories, loaded or not. Reads directories: for a thread."""
 
-    async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None: ...
+    async def load(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        *,
+        nested: bool = False,
+    ) -> None:
+        """`nested`: a model asks, which may itself be loading; so this load takes no turn."""
 
     async def unload(self, name: str, *, unload_dependents: bool) -> None: ...
 
@@ -104,6 +112,13 @@ class LocalGateway:
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         self._check_live()
         await self._control.load(name, config, files)
+
+    async def load_for_model(
+        self, name: str, config: str | None, files: Mapping[str, bytes]
+    ) -> None:
+        """As `load_model`, for a model that may itself be loading."""
+        self._check_live()
+        await self._control.load(name, config, files, nested=True)
 
     async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
         self._check_live()

@@ -98,8 +98,3 @@ def test_total(tmp_path: Path) -> None:
         total = made.states["TOTAL_OUT"]
     session.close()
     assert reply_of(made).only.values == {"OUTPUT": [6]}
-
-
-@pytest.mark.parametrize("name", ["exec", "async_exec", "load_model", "is_model_ready"])
-def test_what_is_not_there_is_named(name: str) -> None:
-    assert re.search(rf"[`.]{name}`", TEXT)

@@ -180,6 +180,14 @@ class TestOwnRequests:
             ),
             ({"correlation_id": 1.5}, "Correlation ID must be integer or string"),
             (
+                {"correlation_id": -1},
+                "Correlation ID must be an unsigned 64-bit integer, found -1",
+            ),
+            (
+                {"correlation_id": "é" * 65},
+                "string correlation ID cannot be longer than 128 characters",
+            ),
+            (
                 {"parameters": {"a": 1.5}},
                 "Expect parameters values to have type bool/int/str, found type <class 'float'>",
             ),
@@ -194,18 +202,35 @@ class TestOwnRequests:
             self.made(**fields)
         assert str(caught.value) == text
 
-    def test_calling_a_model_is_refused_clearly(self) -> None:
-        with pytest.raises(pb_utils.TritonModelException, match=r"BLS is not served yet.*'x'"):
+    async def test_outside_all_models_nobody_can_be_called(self) -> None:
+        with pytest.raises(pb_utils.TritonModelException, match="BLS: no model is calling"):
             self.made().exec()
-
-    async def test_calling_a_model_from_a_coroutine_too(self) -> None:
-        with pytest.raises(pb_utils.TritonModelException, match="BLS is not served yet"):
+        with pytest.raises(pb_utils.TritonModelException, match="BLS: no model is calling"):
             await self.made().async_exec(decoupled=True)
 
     @pytest.mark.parametrize("name", ["load_model", "unload_model", "is_model_ready"])
-    def test_model_control_is_refused_clearly(self, name: str) -> None:
-        with pytest.raises(pb_utils.TritonModelException, match=f"{name} is not served yet"):
+    def test_outside_all_models_nothing_is_loaded(self, name: str) -> None:
+        with pytest.raises(pb_utils.TritonModelException, match=f"{name}: no model is calling"):
             getattr(pb_utils, name)("x")
+
+    @pytest.mark.parametrize("name", ["load_model", "unload_model", "is_model_ready"])
+    def test_without_a_server_nothing_is_loaded(self, model: Model, name: str) -> None:
+        message = model.execute(f"pb_utils.{name}('x')").answer().message
+        assert "TritonModelException: " in message
+        assert "there is no server here" in message
+
+    def test_without_a_server_nobody_is_called(self, model: Model) -> None:
+        message = (
+            model.execute(
+                """
+            asked = pb_utils.InferenceRequest(model_name="x", inputs=[], requested_output_names=[])
+            asked.exec()
+            """
+            )
+            .answer()
+            .message
+        )
+        assert "other models can't be called: there is no server here" in message
 
     def test_a_received_request_is_not_executed_again(self, model: Model) -> None:
         message = model.execute("requests[0].exec()").answer().message

@@ -35,7 +35,9 @@ class NoModels:
     def names(self) -> list[str]:
         return []
 
-    async def load(self, name: str, config: str | None, files: object) -> None:
+    async def load(
+        self, name: str, config: str | None, files: object, *, nested: bool = False
+    ) -> None:
         raise AssertionError
 
     async def unload(self, name: str, *, unload_dependents: bool) -> None:

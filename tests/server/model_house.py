@@ -24,6 +24,7 @@ from streamgate.server.lifecycle import ControlMode, Lifecycle
 from streamgate.session.connection import SessionConnection
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import LocalGateway
+from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import ModelTable
 
 WAIT_SECONDS = 20.0
@@ -254,15 +255,13 @@ async def model_house(
 ) -> AsyncIterator[ModelHouse]:
     """Load the wanted models, and at the end close everything."""
     table = ModelTable()
+    host = AsyncioHost(asyncio.get_running_loop())
+    servers = ModelServers(host, table)
     lifecycle = Lifecycle(
-        ModelRepository([directory]),
-        registry.find,
-        table,
-        AsyncioHost(asyncio.get_running_loop()),
-        mode,
-        drain_seconds,
+        ModelRepository([directory]), registry.find, table, host, mode, drain_seconds, servers
     )
     gateway = LocalGateway(table, lifecycle, ServerInfo("test", "0", ()))
+    servers.attach(gateway)
     house = ModelHouse(lifecycle, gateway, table)
     failures = await lifecycle.start(wanted)
     gateway.start()

@@ -22,8 +22,15 @@ class Control:
     def names(self) -> Sequence[str]:
         return ["m", "never"]
 
-    async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        self.calls.append(("load", name, config or "", *files))
+    async def load(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        *,
+        nested: bool = False,
+    ) -> None:
+        self.calls.append(("nested load" if nested else "load", name, config or "", *files))
 
     async def unload(self, name: str, *, unload_dependents: bool) -> None:
         self.calls.append(("unload", name, str(unload_dependents)))
