@@ -30,6 +30,8 @@ class Rejection(enum.Enum):
     STOPPING = "stopping"
     CANCELLED = "cancelled"
     SEQUENCE_ENDED = "sequence_ended"
+    INSTANCE_LOST = "instance_lost"
+    INSTANCE_AWAY = "instance_away"
 
 
 @value
@@ -101,4 +103,11 @@ class SequenceEnded:
     reason: EndReason
 
 
-Command = Run | Reject | SlotTaken | SequenceEnded
+@value
+class InstanceGone:
+    """An instance that was to go has nothing left: close it. It is never named again."""
+
+    instance: InstanceIndex
+
+
+Command = Run | Reject | SlotTaken | SequenceEnded | InstanceGone

@@ -54,7 +54,7 @@ class Endings:
             if owned:
                 self._strike(sequence, owned, now)
             if sequence.owner == owner and not sequence.over:
-                self._abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_ENDED, now)
+                self.abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_ENDED, now)
         self._tenancies.fill(now)
 
     def end_sequence(self, event: EndSequence, now: Ns) -> None:
@@ -63,7 +63,7 @@ class Endings:
         if sequence is None:
             return
         if not event.drain:
-            self._abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
+            self.abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
         elif sequence.open:
             sequence.open = False
             sequence.closing = event.reason
@@ -74,24 +74,41 @@ class Endings:
         """End all sequences; nobody gets a slot any more."""
         self._tenancies.hold()
         for sequence in tuple(self._tenancies.roster):
-            self._abort(sequence, reason, Rejection.STOPPING, now)
+            self.abort(sequence, reason, Rejection.STOPPING, now)
 
     def time_out(self, sequence: Sequence, now: Ns) -> None:
         """The sequence has waited too long for a slot, as its client sees it."""
-        self._abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_TIMEOUT, now)
+        self.abort(sequence, EndReason.CLIENT_ABORT, Rejection.SEQUENCE_TIMEOUT, now)
 
-    def model_ended(self, sequence: Sequence, now: Ns) -> None:
-        """The model declared a sequence over: what it has queued can't run, up to a new START."""
+    def abort(self, sequence: Sequence, reason: EndReason, rejection: Rejection, now: Ns) -> None:
+        """End a sequence at once, or when its running request is back."""
+        self._tenancies.withdraw(sequence)
+        for pending in sequence.queue:
+            self._reject(pending, rejection)
+        sequence.queue.clear()
+        self._tenancies.drop_later_starts(sequence, sequence.later_starts, reason)
+        sequence.later_starts = 0
+        sequence.open = False
+        sequence.closing = reason
+        if sequence.running is None:
+            self._tenancies.end(sequence, reason, now)
+        elif sequence.running.revoked is None:
+            sequence.running.revoked = rejection
+
+    def finish(self, sequence: Sequence, reason: EndReason, rejection: Rejection, now: Ns) -> None:
+        """End a sequence of which nothing runs and that is in no line-up: what it has queued can't
+        run any more, up to a new START."""
+        tenancies = self._tenancies
         queue = sequence.queue
         count = next((i for i, pending in enumerate(queue) if pending.start), len(queue))
         for pending in queue[:count]:
-            self._reject(pending, Rejection.SEQUENCE_ENDED)
+            self._reject(pending, rejection)
         del queue[:count]
         if queue:
-            self._tenancies.pass_on(sequence, EndReason.CLIENT_END, now)
-            self._tenancies.settle(sequence, now)
+            tenancies.pass_on(sequence, reason, now)
+            tenancies.settle(sequence, now)
         else:
-            self._tenancies.end(sequence, EndReason.CLIENT_END, now)
+            tenancies.end(sequence, reason, now)
 
     def refuse_again(self, pending: Pending, now: Ns) -> None:
         """The model wants to run a request again that nobody waits for any more."""
@@ -140,18 +157,3 @@ class Endings:
             tenancies.backlog.set_deadline(sequence, sequence.deadline)
         elif sequence.running is None:
             self.rest(sequence, EndReason.CLIENT_ABORT, now)
-
-    def _abort(self, sequence: Sequence, reason: EndReason, rejection: Rejection, now: Ns) -> None:
-        """End a sequence at once, or when its running request is back."""
-        self._tenancies.withdraw(sequence)
-        for pending in sequence.queue:
-            self._reject(pending, rejection)
-        sequence.queue.clear()
-        self._tenancies.drop_later_starts(sequence, sequence.later_starts, reason)
-        sequence.later_starts = 0
-        sequence.open = False
-        sequence.closing = reason
-        if sequence.running is None:
-            self._tenancies.end(sequence, reason, now)
-        elif sequence.running.revoked is None:
-            sequence.running.revoked = rejection

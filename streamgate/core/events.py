@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 
-from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.ids import NO_OWNER, InstanceIndex, OwnerNumber, RequestNumber, StepNumber
 from streamgate.core.value import value
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
@@ -72,6 +72,41 @@ class EndSequence:
 
 
 @value
+class InstanceLost:
+    """An instance stopped working: nothing runs on it until it is back, and nothing new goes there.
+
+    The step that ran on it is over, as if completed; no `Completed` follows. What its sequences
+    keep in the instance is gone with it, and they end (engine_lost), unless it `keeps_states`
+    elsewhere: then they go on when it is back. It is waited for during `patience_ns`; then its
+    sequences end anyway and, while no other instance is left, whatever waits is rejected.
+    An instance that is away already is not lost again.
+    """
+
+    instance: InstanceIndex
+    keeps_states: bool
+    patience_ns: int
+
+
+@value
+class InstanceBack:
+    """An instance that was lost works again."""
+
+    instance: InstanceIndex
+
+
+@value
+class Resize:
+    """These instances, at least one, are to serve from now on; new ones are ready to.
+
+    Those left out take no new sequences and go when their last one has ended; what lives on them
+    after `grace_ns` is preempted. An instance that has gone must not be named again.
+    """
+
+    instances: tuple[InstanceIndex, ...]
+    grace_ns: int
+
+
+@value
 class Drain:
     """Accept no new sequences and no stateless requests; live sequences may go on to their END."""
 
@@ -86,4 +121,15 @@ class Close:
     reason: EndReason = EndReason.DRAINED
 
 
-Event = Submit | Completed | Cancel | HangUp | EndSequence | Drain | Close
+Event = (
+    Submit
+    | Completed
+    | Cancel
+    | HangUp
+    | EndSequence
+    | InstanceLost
+    | InstanceBack
+    | Resize
+    | Drain
+    | Close
+)

@@ -1,5 +1,6 @@
 """The scheduler that a model's configuration asks for."""
 
+from functools import partial
 from typing import assert_never
 
 from streamgate.core.batching import BatchRules
@@ -36,8 +37,8 @@ def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int
             return StatelessScheduler(scheduling, rules, max(1, max_batch_size), instances)
         case SequenceBatching():
             slots = _slots(scheduling, max_batch_size)
-            lineups = [_lineup(scheduling, slots, max_batch_size) for _ in range(instances)]
-            return SequenceScheduler(scheduling, slots, lineups)
+            new_lineup = partial(_lineup, scheduling, slots, max_batch_size)
+            return SequenceScheduler(scheduling, slots, instances, new_lineup)
         case _:
             assert_never(scheduling)
 

@@ -2,8 +2,9 @@
 
 from typing import final
 
+from streamgate.core.fleet import Member
 from streamgate.core.heap import Place
-from streamgate.core.ids import InstanceIndex, Ns
+from streamgate.core.ids import Ns
 from streamgate.core.lineup import Lineup
 from streamgate.core.sequence import Sequence
 
@@ -13,10 +14,11 @@ class Instance:
     """A model instance. It puts itself on the list `touched` when something changed for it, so
     that nobody has to look at those for which nothing did."""
 
-    __slots__ = ("_is_touched", "_touched", "busy", "index", "lineup", "timer")
+    __slots__ = ("_is_touched", "_touched", "busy", "index", "lineup", "member", "timer")
 
-    def __init__(self, index: InstanceIndex, lineup: Lineup, touched: "list[Instance]") -> None:
-        self.index = index
+    def __init__(self, member: Member, lineup: Lineup, touched: "list[Instance]") -> None:
+        self.member = member
+        self.index = member.index
         self.lineup = lineup
         self.busy = False
         self.timer: Place[object] | None = None

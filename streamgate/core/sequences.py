@@ -3,9 +3,11 @@
 Order of responses: as for stateless models, `preserve_ordering` is the engine's affair.
 """
 
+from collections.abc import Callable
 from typing import assert_never, final
 
 from streamgate.core.commands import Command, Reject, Rejection, Row, Run, Step
+from streamgate.core.crew import Crew
 from streamgate.core.endings import Endings
 from streamgate.core.events import (
     Cancel,
@@ -15,8 +17,12 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
     Submit,
 )
+from streamgate.core.fleet import Absence, Departure
 from streamgate.core.ids import InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
 from streamgate.core.lineup import Lineup
@@ -41,21 +47,29 @@ class SequenceScheduler:
     the price of a few lines twice: calls are most of what a request costs here.
     """
 
-    def __init__(self, rules: SequenceBatching, slots: int, lineups: list[Lineup]) -> None:
+    def __init__(
+        self,
+        rules: SequenceBatching,
+        slots: int,
+        instances: int,
+        new_lineup: Callable[[], Lineup],
+    ) -> None:
         self._iterative = rules.iterative
         self._max_pending = rules.max_pending or None
         self._out: list[Command] = []
-        self._touched: list[Instance] = []
-        self._instances = [
-            Instance(InstanceIndex(index), lineup, self._touched)
-            for index, lineup in enumerate(lineups)
-        ]
+        self._instances: dict[InstanceIndex, Instance] = {}
         self._requests: dict[RequestNumber, Pending] = {}
         self._timers: Timers[object] = Timers()
         self._tenancies = Tenancies(rules, slots, self._instances, self._timers, self._out)
         self._endings = Endings(
             self._tenancies, self._requests, self._out, iterative=rules.iterative
         )
+        self._crew = Crew(
+            self._tenancies, self._endings, self._instances, self._timers, self._out, new_lineup
+        )
+        for index in range(instances):
+            self._crew.join(InstanceIndex(index))
+        self._touched = self._crew.touched
         self._roster = self._tenancies.roster
         self._idle = self._tenancies.idle
         self._running: dict[StepNumber, tuple[Instance, list[Pending]]] = {}
@@ -63,6 +77,7 @@ class SequenceScheduler:
         self._steps = 0
         self._auto_keys = 0
         self._stopping = False
+        self._no_starts: Rejection | None = None
         self._closed = False
         self._wake_at: Ns | None = None
         self._received = False
@@ -83,10 +98,20 @@ class SequenceScheduler:
                 self._endings.hang_up(event.owner, now)
             case EndSequence():
                 self._endings.end_sequence(event, now)
+            case InstanceLost():
+                self._lose(event, now)
+            case InstanceBack():
+                self._crew.welcome(event, now)
+                self._decide_on_starts()
+            case Resize():
+                self._crew.resize(event, now)
+                self._decide_on_starts()
             case Drain():
                 self._stopping = True
+                self._decide_on_starts()
             case Close():
                 self._stopping = self._closed = True
+                self._decide_on_starts()
                 self._endings.close(event.reason, now)
             case _:
                 assert_never(event)
@@ -98,7 +123,12 @@ class SequenceScheduler:
         self._expire(now)
         for instance in self._touched:
             instance.rest()
-            if not instance.busy:
+            if instance.busy:
+                continue
+            member = instance.member
+            if member.departure is not None and self._crew.is_gone(instance):
+                continue
+            if member.absence is None:
                 self._start(instance, now)
         self._touched.clear()
         self._wake_at = self._next_at()
@@ -127,8 +157,8 @@ class SequenceScheduler:
             if not self._iterative:
                 return self._refuse(event, Rejection.NO_CORRELATION_ID)
             key, start = self._auto_key(), True
-        if self._stopping and (start or self._closed):
-            return self._refuse(event, Rejection.STOPPING)
+        if self._no_starts is not None and (start or self._closed):
+            return self._refuse(event, self._no_starts)
         sequence = self._roster.newest(key)
         if sequence is not None and sequence.open:
             if self._max_pending is not None and len(sequence.queue) >= self._max_pending:
@@ -156,6 +186,15 @@ class SequenceScheduler:
             self._instances[sequence.slot.instance].add(sequence, now)
         return None
 
+    def _decide_on_starts(self) -> None:
+        """Whether new sequences are let in, and why not."""
+        if self._stopping:
+            self._no_starts = Rejection.STOPPING
+        elif self._crew.is_deserted:
+            self._no_starts = Rejection.INSTANCE_AWAY
+        else:
+            self._no_starts = None
+
     def _refuse(self, event: Submit, reason: Rejection) -> None:
         self._out.append(Reject(event.request, reason, admitted=False))
 
@@ -169,13 +208,18 @@ class SequenceScheduler:
     def _expire(self, now: Ns) -> None:
         """Everything whose time has come: waits for a slot, held back steps, idle sequences."""
         while (subject := self._timers.pop_due(now)) is not None:
-            if isinstance(subject, Sequence):
-                subject.timer = None
-                self._endings.time_out(subject, now)
-            else:
-                assert isinstance(subject, Instance)
-                subject.timer = None
-                subject.touch()
+            match subject:
+                case Sequence():
+                    subject.timer = None
+                    self._endings.time_out(subject, now)
+                case Instance():
+                    subject.timer = None
+                    subject.touch()
+                case Absence() | Departure():
+                    self._crew.expire(subject, now)
+                    self._decide_on_starts()
+                case _:
+                    raise AssertionError(f"nothing is due for {subject!r}")
         while (sequence := self._idle.pop_due(now)) is not None:
             self._tenancies.end(sequence, EndReason.IDLE, now)
 
@@ -233,6 +277,15 @@ class SequenceScheduler:
             self._tenancies.pass_on(sequence, EndReason.SUPERSEDED, now)
         sequence.fresh = False
 
+    def _lose(self, event: InstanceLost, now: Ns) -> None:
+        """An instance is lost, and so is what it ran."""
+        # Its slots are not for those who wait.
+        self._tenancies.hold()
+        for number, (instance, _) in tuple(self._running.items()):
+            if instance.index == event.instance:
+                self._complete(Completed(number), now)
+        self._crew.lose(event, now)
+
     def _complete(self, event: Completed, now: Ns) -> None:
         instance, done = self._running.pop(event.step)
         self._running_rows -= len(done)
@@ -259,7 +312,7 @@ class SequenceScheduler:
         sequence = pending.sequence
         if pending.event.request in event.ended:
             del self._requests[pending.event.request]
-            self._endings.model_ended(sequence, now)
+            self._endings.finish(sequence, EndReason.CLIENT_END, Rejection.SEQUENCE_ENDED, now)
         elif pending.revoked is not None:
             self._endings.refuse_again(pending, now)
         else:

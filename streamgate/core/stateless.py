@@ -5,7 +5,6 @@ in which they left the queue. Instances may finish in another order; where `pres
 asked for, the engine holds responses back, as only it knows when they are ready.
 """
 
-from collections import deque
 from typing import assert_never, final
 
 from streamgate.core.batching import BatchRules, Prefix
@@ -18,10 +17,14 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
     Submit,
 )
-from streamgate.core.ids import NO_OWNER, InstanceIndex, Ns, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber, StepNumber
 from streamgate.core.queueing import Queued, RequestQueue
+from streamgate.core.rota import Rota
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.model.config import DynamicBatching
 
@@ -44,14 +47,15 @@ class StatelessScheduler:
         self._prefix = Prefix(batch_rules)
         self._prefix_current = True
         self._largest_rows = largest_rows
-        self._idle = deque(InstanceIndex(index) for index in range(instances))
-        self._running: dict[StepNumber, InstanceIndex] = {}
+        self._out: list[Command] = []
+        self._rota = Rota(instances, self._out)
+        self._idle = self._rota.idle
         self._owned: dict[OwnerNumber, dict[RequestNumber, None]] = {}
         self._steps = 0
         self._stopping = False
+        self._refusal: Rejection | None = None
         self._wake_at: Ns | None = None
         self._received = False
-        self._out: list[Command] = []
 
     def receive(self, event: Event, now: Ns) -> None:
         if not self._received:
@@ -61,18 +65,27 @@ class StatelessScheduler:
             case Submit():
                 self._submit(event, now)
             case Completed():
-                self._idle.append(self._running.pop(event.step))
+                self._rota.complete(event.step)
             case Cancel():
                 self._cancel(event.request)
             case HangUp():
                 for request in tuple(self._owned.get(event.owner, ())):
                     self._cancel(request)
+            case InstanceLost():
+                self._rota.lose(event, now)
+            case InstanceBack():
+                self._rota.welcome(event.instance)
+                self._decide_on_arrivals()
+            case Resize():
+                self._rota.resize(event, now)
+                self._decide_on_arrivals()
             case Drain():
                 self._stopping = True
+                self._decide_on_arrivals()
             case Close():
                 self._stopping = True
-                for queued in tuple(self._queue):
-                    self._reject(queued, Rejection.STOPPING)
+                self._decide_on_arrivals()
+                self._reject_all(Rejection.STOPPING)
             case EndSequence():
                 pass  # there are none
             case _:
@@ -85,6 +98,9 @@ class StatelessScheduler:
         timeout_at = self._queue.next_at()
         if timeout_at is not None and timeout_at <= now:
             self._expire(now)
+        away_at = self._rota.next_at()
+        if away_at is not None and away_at <= now and self._rota.expire(now):
+            self._decide_on_arrivals()
         due_at: Ns | None = None
         while self._idle and len(self._queue):
             count = self._grow().take(now)
@@ -92,25 +108,21 @@ class StatelessScheduler:
                 due_at = self._prefix.due_at()
                 break
             self._run(count)
-        timeout_at = self._queue.next_at()
-        if due_at is None or timeout_at is None:
-            self._wake_at = timeout_at if due_at is None else due_at
-        else:
-            self._wake_at = min(timeout_at, due_at)
-        out = self._out
-        self._out = []
+        self._wake_at = _earliest(_earliest(self._queue.next_at(), due_at), self._rota.next_at())
+        out = self._out.copy()
+        self._out.clear()
         return out
 
     def wake_at(self) -> Ns | None:
         return self._wake_at
 
     def statistics(self) -> SchedulerStatistics:
-        return SchedulerStatistics(pending=len(self._queue), running_steps=len(self._running))
+        return SchedulerStatistics(pending=len(self._queue), running_steps=len(self._rota.running))
 
     def _submit(self, event: Submit, now: Ns) -> None:
         assert 1 <= event.rows <= self._largest_rows, "a request larger than the model's batch"
-        if self._stopping:
-            self._out.append(Reject(event.request, Rejection.STOPPING, admitted=False))
+        if self._refusal is not None:
+            self._out.append(Reject(event.request, self._refusal, admitted=False))
             return
         queued = self._queue.put(event, now)
         if queued is None:
@@ -122,6 +134,20 @@ class StatelessScheduler:
             self._prefix_current = False
         if self._prefix_current:
             self._prefix.extend(event.rows, event.signature, now)
+
+    def _decide_on_arrivals(self) -> None:
+        """Whether requests are let in, and why not; those that are in follow them out."""
+        if self._stopping:
+            self._refusal = Rejection.STOPPING
+        elif self._rota.is_deserted:
+            self._refusal = Rejection.INSTANCE_AWAY
+            self._reject_all(Rejection.INSTANCE_AWAY)
+        else:
+            self._refusal = None
+
+    def _reject_all(self, reason: Rejection) -> None:
+        for queued in tuple(self._queue):
+            self._reject(queued, reason)
 
     def _expire(self, now: Ns) -> None:
         self._prefix_current = False
@@ -168,7 +194,13 @@ class StatelessScheduler:
         self._prefix_current = not len(self._queue)
         self._steps += 1
         number = StepNumber(self._steps)
-        instance = self._idle.popleft()
-        self._running[number] = instance
+        instance = self._rota.start(number)
         rows = tuple([Row(queued.event.request, rows=queued.event.rows) for queued in chosen])
         self._out.append(Run(Step(number, instance, rows)))
+
+
+def _earliest(one: Ns | None, other: Ns | None) -> Ns | None:
+    """The earlier of two moments that may not come."""
+    if one is None or (other is not None and other < one):
+        return other
+    return one

@@ -4,11 +4,12 @@ Every START that is let in leads to one tenancy of a slot, or to none if it is g
 either way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
 """
 
+from collections.abc import Mapping
 from typing import final
 
 from streamgate.core.backlog import Backlog
 from streamgate.core.commands import Command, SequenceEnded, SlotTaken
-from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, Ns
+from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, InstanceIndex, Ns
 from streamgate.core.instance import Instance
 from streamgate.core.roster import Roster
 from streamgate.core.sequence import Sequence
@@ -31,13 +32,13 @@ class Tenancies:
         self,
         rules: SequenceBatching,
         slots: int,
-        instances: list[Instance],
+        instances: Mapping[InstanceIndex, Instance],
         timers: Timers[object],
         out: list[Command],
     ) -> None:
         self.roster = Roster()
         self.backlog = Backlog(rules.max_backlog, timers)
-        self.slots = SlotPool(len(instances), slots)
+        self.slots = SlotPool(slots)
         self.idle: Countdown[Sequence] = Countdown(rules.max_idle_ns)
         self._has_idle_limit = rules.max_idle_ns > 0
         self._instances = instances
@@ -106,7 +107,7 @@ class Tenancies:
             self.backlog.remove(sequence)
         else:
             self.idle.stop(sequence)
-            self.slots.release(sequence.slot)
+            self._vacate(sequence.slot)
         if successor is not None:
             self.backlog.admit(successor)
         self._fill(now)
@@ -129,6 +130,13 @@ class Tenancies:
             assert slot is not None
             self._seat(sequence, slot, now)
             self.settle(sequence, now)
+
+    def _vacate(self, slot: Slot) -> None:
+        self.slots.release(slot)
+        instance = self._instances[slot.instance]
+        if instance.member.departure is not None:
+            # It may have nothing left now.
+            instance.touch()
 
     def _seat(self, sequence: Sequence, slot: Slot, now: Ns) -> None:
         sequence.slot = slot

@@ -56,3 +56,15 @@ def failure_for(reason: Rejection, request: Request) -> Failure:
                 Code.CANCELLED,
                 f"sequence {request.sequence} of model '{model}' ended before this request ran",
             )
+        case Rejection.INSTANCE_LOST:
+            return Failure(
+                Code.UNAVAILABLE,
+                f"sequence {request.sequence} of model '{model}' ended: the model instance that "
+                "held its state was lost",
+            )
+        case Rejection.INSTANCE_AWAY:
+            return Failure(
+                Code.UNAVAILABLE,
+                f"model '{model}' has no instance for this request: it was lost and is not back "
+                "yet",
+            )
