@@ -149,6 +149,7 @@ class Arena:
             )
             for spec in specs
         }
+        self.has_states = bool(specs)
         self.varies = any(-1 in spec.shape for spec in specs)
 
     def gather(self, slots: Sequence[int], fresh: Sequence[int]) -> dict[str, Array]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.engine.instances import Instances
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import EndReason
@@ -13,6 +14,7 @@ from streamgate.model.statistics import (
     BatchStatistics,
     Duration,
     Histogram,
+    InstanceStatistics,
     ModelStatistics,
     SequenceStatistics,
 )
@@ -115,7 +117,7 @@ class Counters:
         self.fail.add(duration_ns)
         self.failures[reason] += 1
 
-    def read(self, scheduler: SchedulerStatistics) -> ModelStatistics:
+    def read(self, scheduler: SchedulerStatistics, instances: Instances) -> ModelStatistics:
         """A snapshot of everything."""
         sequences = None
         if self._config.sequences is not None:
@@ -149,6 +151,9 @@ class Counters:
             pending=scheduler.pending,
             occupancy=self.occupancy.read(),
             step_time=self.step_time.read(),
+            instances=InstanceStatistics(
+                len(instances), instances.working, instances.losses, instances.restarts
+            ),
             sequences=sequences,
             metric_tags=self._config.metric_tags,
         )

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
-from streamgate.core.ids import Ns, RequestNumber
+from streamgate.core.ids import NO_INSTANCE, Ns, RequestNumber
 from streamgate.errors import Failure
 from streamgate.model.request import ParameterValue, Request, Response
 from streamgate.model.tensor import Tensor
@@ -18,7 +18,8 @@ class LiveRequest:
     """One request under way, and the `Reply` through which a model answers it.
 
     The engine's thread owns `closed` (the client has its final response), `cancelled` and the
-    counters; the model's threads own `answered` (the model has sent its final response).
+    counters, and `instance`, which runs it or ran it last (NO_INSTANCE while it waits for a step);
+    the model's threads own `answered` (the model has sent its final response).
     """
 
     __slots__ = (
@@ -28,6 +29,7 @@ class LiveRequest:
         "closed",
         "deliver",
         "index",
+        "instance",
         "model",
         "number",
         "outbox",
@@ -58,6 +60,7 @@ class LiveRequest:
         self.model = request.model
         self.version = request.version
         self.index = 0
+        self.instance = NO_INSTANCE
         self.answered = False
         self.closed = False
         self.cancelled = False

@@ -9,7 +9,7 @@ from streamgate.core.ids import NO_REQUEST
 from streamgate.engine.arena import Arena
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.live import NULL_REPLY, LiveRequest
-from streamgate.engine.tensor_runner import Outcome, Pair, failure_of, zeros_like
+from streamgate.engine.tensor_runner import Outcome, Pair, zeros_like
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
 from streamgate.model.tensor import Tensor
@@ -45,10 +45,10 @@ class RequestRunner:
             if self._config.states:
                 self._keep_states(pairs, requests)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            outcome.failure = failure_of(error)
+            failure = outcome.fail(error)
             for failed in lives:
                 if failed is not None:
-                    failed.send((), outcome.failure, final=True)
+                    failed.send((), failure, final=True)
         for live in collected:
             live.outbox = None
         outcome.rescheduled = frozenset(

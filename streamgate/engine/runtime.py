@@ -8,18 +8,45 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streamgate.backend.contract import Session
-from streamgate.core.commands import Command, Reject, Rejection, Run, SequenceEnded, SlotTaken
-from streamgate.core.events import Cancel, Close, Completed, Drain, EndSequence, HangUp, Submit
+from streamgate.backend.contract import SessionLostError
+from streamgate.core.commands import (
+    Command,
+    InstanceGone,
+    Reject,
+    Rejection,
+    Run,
+    SequenceEnded,
+    SlotTaken,
+)
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    EndSequence,
+    Event,
+    HangUp,
+    InstanceBack,
+    InstanceLost,
+    Submit,
+)
 from streamgate.core.factory import create_scheduler
-from streamgate.core.ids import Ns, OwnerNumber, RequestNumber, SlotIndex, StepNumber
+from streamgate.core.ids import (
+    NO_INSTANCE,
+    InstanceIndex,
+    Ns,
+    OwnerNumber,
+    RequestNumber,
+    SlotIndex,
+    StepNumber,
+)
 from streamgate.engine.arena import Snapshot
 from streamgate.engine.counters import Counters
 from streamgate.engine.host import Host, Timer
+from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.rejections import failure_for
-from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import OnSequenceEnd
@@ -33,11 +60,19 @@ STEPS_IN_A_ROW_MAX = 16
 MAX_TIMEOUT_US = 10**13
 """Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
 
+DEFAULT_RESTARTS = RestartPolicy()
+
 
 class ModelRuntime:
     """A model version on this engine. Also the in-process `ModelLink` to it."""
 
-    def __init__(self, config: ModelConfig, version: str, host: Host) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: str,
+        host: Host,
+        restarts: RestartPolicy = DEFAULT_RESTARTS,
+    ) -> None:
         self.config = config
         self.version = version
         self._host = host
@@ -46,13 +81,11 @@ class ModelRuntime:
         )
         inline = config.execution is Execution.INLINE
         self._outcomes = Outcomes(wake=None if inline else self._wake)
-        self._steppers = [
-            Stepper(instance.name, config.execution, self._outcomes.put)
-            for instance in config.instances
-        ]
+        self._patience_ns = restarts.patience_ns
+        self._instances = Instances(config, host, self, self._outcomes.put, restarts)
         self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
-        self._places: dict[SequenceKey, tuple[int, SlotIndex]] = {}
+        self._places: dict[SequenceKey, tuple[InstanceIndex, SlotIndex]] = {}
         self._counters = Counters(config, version)
         self._numbers = 0
         self._turn_due = False
@@ -63,23 +96,14 @@ class ModelRuntime:
 
     # -- life
 
-    async def load(self, loaders: Sequence[Callable[[], Session]]) -> None:
+    async def load(self, load: LoadInstance) -> None:
         """Load all instances, each on its stepper's thread. Raises what the first failure raised;
         then `discard` it."""
-        slots = self.config.sequences.slots if self.config.sequences else 1
-        loading = [
-            asyncio.wrap_future(stepper.load(loader, self.config, slots))
-            for stepper, loader in zip(self._steppers, loaders, strict=True)
-        ]
-        results = await asyncio.gather(*loading, return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        if failures:
-            raise failures[0]
+        await self._instances.load(load)
 
     def discard(self) -> None:
         """Give up a runtime that failed to load: close those instances that did, in their time."""
-        for stepper in self._steppers:
-            stepper.close()
+        self._instances.close()
 
     def drain(self) -> None:
         """Accept no new sequences and no stateless requests from now on."""
@@ -97,7 +121,8 @@ class ModelRuntime:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.wait_idle()
-                await self._close_steppers()
+                closing = [asyncio.wrap_future(each) for each in self._instances.close()]
+                await asyncio.gather(*closing, return_exceptions=True)
         except TimeoutError:
             for live in list(self._lives.values()):
                 self._fail(live, Failure(Code.UNAVAILABLE, "Server exiting"), "OTHER")
@@ -105,10 +130,6 @@ class ModelRuntime:
             self.discard()
         if self._timer is not None:
             self._timer.cancel()
-
-    async def _close_steppers(self) -> None:
-        closing = [asyncio.wrap_future(stepper.close()) for stepper in self._steppers]
-        await asyncio.gather(*closing, return_exceptions=True)
 
     # -- the link
 
@@ -163,12 +184,10 @@ class ModelRuntime:
         self._on_sequence_end = on_end
 
     async def is_ready(self) -> bool:
-        # Requests go to every instance, so one that can't serve is enough.
-        answers = await asyncio.gather(*(stepper.is_ready() for stepper in self._steppers))
-        return all(answers)
+        return await self._instances.is_ready()
 
     def statistics(self) -> ModelStatistics:
-        return self._counters.read(self._scheduler.statistics())
+        return self._counters.read(self._scheduler.statistics(), self._instances)
 
     # -- states
 
@@ -178,16 +197,16 @@ class ModelRuntime:
         Raises StreamGateError (NOT_FOUND) when it holds no slot.
         """
         instance, slot = self._place_of(sequence)
-        asked = self._steppers[instance].ask_arena(lambda arena: arena.snapshot(slot, position))
+        asked = self._instances.ask_arena(instance, lambda arena: arena.snapshot(slot, position))
         return await asyncio.wrap_future(asked)
 
     async def restore(self, sequence: SequenceKey, snapshot: Snapshot) -> None:
         """Give a live sequence a snapshot's states. Raises StreamGateError where schemas differ."""
         instance, slot = self._place_of(sequence)
-        asked = self._steppers[instance].ask_arena(lambda arena: arena.restore(slot, snapshot))
+        asked = self._instances.ask_arena(instance, lambda arena: arena.restore(slot, snapshot))
         await asyncio.wrap_future(asked)
 
-    def _place_of(self, sequence: SequenceKey) -> tuple[int, SlotIndex]:
+    def _place_of(self, sequence: SequenceKey) -> tuple[InstanceIndex, SlotIndex]:
         place = self._places.get(sequence)
         if place is None:
             raise StreamGateError(
@@ -197,7 +216,7 @@ class ModelRuntime:
 
     # -- the loop
 
-    def _receive_and_turn(self, event: Cancel | HangUp | EndSequence | Drain | Close) -> None:
+    def _receive_and_turn(self, event: Event) -> None:
         self._scheduler.receive(event, self._host.now())
         self._turn()
 
@@ -247,12 +266,17 @@ class ModelRuntime:
         step = command.step
         lives = [self._lives.get(row.request) for row in step.rows]
         self._steps[step.number] = lives
-        self._steppers[step.instance].run(step, lives)
+        for live in lives:
+            if live is not None:
+                live.instance = step.instance
+        self._instances.run(step.instance, step, lives)
 
     def _perform(self, command: Command) -> None:
         match command:
             case Run():
                 pass
+            case InstanceGone(index):
+                self._instances.remove(index)
             case Reject(number, reason, admitted):
                 live = self._lives.get(number)
                 if live is None:
@@ -309,8 +333,28 @@ class ModelRuntime:
         step = outcome.step
         lives = self._steps.pop(step.number)
         self._counters.count_step(outcome, lives)
+        for live in lives if outcome.rescheduled else ():
+            if live is not None and live.number in outcome.rescheduled:
+                live.instance = NO_INSTANCE
         self._scheduler.receive(Completed(step.number, outcome.rescheduled), self._host.now())
+        self._instances.ended(step.instance, outcome)
         return outcome.responses
+
+    # -- instances
+
+    def instance_lost(
+        self, index: InstanceIndex, error: SessionLostError, *, keeps_states: bool
+    ) -> None:
+        event = InstanceLost(index, keeps_states, self._patience_ns)
+        self._scheduler.receive(event, self._host.now())
+        for live in self._lives.values():
+            if live.instance == index:
+                # Its step is over, and its answer was still to come.
+                live.send((), error.failure, final=True)
+        self._turn_soon()
+
+    def instance_back(self, index: InstanceIndex) -> None:
+        self._receive_and_turn(InstanceBack(index))
 
     def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
         """From any thread, while or after the step runs."""

@@ -4,6 +4,7 @@ Everything that touches the session or the arena happens on one thread, so neith
 by default a thread of the instance's own, else the engine's.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.errors import BackendError
 from streamgate.model.config import Execution, ModelConfig
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Job = Callable[[], None]
@@ -85,12 +88,17 @@ class Stepper:
         self._closed: Future[None] | None = None
 
     def load(self, load: Callable[[], Session], config: ModelConfig, slots: int) -> Future[None]:
-        """Load the session and lay out the arena. The future carries what `load` raised."""
+        """Load the session and lay out the arena. The future carries what `load` raised.
+
+        A session that was lost is closed first; the arena stays, with all that is in it.
+        """
 
         def job() -> None:
+            self._close_lost()
             self._session = session = load()
-            self._arena = arena = Arena(config.states, slots, batches=config.batches)
-            self._runner = _runner(config, session, arena)
+            if self._arena is None:
+                self._arena = Arena(config.states, slots, batches=config.batches)
+            self._runner = _runner(config, session, self._arena)
 
         return self.ask(job)
 
@@ -131,12 +139,27 @@ class Stepper:
 
         return self.ask(with_arena)
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether all that is kept of sequences is in the arena: a session can be replaced."""
+        arena = self._arena
+        return isinstance(self._session, TensorSession) or (arena is not None and arena.has_states)
+
     async def is_ready(self) -> bool:
         """Whether the model says that it can serve; a model that says nothing can."""
         session: object = self._session
         if not isinstance(session, ReadinessAware) or not session.tells_readiness:
             return True
         return await self._readiness.is_ready(session.is_ready)
+
+    def _close_lost(self) -> None:
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            session.close()
+        except Exception:
+            log.exception("a lost session of model instance '%s' could not be closed", self.name)
 
     def close(self) -> Future[None]:
         """Close the session after what was given to run. Idempotent."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamgate.backend.contract import TensorSession, TensorStep
+from streamgate.backend.contract import SessionLostError, TensorSession, TensorStep
 from streamgate.core.commands import Row, Step
 from streamgate.core.ids import NO_REQUEST, RequestNumber
 from streamgate.engine.arena import Arena
@@ -26,17 +26,26 @@ from streamgate.model.tensor import Array, Tensor, TensorSpec
 class Outcome:
     """What came of a step: responses in order, and when its phases ended (monotonic ns).
 
-    `failure` is what failed all of the step's rows, if something did.
+    `failure` is what failed all of the step's rows, if something did; `lost` that the session
+    can't run any more.
     """
 
     step: Step
     responses: Outbox = field(default_factory=list)
     failure: Failure | None = None
+    lost: SessionLostError | None = None
     rescheduled: frozenset[RequestNumber] = frozenset()
     started_ns: int = 0
     input_ns: int = 0
     output_ns: int = 0
     ended_ns: int = 0
+
+    def fail(self, error: Exception) -> Failure:
+        """Note what the session raised."""
+        self.failure = failure_of(error)
+        if isinstance(error, SessionLostError):
+            self.lost = error
+        return self.failure
 
 
 Pair = tuple[Row, LiveRequest | None]
@@ -63,11 +72,11 @@ class TensorRunner:
             try:
                 self._run_part(part, outcome)
             except Exception as error:  # noqa: BLE001 - a model may raise anything
-                outcome.failure = failure_of(error)
+                failure = outcome.fail(error)
                 for _, live in part:
                     if live is not None:
                         live.open_outbox(outcome.responses)
-                        live.send((), outcome.failure, final=True)
+                        live.send((), failure, final=True)
                         live.outbox = None
         outcome.ended_ns = time.monotonic_ns()
         outcome.input_ns = outcome.input_ns or outcome.ended_ns

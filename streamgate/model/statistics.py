@@ -52,6 +52,17 @@ class SequenceStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceStatistics:
+    """The instances of one model version: those that there are and those of them that work now,
+    and how often one was lost and loaded again since the version was loaded."""
+
+    count: int = 0
+    working: int = 0
+    losses: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """Counters of one model version since it was loaded. Failures before admission are nowhere.
 
@@ -75,5 +86,6 @@ class ModelStatistics:
     pending: int
     occupancy: Histogram
     step_time: Histogram
+    instances: InstanceStatistics = InstanceStatistics()
     sequences: SequenceStatistics | None = None
     metric_tags: Mapping[str, str] = field(default_factory=dict)

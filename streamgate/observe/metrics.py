@@ -97,6 +97,7 @@ class ModelCollector(Collector):
             "Duration of executed steps in seconds",
             ((model, model.step_time, {}) for model in models),
         )
+        yield from self._instances(models)
         yield from self._sequences(models)
 
     def _counters(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
@@ -113,6 +114,25 @@ class ModelCollector(Collector):
             for reason, count in model.failures.items():
                 family.samples.append(_sample(name, model, count, {"reason": reason}))
         yield family
+
+    def _instances(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
+        for name, text, field in (
+            ("streamgate_instances", "Model instances", "count"),
+            ("streamgate_instances_working", "Model instances that are not lost", "working"),
+        ):
+            gauge = GaugeMetricFamily(name, text)
+            for model in models:
+                gauge.samples.append(_sample(name, model, getattr(model.instances, field)))
+            yield gauge
+        for name, text, field in (
+            ("streamgate_instance_losses", "Model instances that were lost", "losses"),
+            ("streamgate_instance_restarts", "Lost instances that were loaded again", "restarts"),
+        ):
+            counter = CounterMetricFamily(name, text)
+            for model in models:
+                value = getattr(model.instances, field)
+                counter.samples.append(_sample(f"{name}_total", model, value))
+            yield counter
 
     def _sequences(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
         stateful = [(model, model.sequences) for model in models if model.sequences is not None]

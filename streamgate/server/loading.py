@@ -6,8 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from streamgate.backend.contract import Backend, LoadContext, ModelServer, Session
+from streamgate.backend.contract import (
+    Backend,
+    LoadContext,
+    ModelServer,
+    Session,
+    SessionLostError,
+)
 from streamgate.engine.host import Host
+from streamgate.engine.instances import LoadInstance
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, Code, StreamGateError
 from streamgate.model.config import Instance
@@ -81,12 +88,7 @@ async def _load(
     backend = await asyncio.to_thread(find_backend, version.config.backend)
     runtime = ModelRuntime(version.config, version.version, host)
     try:
-        await runtime.load(
-            [
-                _loader(backend, version, each, partial(servers.open, runtime))
-                for each in version.config.instances
-            ]
-        )
+        await runtime.load(_loader(backend, version, partial(servers.open, runtime)))
     except BaseException:
         runtime.discard()
         raise
@@ -94,16 +96,15 @@ async def _load(
 
 
 def _loader(
-    backend: Backend,
-    version: VersionSource,
-    instance: Instance,
-    open_server: Callable[[], ModelServer],
-) -> Callable[[], Session]:
-    def load() -> Session:
+    backend: Backend, version: VersionSource, open_server: Callable[[], ModelServer]
+) -> LoadInstance:
+    def load(instance: Instance, on_lost: Callable[[SessionLostError], None]) -> Session:
         # The session closes its server; where none comes of it, nobody else does.
         server = open_server()
         try:
-            return backend.load(LoadContext(version.config, version.files, instance, server))
+            return backend.load(
+                LoadContext(version.config, version.files, instance, server, on_lost)
+            )
         except BaseException:
             server.close()
             raise

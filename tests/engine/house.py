@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from streamgate.backend.fake import FakeBackend
 from streamgate.backend.fake.hashing import Step, expected_answers
 from streamgate.backend.fake.plan import Plan
 from streamgate.engine.host import AsyncioHost
-from streamgate.engine.runtime import ModelRuntime
+from streamgate.engine.instances import RestartPolicy
+from streamgate.engine.runtime import DEFAULT_RESTARTS, ModelRuntime
 from streamgate.errors import EndReason
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
@@ -59,19 +59,26 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(config: ModelConfig, plan: Plan | None = None) -> AsyncIterator[House]:
+async def open_house(
+    config: ModelConfig,
+    plan: Plan | None = None,
+    restarts: RestartPolicy = DEFAULT_RESTARTS,
+    backend: FakeBackend | None = None,
+) -> AsyncIterator[House]:
     """Load the model on this loop; at the end close it, and check that nothing is left."""
-    plan = plan or Plan()
-    backend = FakeBackend(plan)
-    runtime = ModelRuntime(config, "1", AsyncioHost(asyncio.get_running_loop()))
-    contexts = [LoadContext(config, FILES, instance) for instance in config.instances]
-    await runtime.load([partial(backend.load, context) for context in contexts])
+    backend = backend or FakeBackend(plan)
+    runtime = ModelRuntime(config, "1", AsyncioHost(asyncio.get_running_loop()), restarts)
+    await runtime.load(
+        lambda instance, on_lost: backend.load(
+            LoadContext(config, FILES, instance, on_lost=on_lost)
+        )
+    )
     table = ModelTable()
     route = Route(runtime)
     table.set(config.name, 1, VersionState(READY, route=route))
     gateway = LocalGateway(table, NoModels(), ServerInfo("test", "0", ()))
     gateway.start()
-    house = House(gateway, runtime, route, plan)
+    house = House(gateway, runtime, route, backend.plan)
     try:
         yield house
     finally:

@@ -34,10 +34,10 @@ class Sessions:
         self.begun = threading.Event()
         self.go = threading.Event()
 
-    def load(self) -> FakeTensorSession:
+    def load(self, instance: Instance, on_lost: object) -> FakeTensorSession:
         self.begun.set()
         assert self.go.wait(10)
-        session = self.backend.load(LoadContext(CONFIG, FILES, CONFIG.instances[0]))
+        session = self.backend.load(LoadContext(CONFIG, FILES, instance))
         assert isinstance(session, FakeTensorSession)
         self.loaded.append(session)
         return session
@@ -61,7 +61,7 @@ async def test_a_session_whose_step_outlasts_the_closing_is_closed_behind_it() -
     sessions = Sessions(Plan({0: block}))
     sessions.go.set()
     runtime = runtime_here()
-    await runtime.load([sessions.load])
+    await runtime.load(sessions.load)
     table = ModelTable()
     table.set("fake", 1, VersionState(READY, route=Route(runtime)))
     client = Client(LocalGateway(table, NoModels(), ServerInfo("s", "1", ())).connect(), 7)
@@ -76,7 +76,7 @@ async def test_a_session_whose_step_outlasts_the_closing_is_closed_behind_it() -
 async def test_a_load_that_is_given_up_closes_what_it_has_loaded() -> None:
     sessions = Sessions()
     runtime = runtime_here()
-    loading = asyncio.create_task(runtime.load([sessions.load]))
+    loading = asyncio.create_task(runtime.load(sessions.load))
     await asyncio.to_thread(sessions.begun.wait, 10)
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -96,6 +96,6 @@ async def test_a_session_that_can_not_be_used_is_closed() -> None:
     odd = Odd()
     runtime = runtime_here()
     with pytest.raises(BackendError, match="made a Odd"):
-        await runtime.load([lambda: odd])  # type: ignore[list-item, return-value]
+        await runtime.load(lambda instance, on_lost: odd)  # type: ignore[arg-type, return-value]
     runtime.discard()
     await until(lambda: odd.closed)

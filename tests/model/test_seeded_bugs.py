@@ -144,7 +144,7 @@ def slot_freed_while_running(patch: pytest.MonkeyPatch) -> None:
         self._tenancies.end(sequence, rest[0], rest[2])
         sequence.running = running
 
-    patch.setattr(Endings, "_abort", abort)
+    patch.setattr(Endings, "abort", abort)
 
 
 def null_rows_of_an_old_generation(patch: pytest.MonkeyPatch) -> None:

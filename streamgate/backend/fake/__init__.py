@@ -14,7 +14,7 @@ a fraction of 1 (what a NaN fault spoils). States and outputs have shape [1]; in
 from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles
 from streamgate.backend.fake.hashing import Step, expected_answers
 from streamgate.backend.fake.layout import Layout
-from streamgate.backend.fake.plan import Block, Crash, Fail, Fault, Nan, Plan
+from streamgate.backend.fake.plan import Block, Crash, Fail, Fault, Lose, Nan, Plan
 from streamgate.backend.fake.request import FakeRequestSession
 from streamgate.backend.fake.tensor import FakeTensorSession
 from streamgate.errors import ConfigError
@@ -25,6 +25,7 @@ __all__ = [
     "Fail",
     "FakeBackend",
     "Fault",
+    "Lose",
     "Nan",
     "Plan",
     "Step",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from streamgate.backend.contract import SessionLostError
 from streamgate.errors import BackendError, Code
 
 
@@ -30,6 +31,14 @@ class Crash:
 
 
 @dataclass(frozen=True, slots=True)
+class Lose:
+    """The session is lost with this step. Once only: the next session counts its steps from 0."""
+
+    message: str = "Stub process 'fake_0' is not healthy."
+    happened: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
 class Nan:
     """Every floating-point output of the step is NaN; the hash goes on."""
 
@@ -43,7 +52,7 @@ class Block:
     timeout_ns: int = 10_000_000_000
 
 
-Fault = Fail | Crash | Nan | Block
+Fault = Fail | Crash | Lose | Nan | Block
 
 
 def _history() -> deque[tuple[str, int, int]]:
@@ -52,7 +61,7 @@ def _history() -> deque[tuple[str, int, int]]:
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """The faults of chosen steps. The steps of one instance count from 0.
+    """The faults of chosen steps. The steps of one session count from 0.
 
     `faults` is keyed by (instance name, number), or by the number alone for every instance. Every
     step first sleeps for `latency_ns`. `steps` keeps the last thousand steps of all instances as
@@ -82,6 +91,11 @@ class Plan:
                 return fault
             case Crash():
                 raise RuntimeError(fault.message)
+            case Lose():
+                if fault.happened.is_set():
+                    return None
+                fault.happened.set()
+                raise SessionLostError(fault.message)
             case Block():
                 fault.entered.set()
                 if not fault.release.wait(fault.timeout_ns / 1e9):

@@ -1,0 +1,242 @@
+"""The instances of one model version: loads them, loads the lost ones again, closes them.
+
+On the host's thread, but for what their steppers do. Knows no scheduler and no requests.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from streamgate.backend.contract import Session, SessionLostError
+from streamgate.core.commands import Step
+from streamgate.core.ids import InstanceIndex, Ns
+from streamgate.engine.arena import Arena
+from streamgate.engine.host import Host, Timer
+from streamgate.engine.live import LiveRequest
+from streamgate.engine.stepper import Stepper
+from streamgate.engine.tensor_runner import Outcome
+from streamgate.model.config import Instance, ModelConfig
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LoadInstance = Callable[[Instance, Callable[[SessionLostError], None]], Session]
+"""Loads one instance, on its own thread. The second argument is `LoadContext.on_lost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """How lost instances are loaded again.
+
+    The first attempts wait `delays_ns` each, all further ones the last of these. The count begins
+    anew when an instance has worked for `healthy_ns`. Requests wait for a lost instance during
+    `patience_ns`.
+    """
+
+    delays_ns: Sequence[int] = (
+        0,
+        100_000_000,
+        500_000_000,
+        2_000_000_000,
+        5_000_000_000,
+        10_000_000_000,
+    )
+    healthy_ns: int = 60_000_000_000
+    patience_ns: int = 10_000_000_000
+
+    def delay_ns(self, attempt: int) -> int:
+        """How long attempt number `attempt`, from 0, is waited with."""
+        return self.delays_ns[min(attempt, len(self.delays_ns) - 1)]
+
+
+class InstanceWatcher(Protocol):
+    """Who is told what becomes of instances."""
+
+    def instance_lost(
+        self, index: InstanceIndex, error: SessionLostError, *, keeps_states: bool
+    ) -> None:
+        """It works no more; no step runs on it. It is being loaded again. `keeps_states`: what its
+        sequences have is in the arena, which stays."""
+
+    def instance_back(self, index: InstanceIndex) -> None:
+        """It works again."""
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """One instance. `loads` counts its sessions, so that a word of an old one is known as such."""
+
+    index: InstanceIndex
+    instance: Instance
+    stepper: Stepper
+    loads: int = 0
+    attempts: int = 0
+    works_since: int = 0
+    is_away: bool = False
+    is_busy: bool = False
+    loss: SessionLostError | None = None
+    timer: Timer | None = None
+
+
+class Instances:
+    """All instances, by the index under which the scheduler knows them."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        host: Host,
+        watcher: InstanceWatcher,
+        on_outcome: Callable[[Outcome], None],
+        policy: RestartPolicy,
+    ) -> None:
+        self._config = config
+        self._slots = config.sequences.slots if config.sequences else 1
+        self._host = host
+        self._watcher = watcher
+        self._on_outcome = on_outcome
+        self._policy = policy
+        self._units: dict[InstanceIndex, _Unit] = {}
+        self._load: LoadInstance | None = None
+        self._added = 0
+        self._gone: set[Future[None]] = set()
+        self._closed = False
+        self.losses = 0
+        self.restarts = 0
+        for instance in config.instances:
+            self._add(instance)
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    @property
+    def working(self) -> int:
+        """How many are not lost."""
+        return sum(not unit.is_away for unit in self._units.values())
+
+    async def load(self, load: LoadInstance) -> None:
+        """Load all, each on its own thread. Raises what the first failure raised."""
+        self._load = load
+        await self._load_units(list(self._units.values()))
+
+    def run(self, index: InstanceIndex, step: Step, lives: Sequence[LiveRequest | None]) -> None:
+        """Run a step; its outcome goes to `on_outcome`, and what it says is told to `ended`."""
+        unit = self._units[index]
+        unit.is_busy = True
+        unit.stepper.run(step, lives)
+
+    def ended(self, index: InstanceIndex, outcome: Outcome) -> None:
+        """A step is over, and the scheduler knows it."""
+        unit = self._units[index]
+        unit.is_busy = False
+        loss = outcome.lost or unit.loss
+        if loss is not None:
+            self._lose(unit, loss)
+
+    async def is_ready(self) -> bool:
+        """Whether an instance works, and all those that do say that they can serve."""
+        # Requests go to every instance that works, so one that can't serve is enough.
+        working = [unit.stepper for unit in self._units.values() if not unit.is_away]
+        answers = await asyncio.gather(*(stepper.is_ready() for stepper in working))
+        return bool(working) and all(answers)
+
+    def ask_arena(self, index: InstanceIndex, question: Callable[[Arena], T]) -> "Future[T]":
+        """Ask about an instance's states between two of its steps."""
+        return self._units[index].stepper.ask_arena(question)
+
+    def remove(self, index: InstanceIndex) -> None:
+        """Close one that has nothing left to do."""
+        closing = self._close(self._units.pop(index))
+        self._gone.add(closing)
+        closing.add_done_callback(lambda done: self._host.post(partial(self._gone.discard, done)))
+
+    def close(self) -> list["Future[None]"]:
+        """Close all, each when its step is over, and load none again."""
+        self._closed = True
+        return [self._close(unit) for unit in self._units.values()] + list(self._gone)
+
+    # -- loading
+
+    def _add(self, instance: Instance) -> _Unit:
+        index = InstanceIndex(self._added)
+        self._added += 1
+        stepper = Stepper(instance.name, self._config.execution, self._on_outcome)
+        unit = self._units[index] = _Unit(index, instance, stepper)
+        return unit
+
+    async def _load_units(self, units: Sequence[_Unit]) -> None:
+        loading = [asyncio.wrap_future(self._load_unit(unit)) for unit in units]
+        results = await asyncio.gather(*loading, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise failures[0]
+        for unit in units:
+            unit.works_since = self._host.now()
+
+    def _load_unit(self, unit: _Unit) -> "Future[None]":
+        load = self._load
+        assert load is not None
+        unit.loads += 1
+        instance, on_lost = unit.instance, partial(self._on_lost, unit, unit.loads)
+        return unit.stepper.load(lambda: load(instance, on_lost), self._config, self._slots)
+
+    def _close(self, unit: _Unit) -> "Future[None]":
+        if unit.timer is not None:
+            unit.timer.cancel()
+        return unit.stepper.close()
+
+    # -- losing
+
+    def _on_lost(self, unit: _Unit, load: int, error: SessionLostError) -> None:
+        """From any thread: the session of this load is lost."""
+        self._host.post(partial(self._note_loss, unit, load, error))
+
+    def _note_loss(self, unit: _Unit, load: int, error: SessionLostError) -> None:
+        if unit.loads != load or self._closed:
+            return
+        unit.loss = error
+        if not unit.is_busy and not unit.is_away:
+            self._lose(unit, error)
+
+    def _lose(self, unit: _Unit, error: SessionLostError) -> None:
+        log.error("model instance '%s' is lost: %s", unit.instance.name, error)
+        unit.is_away = True
+        self.losses += 1
+        now = self._host.now()
+        if now - unit.works_since >= self._policy.healthy_ns:
+            unit.attempts = 0
+        self._watcher.instance_lost(unit.index, error, keeps_states=unit.stepper.keeps_states)
+        self._try_later(unit)
+
+    def _try_later(self, unit: _Unit) -> None:
+        if self._closed:
+            return
+        delay_ns = self._policy.delay_ns(unit.attempts)
+        unit.attempts += 1
+        unit.timer = self._host.call_at(Ns(self._host.now() + delay_ns), partial(self._try, unit))
+
+    def _try(self, unit: _Unit) -> None:
+        unit.timer = None
+        unit.loss = None
+        loading = self._load_unit(unit)
+        loading.add_done_callback(lambda done: self._host.post(partial(self._tried, unit, done)))
+
+    def _tried(self, unit: _Unit, loading: "Future[None]") -> None:
+        error = loading.exception()
+        if self._closed:
+            return
+        if error is not None:
+            log.error("model instance '%s' could not be loaded again: %s", unit.stepper.name, error)
+            self._try_later(unit)
+            return
+        log.warning("model instance '%s' works again", unit.instance.name)
+        unit.is_away = False
+        unit.works_since = self._host.now()
+        self.restarts += 1
+        self._watcher.instance_back(unit.index)
+        if unit.loss is not None:
+            self._lose(unit, unit.loss)
