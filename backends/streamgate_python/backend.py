@@ -96,7 +96,7 @@ class PythonBackend:
 
 
 def _identity(files: ModelFiles, instance: str, server: ModelServer | None) -> CallingModel:
-    others = OtherModels(server, files.name)
+    others = OtherModels(server, files.name, instance)
     return CallingModel(files.name, files.version, instance, str(files.path.parent), others)
 
 

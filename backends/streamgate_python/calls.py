@@ -31,9 +31,10 @@ UNREAD_MAX: Final = 10_000
 class OtherModels:
     """What one model instance may ask of the server. Open between `initialize` and `finalize`."""
 
-    def __init__(self, server: ModelServer | None, model_name: str) -> None:
+    def __init__(self, server: ModelServer | None, model_name: str, instance: str) -> None:
         self._server = server
         self._model_name = model_name
+        self._instance = instance
         self._open = False
 
     def open(self) -> None:
@@ -69,17 +70,17 @@ class OtherModels:
         try:
             return server.is_model_ready(name, version)
         except StreamGateError as error:
-            raise TritonModelException(error.message) from None
+            raise self._failed("check readiness of", error.message) from None
 
     def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Raises TritonModelException with why the model was not loaded."""
         server = self._reachable("models can't be loaded")
         if name == self._model_name and not self._open:
-            raise TritonModelException(f"Failed to load model: '{name}' is being loaded")
+            raise self._failed("load", f"'{name}' is being loaded")
         try:
             server.load_model(name, config, files)
         except StreamGateError as error:
-            raise TritonModelException(f"Failed to load model: {error.message}") from None
+            raise self._failed("load", error.message) from None
 
     def unload_model(self, name: str, *, unload_dependents: bool) -> None:
         """Raises TritonModelException with why the model was not unloaded."""
@@ -87,7 +88,13 @@ class OtherModels:
         try:
             server.unload_model(name, unload_dependents=unload_dependents)
         except StreamGateError as error:
-            raise TritonModelException(f"Failed to unload model: {error.message}") from None
+            raise self._failed("unload", error.message) from None
+
+    def _failed(self, action: str, message: str) -> TritonModelException:
+        return TritonModelException(
+            f"Failed to {action} model: Failed to process the request for model "
+            f"'{self._instance}', message: {message}"
+        )
 
     def _reachable(self, refused: str) -> ModelServer:
         execution = EXECUTION.get()

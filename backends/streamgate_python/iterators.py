@@ -1,6 +1,6 @@
 """The answers to a model's calls as the model sees them: one response, or an iterator of many."""
 
-from typing import Final, final
+from typing import final
 
 from streamgate.errors import Code
 from streamgate.model.request import Response
@@ -8,9 +8,6 @@ from streamgate_python.calls import Call
 from streamgate_python.errors import TritonError
 from streamgate_python.responses import InferenceResponse
 from streamgate_python.tensors import InputTensor
-
-_CODES: Final = {Code.CANCELLED: TritonError.CANCELLED}
-"""All other errors of a call are INTERNAL, as in Triton."""
 
 
 def only_response(call: Call) -> InferenceResponse:
@@ -72,11 +69,15 @@ def _received(call: Call, response: Response | None) -> InferenceResponse:
     assert response is not None, "a call without a response"
     failure = response.failure
     error = None
-    if failure is not None:
-        text = failure.message
-        if not response.admitted:
-            text = f"Model {call.model_name} - Error when running inference: {text}"
-        error = TritonError(text, _CODES.get(failure.code, TritonError.INTERNAL))
+    if failure is not None and response.admitted:
+        # The model's own code is lost here, as in Triton.
+        error = TritonError(failure.message)
+    elif failure is not None:
+        cancelled = failure.code is Code.CANCELLED
+        error = TritonError(
+            f"Model {call.model_name} - Error when running inference: {failure.message}",
+            TritonError.CANCELLED if cancelled else TritonError.INTERNAL,
+        )
     made = InferenceResponse([InputTensor(tensor) for tensor in response.outputs], error)
     # Its own check refuses floats, which another kind of model may well have sent.
     made._parameters = dict(response.parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.conformance import (
+    cases_bls,
     cases_decoupled,
     cases_generate,
     cases_model_errors,
@@ -20,6 +21,7 @@ CASES: Final[tuple[Case, ...]] = (
     *cases_sequences.CASES,
     *cases_decoupled.CASES,
     *cases_model_errors.CASES,
+    *cases_bls.CASES,
     *cases_raw_grpc.CASES,
     *cases_raw_http.CASES,
     *cases_generate.CASES,
