@@ -1,6 +1,7 @@
-"""What an engine stands on: a clock and one thread on which everything is decided.
+"""What an engine stands on: a clock, one thread on which everything is decided, and workers.
 
-The asyncio host lends it an event loop; a simulation lends it virtual time.
+The asyncio host lends it an event loop and threads; a simulation lends it virtual time and does
+the workers' jobs when it likes.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streamgate.core.ids import Ns
+from streamgate.engine.workers import OwnThread, Worker
 
 
 class Timer(Protocol):
@@ -33,6 +35,9 @@ class Host(Protocol):
 
     def post(self, callback: Callable[[], None]) -> None:
         """From any thread: run this on the host's thread, in the order of posting."""
+
+    def worker(self, name: str) -> Worker:
+        """Someone who does jobs away from the host's thread."""
 
 
 class AsyncioHost:
@@ -67,6 +72,9 @@ class AsyncioHost:
         except RuntimeError:
             # The loop is closed: a model's own thread outlived the server. Nobody listens.
             self._posted.clear()
+
+    def worker(self, name: str) -> Worker:
+        return OwnThread(name)
 
     def _drain(self) -> None:
         self._awake = False

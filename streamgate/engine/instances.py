@@ -19,7 +19,8 @@ from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
-from streamgate.model.config import Instance, ModelConfig
+from streamgate.engine.workers import Inline
+from streamgate.model.config import Execution, Instance, ModelConfig
 
 T = TypeVar("T")
 
@@ -164,7 +165,9 @@ class Instances:
     def _add(self, instance: Instance) -> _Unit:
         index = InstanceIndex(self._added)
         self._added += 1
-        stepper = Stepper(instance.name, self._config.execution, self._on_outcome)
+        inline = self._config.execution is Execution.INLINE
+        worker = Inline() if inline else self._host.worker(f"stepper-{instance.name}")
+        stepper = Stepper(instance.name, worker, self._on_outcome)
         unit = self._units[index] = _Unit(index, instance, stepper)
         return unit
 

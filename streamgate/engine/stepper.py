@@ -5,8 +5,6 @@ by default a thread of the instance's own, else the engine's.
 """
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
@@ -18,13 +16,13 @@ from streamgate.engine.live import LiveRequest
 from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
+from streamgate.engine.workers import Worker
 from streamgate.errors import BackendError
-from streamgate.model.config import Execution, ModelConfig
+from streamgate.model.config import ModelConfig
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Job = Callable[[], None]
 
 
 class Runner(Protocol):
@@ -33,54 +31,16 @@ class Runner(Protocol):
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome: ...
 
 
-class OwnThread:
-    """Does jobs in order on a thread of its own."""
-
-    def __init__(self, name: str) -> None:
-        # Bounded by its user: the scheduler has one step per instance under way, and the engine
-        # asks for few snapshots at a time.
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def do(self, job: Job) -> None:
-        self._jobs.put(job)
-
-    def stop(self) -> None:
-        """End the thread after what was given to it."""
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                return
-            job()
-            del job
-
-
-class Inline:
-    """Does jobs at once, on the thread that gives them."""
-
-    def do(self, job: Job) -> None:
-        job()
-
-    def stop(self) -> None:
-        """Nothing to stop."""
-
-
 class Stepper:
     """Runs what it is given, in order, on one thread.
 
     `on_outcome` is called on that thread after each step.
     """
 
-    def __init__(
-        self, name: str, execution: Execution, on_outcome: Callable[[Outcome], None]
-    ) -> None:
+    def __init__(self, name: str, worker: Worker, on_outcome: Callable[[Outcome], None]) -> None:
         self.name = name
+        self._worker = worker
         self._on_outcome = on_outcome
-        self._worker = Inline() if execution is Execution.INLINE else OwnThread(f"stepper-{name}")
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
