@@ -71,8 +71,10 @@ class EchoGateway:
         self._loop = asyncio.get_running_loop()
         self.count = 0
 
-    def connect(self, on_sequence_end: object = None) -> EchoGateway:
-        del on_sequence_end
+    def connect(
+        self, on_sequence_end: object = None, on_idle_warning: object = None
+    ) -> EchoGateway:
+        del on_sequence_end, on_idle_warning
         return self
 
     def close(self, *, abort: bool) -> None:

@@ -104,10 +104,21 @@ class SequenceEnded:
 
 
 @value
+class IdleWarning:
+    """A sequence will end as idle in `left_ns` unless something of it comes."""
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    left_ns: Ns
+
+
+@value
 class InstanceGone:
     """An instance that was to go has nothing left: close it. It is never named again."""
 
     instance: InstanceIndex
 
 
-Command = Run | Reject | SlotTaken | SequenceEnded | InstanceGone
+Command = Run | Reject | SlotTaken | SequenceEnded | IdleWarning | InstanceGone

@@ -100,21 +100,31 @@ class Endings:
         run any more, up to a new START."""
         tenancies = self._tenancies
         queue = sequence.queue
-        count = next((i for i, pending in enumerate(queue) if pending.start), len(queue))
+        own = 1 if sequence.fresh else 0
+        count = own + next(
+            (place for place, pending in enumerate(queue[own:]) if pending.start), len(queue) - own
+        )
         for pending in queue[:count]:
             self._reject(pending, rejection)
         del queue[:count]
         if queue:
             tenancies.pass_on(sequence, reason, now)
-            tenancies.settle(sequence, now)
+            if sequence.slot is None:
+                tenancies.backlog.set_deadline(sequence, sequence.deadline)
+            else:
+                tenancies.settle(sequence, now)
         else:
             tenancies.end(sequence, reason, now)
 
-    def refuse_again(self, pending: Pending, now: Ns) -> None:
+    def outlive(self, sequence: Sequence, now: Ns) -> None:
+        """A sequence of which nothing runs has lived for as long as it may."""
+        self._tenancies.withdraw(sequence)
+        self.finish(sequence, EndReason.LIFETIME, Rejection.SEQUENCE_ENDED, now)
+
+    def refuse_again(self, pending: Pending) -> None:
         """The model wants to run a request again that nobody waits for any more."""
         assert pending.revoked is not None
         self._reject(pending, pending.revoked)
-        self.rest(pending.sequence, EndReason.CLIENT_ABORT, now)
 
     def rest(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
         """A request of the sequence is done with. An iterative sequence is over when nothing else

@@ -33,12 +33,14 @@ class Completed:
 
     `rescheduled` are requests that the model wants to run again (iterative sequences): each is the
     next of its sequence, or is rejected if it was cancelled or its sequence ended meanwhile.
-    `ended` are those whose sequence the model declared over, which is a CLIENT_END.
+    `ended` are those whose sequence the model declared over, which is a CLIENT_END. `failed` are
+    those that were answered with an error, if that matters: where an error ends the sequence.
     """
 
     step: StepNumber
     rescheduled: frozenset[RequestNumber] = frozenset()
     ended: frozenset[RequestNumber] = frozenset()
+    failed: frozenset[RequestNumber] = frozenset()
 
 
 @value

@@ -72,6 +72,8 @@ class SequenceScheduler:
         self._touched = self._crew.touched
         self._roster = self._tenancies.roster
         self._idle = self._tenancies.idle
+        self._warned = self._tenancies.warned
+        self._overdue: set[RequestNumber] = set()
         self._running: dict[StepNumber, tuple[Instance, list[Pending]]] = {}
         self._running_rows = 0
         self._steps = 0
@@ -183,6 +185,8 @@ class SequenceScheduler:
         elif sequence.running is None and len(sequence.queue) == 1:
             # It had nothing to do until now.
             self._idle.stop(sequence)
+            if self._warned is not None:
+                self._warned.stop(sequence)
             self._instances[sequence.slot.instance].add(sequence, now)
         return None
 
@@ -220,16 +224,22 @@ class SequenceScheduler:
                     self._decide_on_starts()
                 case _:
                     raise AssertionError(f"nothing is due for {subject!r}")
-        while (sequence := self._idle.pop_due(now)) is not None:
-            self._tenancies.end(sequence, EndReason.IDLE, now)
+        lifetime = self._tenancies.lifetime
+        while lifetime is not None and (sequence := lifetime.pop_due(now)) is not None:
+            if sequence.running is None:
+                self._endings.outlive(sequence, now)
+            elif sequence.queue or sequence.closing is None:
+                self._overdue.add(sequence.running.event.request)
+        self._tenancies.expire_idle(now)
 
     def _next_at(self) -> Ns | None:
         """When time alone will change something."""
-        timer_at = self._timers.next_at()
-        idle_at = self._idle.next_at()
-        if timer_at is None or (idle_at is not None and idle_at < timer_at):
-            return idle_at
-        return timer_at
+        next_at = self._timers.next_at()
+        for countdown in self._tenancies.countdowns:
+            at = countdown.next_at()
+            if next_at is None or (at is not None and at < next_at):
+                next_at = at
+        return next_at
 
     def _start(self, instance: Instance, now: Ns) -> None:
         """Run a step on a free instance, or see when the next one is due."""
@@ -291,7 +301,9 @@ class SequenceScheduler:
         self._running_rows -= len(done)
         instance.busy = False
         instance.touch()
-        special = event.ended | event.rescheduled if event.ended or event.rescheduled else None
+        special: frozenset[RequestNumber] | None = None
+        if event.ended or event.rescheduled or event.failed or self._overdue:
+            special = event.ended | event.rescheduled | event.failed | self._overdue
         for pending in done:
             sequence = pending.sequence
             sequence.running = None
@@ -307,16 +319,27 @@ class SequenceScheduler:
                 self._tenancies.settle(sequence, now)
 
     def _complete_special(self, event: Completed, pending: Pending, now: Ns) -> None:
-        """The model ended the request's sequence, or wants to run the request again: as the next
-        of its sequence and without flags."""
-        sequence = pending.sequence
-        if pending.event.request in event.ended:
-            del self._requests[pending.event.request]
-            self._endings.finish(sequence, EndReason.CLIENT_END, Rejection.SEQUENCE_ENDED, now)
+        """The request's sequence is over with it, or the model wants to run the request again: as
+        the next of its sequence and without flags."""
+        request, sequence = pending.event.request, pending.sequence
+        again = request in event.rescheduled and request not in event.ended
+        reason: EndReason | None = None
+        if request in event.ended or (pending.event.end and not again):
+            reason = EndReason.CLIENT_END
+        elif request in event.failed:
+            reason = EndReason.ERROR
+        elif request in self._overdue:
+            reason = EndReason.LIFETIME
+        self._overdue.discard(request)
+        if not again:
+            del self._requests[request]
         elif pending.revoked is not None:
-            self._endings.refuse_again(pending, now)
+            self._endings.refuse_again(pending)
         else:
             pending.start = pending.end = False
             pending.arrived_at = now
             sequence.queue.insert(0, pending)
-            self._tenancies.settle(sequence, now)
+        if reason is not None:
+            self._endings.finish(sequence, reason, Rejection.SEQUENCE_ENDED, now)
+        else:
+            self._endings.rest(sequence, EndReason.CLIENT_ABORT, now)

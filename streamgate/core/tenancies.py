@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import final
 
 from streamgate.core.backlog import Backlog
-from streamgate.core.commands import Command, SequenceEnded, SlotTaken
+from streamgate.core.commands import Command, IdleWarning, SequenceEnded, SlotTaken
 from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, InstanceIndex, Ns
 from streamgate.core.instance import Instance
 from streamgate.core.roster import Roster
@@ -25,7 +25,9 @@ class Tenancies:
     """The sequences of a model and their way from START to SequenceEnded.
 
     Commands go to `out`. A sequence is idle from the moment at which nothing of it is queued or
-    running any more.
+    running any more. `idle` runs until its end, or until the warning of it; `warned` from there to
+    the end. `lifetime` runs from its START's arrival, or from the moment at which a START takes
+    over. `countdowns` are those of the three that the rules ask for.
     """
 
     def __init__(
@@ -39,7 +41,17 @@ class Tenancies:
         self.roster = Roster()
         self.backlog = Backlog(rules.max_backlog, timers)
         self.slots = SlotPool(slots)
-        self.idle: Countdown[Sequence] = Countdown(rules.max_idle_ns)
+        self.idle: Countdown[Sequence] = Countdown(rules.max_idle_ns - rules.idle_warning_ns)
+        self.warned: Countdown[Sequence] | None = None
+        self.lifetime: Countdown[Sequence] | None = None
+        self.countdowns = [self.idle]
+        if rules.idle_warning_ns > 0:
+            self.warned = Countdown(rules.idle_warning_ns)
+            self.countdowns.append(self.warned)
+        if rules.max_lifetime_ns > 0:
+            self.lifetime = Countdown(rules.max_lifetime_ns)
+            self.countdowns.append(self.lifetime)
+        self._warning_ns = rules.idle_warning_ns
         self._has_idle_limit = rules.max_idle_ns > 0
         self._instances = instances
         self._out = out
@@ -54,6 +66,8 @@ class Tenancies:
         self._opened += 1
         sequence = Sequence(key, self._opened, now)
         self.roster.add(sequence)
+        if self.lifetime is not None:
+            self.lifetime.start(sequence, now)
         if slot is None:
             self.backlog.add(sequence)
         else:
@@ -84,6 +98,9 @@ class Tenancies:
         sequence.later_starts -= 1
         sequence.fresh = True
         sequence.arrived_at = start.arrived_at
+        if self.lifetime is not None:
+            self.lifetime.stop(sequence)
+            self.lifetime.start(sequence, now)
         if sequence.slot is not None:
             sequence.slot.renew()
             self._say_taken(sequence, sequence.slot, now)
@@ -101,16 +118,39 @@ class Tenancies:
         assert sequence.running is None
         sequence.over = True
         self._say_ended(sequence, reason)
+        for countdown in self.countdowns:
+            countdown.stop(sequence)
         successor = sequence.successor if sequence.predecessor is None else None
         self.roster.remove(sequence)
         if sequence.slot is None:
             self.backlog.remove(sequence)
         else:
-            self.idle.stop(sequence)
             self._vacate(sequence.slot)
         if successor is not None:
             self.backlog.admit(successor)
         self._fill(now)
+
+    def expire_idle(self, now: Ns) -> None:
+        """End what was idle for too long, and warn of it before."""
+        idle = self.idle
+        if self.warned is not None:
+            while (due_at := idle.next_at()) is not None and due_at <= now:
+                sequence = idle.pop_due(now)
+                assert sequence is not None
+                self.warned.start(sequence, due_at)
+                self._warn(sequence, Ns(due_at + self._warning_ns - now))
+            idle = self.warned
+        while (sequence := idle.pop_due(now)) is not None:
+            self.end(sequence, EndReason.IDLE, now)
+
+    def _warn(self, sequence: Sequence, left_ns: Ns) -> None:
+        slot = sequence.slot
+        assert slot is not None
+        # One that wakes up too late has no warning left to give.
+        if left_ns > 0:
+            self._out.append(
+                IdleWarning(sequence.key, slot.instance, slot.index, slot.generation, left_ns)
+            )
 
     def hold(self) -> None:
         """Free slots stay free until `fill`: some who wait for one are about to go, too."""

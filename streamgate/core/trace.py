@@ -32,7 +32,8 @@ _TYPES: dict[str, type] = {
     for each in (
         *(events.Submit, events.Completed, events.Cancel, events.HangUp),
         *(events.EndSequence, events.Drain, events.Close),
-        *(events.InstanceLost, events.InstanceBack, events.Resize, commands.InstanceGone),
+        *(events.InstanceLost, events.InstanceBack, events.Resize),
+        *(commands.InstanceGone, commands.IdleWarning),
         *(commands.Run, commands.Step, commands.Row, commands.Reject, commands.Rejection),
         *(commands.SlotTaken, commands.SequenceEnded, EndReason),
         *(config.DefaultScheduling, config.DynamicBatching, config.SequenceBatching),

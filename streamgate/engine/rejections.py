@@ -15,8 +15,8 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
     Rejection.MISSING_START: (
         Code.INVALID_ARG,
         (
-            "inference request for sequence {sequence} to model '{model}' must specify the START flag "
-            "on the first request of the sequence"
+            "inference request for sequence {sequence} to model '{model}' must specify the START "
+            "flag on the first request of the sequence"
         ),
     ),
     Rejection.BATCH_IN_SEQUENCE: (
@@ -48,8 +48,8 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
     Rejection.INSTANCE_LOST: (
         Code.UNAVAILABLE,
         (
-            "sequence {sequence} of model '{model}' ended: the model instance that held its state was "
-            "lost"
+            "sequence {sequence} of model '{model}' ended: the model instance that held its state "
+            "was lost"
         ),
     ),
     Rejection.INSTANCE_AWAY: (

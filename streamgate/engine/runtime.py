@@ -11,6 +11,7 @@ from functools import partial
 from streamgate.backend.contract import SessionLostError
 from streamgate.core.commands import (
     Command,
+    IdleWarning,
     InstanceGone,
     Reject,
     Rejection,
@@ -49,7 +50,7 @@ from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
-from streamgate.link.contract import OnSequenceEnd
+from streamgate.link.contract import OnIdleWarning, OnSequenceEnd
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -92,6 +93,7 @@ class ModelRuntime:
         self._timer: Timer | None = None
         self._timer_at: Ns | None = None
         self._on_sequence_end: OnSequenceEnd | None = None
+        self._on_idle_warning: OnIdleWarning | None = None
         self._when_idle: asyncio.Event | None = None
 
     # -- life
@@ -180,8 +182,9 @@ class ModelRuntime:
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         self._receive_and_turn(EndSequence(sequence, reason, drain))
 
-    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
+    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self._on_sequence_end = on_end
+        self._on_idle_warning = on_idle_warning
 
     async def is_ready(self) -> bool:
         return await self._instances.is_ready()
@@ -275,6 +278,9 @@ class ModelRuntime:
         match command:
             case Run():
                 pass
+            case IdleWarning(sequence, left_ns=left_ns):
+                if self._on_idle_warning is not None:
+                    self._on_idle_warning(sequence, left_ns / 1e9)
             case InstanceGone(index):
                 self._instances.remove(index)
             case Reject(number, reason, admitted):

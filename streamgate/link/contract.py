@@ -14,6 +14,7 @@ from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
 
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
+OnIdleWarning = Callable[[SequenceKey, float], None]
 
 
 class ModelLink(Protocol):
@@ -41,8 +42,9 @@ class ModelLink(Protocol):
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         """End a live sequence without running the model, after what it has queued if `drain`."""
 
-    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
-        """Be told of each sequence that ends, after its last response."""
+    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
+        """Be told of each sequence that ends, after its last response, and of each that will end
+        as idle in so many seconds."""
 
     async def is_ready(self) -> bool:
         """Whether the model itself says that it can serve just now. Takes seconds at the most."""

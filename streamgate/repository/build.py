@@ -120,6 +120,9 @@ def _sequence(config: pb.ModelConfig, extensions: Extensions) -> SequenceBatchin
         iterative=batching.iterative_sequence,
         max_backlog=extensions.max_backlog,
         max_pending=extensions.max_pending,
+        max_lifetime_ns=extensions.max_lifetime_ns,
+        idle_warning_ns=extensions.idle_warning_ns,
+        end_on_error=extensions.end_on_error,
     )
 
 

@@ -5,6 +5,10 @@
     streamgate.max_backlog_sequences               sequences that may wait for a slot
     streamgate.max_pending_requests                requests that may wait in one sequence, or in
                                                    the queue of a stateless model
+    streamgate.max_sequence_lifetime_seconds       after which a sequence ends, busy or not (0)
+    streamgate.idle_warning_seconds                how long before a sequence ends as idle its
+                                                   client is warned (0)
+    streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
     streamgate.execution                           where steps run: thread or inline (thread)
 
 A limit of 0 is none.
@@ -13,7 +17,7 @@ Every other name that starts with `streamgate.` is an error: a misspelt setting 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,8 +33,13 @@ _BATCH_AXIS = "streamgate.state_batch_axis."
 _INITIAL_VALUE = "streamgate.state_initial_value."
 _MAX_BACKLOG = "streamgate.max_backlog_sequences"
 _MAX_PENDING = "streamgate.max_pending_requests"
+_MAX_LIFETIME = "streamgate.max_sequence_lifetime_seconds"
+_IDLE_WARNING = "streamgate.idle_warning_seconds"
+_END_ON_ERROR = "streamgate.end_sequence_on_error"
 _EXECUTION = "streamgate.execution"
+_ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR)
 _LIMIT_MAX = 2**31 - 1
+_SECONDS_MAX = 10**9
 
 _DEFAULTS = SequenceBatching(DirectStrategy(), slots=1)
 
@@ -45,6 +54,9 @@ class Extensions:
     initial_values: Mapping[str, float] = field(default_factory=dict)
     max_backlog: int = _DEFAULTS.max_backlog
     max_pending: int = _DEFAULTS.max_pending
+    max_lifetime_ns: int = 0
+    idle_warning_ns: int = 0
+    end_on_error: bool = False
     execution: Execution = Execution.THREAD
 
 
@@ -54,6 +66,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     axes: dict[str, int] = {}
     values: dict[str, float] = {}
     limits: dict[str, int] = {}
+    ends = _Ends()
     execution = Execution.THREAD
     for name in sorted(config.parameters):
         if not name.startswith(PREFIX):
@@ -69,10 +82,12 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             if name == _MAX_BACKLOG and not config.HasField("sequence_batching"):
                 raise _wrong(config, name, text, "no such parameter without sequence_batching")
             limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
+        elif name in _ENDS:
+            ends = _with_end(config, ends, name, text)
         elif name == _EXECUTION:
             execution = _execution(config, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, _EXECUTION]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _EXECUTION, *_ENDS]
             known += [
                 prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
             ]
@@ -84,8 +99,48 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         values,
         limits.get(_MAX_BACKLOG, _DEFAULTS.max_backlog),
         limits.get(_MAX_PENDING, _DEFAULTS.max_pending),
+        ends.max_lifetime_ns,
+        ends.idle_warning_ns,
+        ends.end_on_error,
         execution,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """When sequences end that nobody has ended."""
+
+    max_lifetime_ns: int = 0
+    idle_warning_ns: int = 0
+    end_on_error: bool = False
+
+
+def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _Ends:
+    if not config.HasField("sequence_batching"):
+        raise _wrong(config, name, text, "no such parameter without sequence_batching")
+    if name == _END_ON_ERROR:
+        if text not in ("true", "false"):
+            raise _wrong(config, name, text, "'true' or 'false'")
+        return replace(ends, end_on_error=text == "true")
+    if name == _MAX_LIFETIME:
+        return replace(ends, max_lifetime_ns=_seconds(config, name, text, _SECONDS_MAX))
+    idle_us = config.sequence_batching.max_sequence_idle_microseconds
+    warning_ns = _seconds(config, name, text, _SECONDS_MAX)
+    if warning_ns >= idle_us * 1000:
+        limit = f"less than max_sequence_idle_microseconds, which is {idle_us}"
+        raise _wrong(config, name, text, limit)
+    return replace(ends, idle_warning_ns=warning_ns)
+
+
+def _seconds(config: pb.ModelConfig, name: str, text: str, high: int) -> int:
+    """A duration in nanoseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= high:
+        raise _wrong(config, name, text, f"a number of seconds from 0 to {high}")
+    return round(value * 1e9)
 
 
 def _execution(config: pb.ModelConfig, name: str, text: str) -> Execution:

@@ -5,12 +5,14 @@ the engine's turn, in which other clients' responses leave.
 """
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.session.gateway import EndSink, ResponseSink
-from streamgate.session.positions import EndListener
+from streamgate.session.gateway import EndSink, IdleSink, ResponseSink
+from streamgate.session.positions import Listener
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
@@ -53,13 +55,15 @@ class SessionConnection:
         owner: OwnerNumber,
         table: ModelTable,
         on_sequence_end: EndSink | None,
+        on_idle_warning: IdleSink | None = None,
     ) -> None:
         self._owner = owner
         self._table = table
         self._on_sequence_end = on_sequence_end
+        self._on_idle_warning = on_idle_warning
         self._calls: set[OpenCall] = set()
         # The routes over which it sent sequences, each with whom to tell of their end.
-        self._routes: dict[Route, EndListener | None] = {}
+        self._routes: dict[Route, Listener | None] = {}
         self._closed = False
 
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
@@ -108,17 +112,25 @@ class SessionConnection:
         self._routes = {old: told for old, told in self._routes.items() if not old.retired}
         self._routes[route] = self._listener(route)
 
-    def _listener(self, route: Route) -> EndListener | None:
-        on_end = self._on_sequence_end
-        if on_end is None:
+    def _listener(self, route: Route) -> Listener | None:
+        on_end, on_idle_warning = self._on_sequence_end, self._on_idle_warning
+        if on_end is None and on_idle_warning is None:
             return None
 
-        def told(key: SequenceKey, reason: EndReason) -> None:
-            if self._closed:
-                return
-            try:
-                on_end(route.config.name, key, reason)
-            except Exception:
-                log.exception("the end of sequence %r was lost in its front end", key)
+        def ended(key: SequenceKey, reason: EndReason) -> None:
+            if on_end is not None:
+                self._tell(partial(on_end, route.config.name, key, reason), key)
 
-        return told
+        def idle(key: SequenceKey, seconds_left: float) -> None:
+            if on_idle_warning is not None:
+                self._tell(partial(on_idle_warning, route.config.name, key, seconds_left), key)
+
+        return Listener(ended, idle)
+
+    def _tell(self, tell: Callable[[], None], key: SequenceKey) -> None:
+        if self._closed:
+            return
+        try:
+            tell()
+        except Exception:
+            log.exception("news of sequence %r was lost in its front end", key)

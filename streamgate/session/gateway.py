@@ -17,6 +17,10 @@ ResponseSink = Callable[[Response], None]
 EndSink = Callable[[str, SequenceKey, EndReason], None]
 """Told that a sequence which this connection owned ended: model, correlation ID, reason."""
 
+IdleSink = Callable[[str, SequenceKey, float], None]
+"""Warned that a sequence which this connection owns will end as idle: model, correlation ID,
+seconds left."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
@@ -79,10 +83,13 @@ class Connection(Protocol):
 class Gateway(Protocol):
     """The whole server as a front end sees it."""
 
-    def connect(self, on_sequence_end: EndSink | None = None) -> Connection:
+    def connect(
+        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+    ) -> Connection:
         """A new connection. Unary calls open one each; their sequences outlive it (`abort=False`).
 
-        `on_sequence_end` is called after the last response of the sequence.
+        `on_sequence_end` is called after the last response of the sequence, `on_idle_warning`
+        before an end as idle, where the model's configuration asks for a warning.
         """
 
     def is_live(self) -> bool: ...

@@ -8,7 +8,7 @@ from streamgate.core.ids import OwnerNumber
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.statistics import ModelStatistics
 from streamgate.session.connection import SessionConnection
-from streamgate.session.gateway import EndSink, ModelIndexEntry, ModelInfo, ServerInfo
+from streamgate.session.gateway import EndSink, IdleSink, ModelIndexEntry, ModelInfo, ServerInfo
 from streamgate.session.routing import ModelTable, parse_version
 
 EXTENSIONS = (
@@ -66,9 +66,12 @@ class LocalGateway:
         """The server is going down: refuse what is new, serve what is under way."""
         self._stopping = True
 
-    def connect(self, on_sequence_end: EndSink | None = None) -> SessionConnection:
+    def connect(
+        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+    ) -> SessionConnection:
         self._owners += 1
-        return SessionConnection(OwnerNumber(self._owners), self._table, on_sequence_end)
+        owner = OwnerNumber(self._owners)
+        return SessionConnection(owner, self._table, on_sequence_end, on_idle_warning)
 
     def is_live(self) -> bool:
         return self._live and not self._stopping

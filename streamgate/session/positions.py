@@ -1,7 +1,7 @@
 """The place of each request in its sequence: 0 for START, then one more for each request.
 
 One table for each model version, whatever connection a sequence's requests come over. Also knows
-who is to be told when a sequence ends.
+who is to be told what becomes of a sequence.
 """
 
 from collections import deque
@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from streamgate.errors import EndReason
 from streamgate.model.request import Request, SequenceKey
 
-EndListener = Callable[[SequenceKey, EndReason], None]
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what becomes of a sequence: its end, and so many seconds before one as idle."""
+
+    on_end: Callable[[SequenceKey, EndReason], None]
+    on_idle_warning: Callable[[SequenceKey, float], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -19,7 +25,7 @@ class _Tenancy:
     """One sequence, from a START to its end; `start` is the request that began it."""
 
     start: Request
-    listener: EndListener | None
+    listener: Listener | None
     next_position: int = 0
 
 
@@ -34,10 +40,10 @@ class Positions:
     def __init__(self) -> None:
         self._tenancies: dict[SequenceKey, deque[_Tenancy]] = {}
 
-    def assign(self, request: Request, listener: EndListener | None) -> int:
+    def assign(self, request: Request, listener: Listener | None) -> int:
         """The request's position; -1 for one that belongs to no sequence, or to none that lives.
 
-        The listener of a sequence's newest request is told of its end.
+        The listener of a sequence's newest request is told of it.
         """
         tenancies = self._tenancies.get(request.sequence)
         if request.start:
@@ -73,7 +79,13 @@ class Positions:
         if not tenancies:
             del self._tenancies[key]
         if ended.listener is not None:
-            ended.listener(key, reason)
+            ended.listener.on_end(key, reason)
+
+    def warn(self, key: SequenceKey, seconds_left: float) -> None:
+        """The oldest sequence of this ID will end as idle: tell its listener."""
+        tenancies = self._tenancies.get(key)
+        if tenancies is not None and tenancies[0].listener is not None:
+            tenancies[0].listener.on_idle_warning(key, seconds_left)
 
     def keys(self) -> list[SequenceKey]:
         """The correlation IDs that have a live sequence."""

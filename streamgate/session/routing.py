@@ -35,7 +35,7 @@ class Route:
         self.version = link.version
         self.checker = RequestChecker(link.config)
         self.positions = Positions()
-        link.watch_sequences(self.positions.end)
+        link.watch_sequences(self.positions.end, self.positions.warn)
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from streamgate.model.statistics import (
 from streamgate.model.tensor import Tensor, TensorSpec
 from streamgate.session.gateway import (
     EndSink,
+    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ResponseSink,
@@ -214,6 +215,7 @@ class FakeConnection:
 
     gateway: FakeGateway
     on_sequence_end: EndSink | None
+    on_idle_warning: IdleSink | None
     calls: list[FakeCall] = field(default_factory=list)
     closed: bool | None = None
 
@@ -305,8 +307,10 @@ class FakeGateway:
         """The waiting request with this id."""
         return next(call for call in self.waiting if call.request.id == request_id)
 
-    def connect(self, on_sequence_end: EndSink | None = None) -> FakeConnection:
-        connection = FakeConnection(self, on_sequence_end)
+    def connect(
+        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+    ) -> FakeConnection:
+        connection = FakeConnection(self, on_sequence_end, on_idle_warning)
         self.connections.append(connection)
         return connection
 

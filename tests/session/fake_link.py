@@ -6,7 +6,7 @@ from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import OnSequenceEnd
+from streamgate.link.contract import OnIdleWarning, OnSequenceEnd
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics
@@ -31,6 +31,7 @@ class FakeLink:
     hung_up: list[OwnerNumber] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
     on_end: OnSequenceEnd = lambda key, reason: None
+    on_idle_warning: OnIdleWarning = lambda key, seconds_left: None
     says_ready: bool = True
 
     def submit(
@@ -48,8 +49,9 @@ class FakeLink:
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         self.ended.append((sequence, reason, drain))
 
-    def watch_sequences(self, on_end: OnSequenceEnd) -> None:
+    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self.on_end = on_end
+        self.on_idle_warning = on_idle_warning
 
     async def is_ready(self) -> bool:
         return self.says_ready

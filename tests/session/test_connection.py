@@ -171,6 +171,6 @@ def test_a_front_end_that_fails_does_not_stop_the_engine(
         link.on_end(7, EndReason.IDLE)
     assert [record.getMessage() for record in caplog.records] == [
         "a response of model 'm' was lost in its front end",
-        "the end of sequence 7 was lost in its front end",
+        "news of sequence 7 was lost in its front end",
     ]
     assert len(connection._calls) == 0

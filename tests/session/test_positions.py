@@ -7,17 +7,20 @@ from hypothesis import strategies as st
 
 from streamgate.errors import EndReason
 from streamgate.model.request import Request, SequenceKey
-from streamgate.session.positions import EndListener, Positions
+from streamgate.session.positions import Listener, Positions
 
-Told = list[tuple[str, SequenceKey, EndReason]]
+Told = list[tuple[str, SequenceKey, EndReason | float]]
 
 
 def step(key: SequenceKey, *, start: bool = False) -> Request:
     return Request("m", sequence=key, start=start)
 
 
-def listener(told: Told, name: str) -> EndListener:
-    return lambda key, reason: told.append((name, key, reason))
+def listener(told: Told, name: str) -> Listener:
+    return Listener(
+        lambda key, reason: told.append((name, key, reason)),
+        lambda key, seconds_left: told.append((name, key, seconds_left)),
+    )
 
 
 def test_positions_count_from_the_start_over_all_connections() -> None:
@@ -25,6 +28,16 @@ def test_positions_count_from_the_start_over_all_connections() -> None:
     requests = [step(7, start=True), step(7), step("7", start=True), step(7), step("7")]
     assert [positions.assign(request, None) for request in requests] == [0, 1, 0, 2, 1]
     assert set(positions.keys()) == {7, "7"}
+
+
+def test_the_listener_of_the_newest_request_is_warned() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.assign(step(7, start=True), listener(told, "first"))
+    positions.assign(step(7), listener(told, "second"))
+    positions.warn(7, 2.5)
+    positions.warn("7", 2.5)
+    assert told == [("second", 7, 2.5)]
 
 
 def test_a_request_of_no_sequence_has_no_position() -> None:
