@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
+from streamgate.core.commands import Row
 from streamgate.core.ids import NO_INSTANCE, Ns, RequestNumber
 from streamgate.errors import Failure
 from streamgate.model.request import ParameterValue, Request, Response
@@ -18,8 +19,8 @@ class LiveRequest:
     """One request under way, and the `Reply` through which a model answers it.
 
     The engine's thread owns `closed` (the client has its final response), `cancelled` and the
-    counters, and `instance`, which runs it or ran it last (NO_INSTANCE while it waits for a step);
-    the model's threads own `answered` (the model has sent its final response).
+    counters, and where it runs or ran last: on `instance` (NO_INSTANCE while it waits for a step)
+    as `row`; the model's threads own `answered` (the model has sent its final response).
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class LiveRequest:
         "outbox",
         "position",
         "request",
+        "row",
         "sink",
         "started_ns",
         "stepper",
@@ -61,6 +63,7 @@ class LiveRequest:
         self.version = request.version
         self.index = 0
         self.instance = NO_INSTANCE
+        self.row: Row | None = None
         self.answered = False
         self.closed = False
         self.cancelled = False

@@ -34,6 +34,7 @@ from streamgate.core.events import (
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
     NO_INSTANCE,
+    Generation,
     InstanceIndex,
     Ns,
     OwnerNumber,
@@ -61,6 +62,9 @@ STEPS_IN_A_ROW_MAX = 16
 MAX_TIMEOUT_US = 10**13
 """Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
 
+Place = tuple[InstanceIndex, SlotIndex, Generation]
+"""One sequence's tenancy of a slot."""
+
 DEFAULT_RESTARTS = RestartPolicy()
 
 
@@ -86,7 +90,8 @@ class ModelRuntime:
         self._instances = Instances(config, host, self, self._outcomes.put, restarts)
         self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
-        self._places: dict[SequenceKey, tuple[InstanceIndex, SlotIndex]] = {}
+        self._places: dict[SequenceKey, Place] = {}
+        self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
         self._numbers = 0
         self._turn_due = False
@@ -199,17 +204,17 @@ class ModelRuntime:
 
         Raises StreamGateError (NOT_FOUND) when it holds no slot.
         """
-        instance, slot = self._place_of(sequence)
+        instance, slot, _ = self._place_of(sequence)
         asked = self._instances.ask_arena(instance, lambda arena: arena.snapshot(slot, position))
         return await asyncio.wrap_future(asked)
 
     async def restore(self, sequence: SequenceKey, snapshot: Snapshot) -> None:
         """Give a live sequence a snapshot's states. Raises StreamGateError where schemas differ."""
-        instance, slot = self._place_of(sequence)
+        instance, slot, _ = self._place_of(sequence)
         asked = self._instances.ask_arena(instance, lambda arena: arena.restore(slot, snapshot))
         await asyncio.wrap_future(asked)
 
-    def _place_of(self, sequence: SequenceKey) -> tuple[InstanceIndex, SlotIndex]:
+    def _place_of(self, sequence: SequenceKey) -> Place:
         place = self._places.get(sequence)
         if place is None:
             raise StreamGateError(
@@ -269,9 +274,10 @@ class ModelRuntime:
         step = command.step
         lives = [self._lives.get(row.request) for row in step.rows]
         self._steps[step.number] = lives
-        for live in lives:
+        for live, row in zip(lives, step.rows, strict=True):
             if live is not None:
                 live.instance = step.instance
+                live.row = row
         self._instances.run(step.instance, step, lives)
 
     def _perform(self, command: Command) -> None:
@@ -294,12 +300,12 @@ class ModelRuntime:
                     "CANCELED" if cancelled else "REJECTED",
                     admitted=admitted,
                 )
-            case SlotTaken(sequence, instance, slot, _, waited_ns):
-                self._places[sequence] = (instance, slot)
+            case SlotTaken(sequence, instance, slot, generation, waited_ns):
+                self._places[sequence] = (instance, slot, generation)
                 self._counters.sequences_started += 1
                 self._counters.slot_wait.add(waited_ns / 1e9)
-            case SequenceEnded(sequence, instance, slot, _, reason):
-                if self._places.get(sequence) == (instance, slot):
+            case SequenceEnded(sequence, instance, slot, generation, reason):
+                if self._places.get(sequence) == (instance, slot, generation):
                     del self._places[sequence]
                 self._counters.sequences_ended[reason] += 1
                 if self._on_sequence_end is not None:
@@ -342,7 +348,13 @@ class ModelRuntime:
         for live in lives if outcome.rescheduled else ():
             if live is not None and live.number in outcome.rescheduled:
                 live.instance = NO_INSTANCE
-        self._scheduler.receive(Completed(step.number, outcome.rescheduled), self._host.now())
+        failed: frozenset[RequestNumber] = frozenset()
+        if self._ends_on_error:
+            failed = frozenset(
+                live.number for live, response in outcome.responses if response.failure is not None
+            )
+        event = Completed(step.number, outcome.rescheduled, failed=failed)
+        self._scheduler.receive(event, self._host.now())
         self._instances.ended(step.instance, outcome)
         return outcome.responses
 
@@ -364,7 +376,18 @@ class ModelRuntime:
 
     def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
         """From any thread, while or after the step runs."""
-        self._host.post(partial(self._deliver, live, response))
+        self._host.post(partial(self._deliver_late, live, response))
+
+    def _deliver_late(self, live: LiveRequest, response: Response) -> None:
+        """An error that does not come with its step ends the sequence on its own, if it still is
+        the one that the request belongs to."""
+        ends = self._ends_on_error and response.failure is not None and not live.closed
+        self._deliver(live, response)
+        row = live.row
+        if ends and row is not None:
+            place = (live.instance, row.slot, row.generation)
+            if self._places.get(row.sequence) == place:
+                self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
 
     def _deliver(self, live: LiveRequest, response: Response) -> None:
         if live.closed:
