@@ -77,6 +77,10 @@ class EchoGateway:
         del on_sequence_end, on_idle_warning
         return self
 
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
     def close(self, *, abort: bool) -> None:
         del abort
 

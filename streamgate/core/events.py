@@ -51,6 +51,25 @@ class Cancel:
 
 
 @value
+class Pause:
+    """Start none of these requests until they are resumed: their client does not read what it
+    gets. What stands behind one of them in its sequence waits with it.
+
+    Unknown requests are ignored. One that runs goes on. Stateless models, whose requests have
+    nothing to wait for, go on with all.
+    """
+
+    requests: tuple[RequestNumber, ...]
+
+
+@value
+class Resume:
+    """The client of these requests reads again."""
+
+    requests: tuple[RequestNumber, ...]
+
+
+@value
 class HangUp:
     """A connection is gone: cancel what it asked for and end the sequences that it owns.
 
@@ -127,6 +146,8 @@ Event = (
     Submit
     | Completed
     | Cancel
+    | Pause
+    | Resume
     | HangUp
     | EndSequence
     | InstanceLost

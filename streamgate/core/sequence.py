@@ -19,9 +19,10 @@ class Pending:
 
     `start` and `end` are what the next row carries: both are false once the model has asked for
     the request again (iterative sequences). `revoked`: why it won't run again if it comes back.
+    `paused`: it may not start, nor what is behind it.
     """
 
-    __slots__ = ("arrived_at", "end", "event", "revoked", "sequence", "start")
+    __slots__ = ("arrived_at", "end", "event", "paused", "revoked", "sequence", "start")
 
     def __init__(self, event: Submit, sequence: "Sequence", start: bool, arrived_at: Ns) -> None:
         self.event = event
@@ -30,6 +31,7 @@ class Pending:
         self.end = event.end
         self.arrived_at = arrived_at
         self.revoked: Rejection | None = None
+        self.paused = False
 
 
 @final
@@ -102,7 +104,10 @@ class Sequence:
     @property
     def is_ready(self) -> bool:
         """Whether its next request could run now."""
-        return self.slot is not None and self.running is None and bool(self.queue)
+        queue = self.queue
+        if self.slot is None or self.running is not None or not queue:
+            return False
+        return not queue[0].paused
 
     def strike(self, requests: Container[Pending]) -> "Struck":
         """Take cancelled requests out of the queue, and those that can't run without them: a

@@ -19,7 +19,9 @@ from streamgate.core.events import (
     HangUp,
     InstanceBack,
     InstanceLost,
+    Pause,
     Resize,
+    Resume,
     Submit,
 )
 from streamgate.core.fleet import Absence, Departure
@@ -96,6 +98,10 @@ class SequenceScheduler:
                 self._complete(event, now)
             case Cancel():
                 self._endings.cancel(event.request, now)
+            case Pause():
+                self._pause(event.requests)
+            case Resume():
+                self._resume(event.requests, now)
             case HangUp():
                 self._endings.hang_up(event.owner, now)
             case EndSequence():
@@ -201,6 +207,26 @@ class SequenceScheduler:
 
     def _refuse(self, event: Submit, reason: Rejection) -> None:
         self._out.append(Reject(event.request, reason, admitted=False))
+
+    def _pause(self, requests: tuple[RequestNumber, ...]) -> None:
+        for request in requests:
+            pending = self._requests.get(request)
+            if pending is None:
+                continue
+            queue = pending.sequence.queue
+            if queue and queue[0] is pending:
+                self._tenancies.withdraw(pending.sequence)
+            pending.paused = True
+
+    def _resume(self, requests: tuple[RequestNumber, ...], now: Ns) -> None:
+        for request in requests:
+            pending = self._requests.get(request)
+            if pending is None or not pending.paused:
+                continue
+            pending.paused = False
+            sequence = pending.sequence
+            if sequence.is_ready and sequence.queue[0] is pending:
+                self._tenancies.settle(sequence, now)
 
     def _auto_key(self) -> SequenceKey:
         while True:

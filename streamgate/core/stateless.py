@@ -19,7 +19,9 @@ from streamgate.core.events import (
     HangUp,
     InstanceBack,
     InstanceLost,
+    Pause,
     Resize,
+    Resume,
     Submit,
 )
 from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber, StepNumber
@@ -88,6 +90,8 @@ class StatelessScheduler:
                 self._reject_all(Rejection.STOPPING)
             case EndSequence():
                 pass  # there are none
+            case Pause() | Resume():
+                pass  # requests that no order binds are few enough to run
             case _:
                 assert_never(event)
 

@@ -78,7 +78,8 @@ class Tenancies:
         """A sequence with a slot is neither running nor in a line-up: what is next for it?"""
         assert sequence.slot is not None
         if sequence.queue:
-            self._instances[sequence.slot.instance].add(sequence, now)
+            if not sequence.queue[0].paused:
+                self._instances[sequence.slot.instance].add(sequence, now)
         elif sequence.closing is not None:
             self.end(sequence, sequence.closing, now)
         elif self._has_idle_limit:

@@ -21,9 +21,12 @@ class LiveRequest:
     The engine's thread owns `closed` (the client has its final response), `cancelled` and the
     counters, and where it runs or ran last: on `instance` (NO_INSTANCE while it waits for a step)
     as `row`; the model's threads own `answered` (the model has sent its final response).
+    `paused` (the client does not read) and `ahead` (responses that the engine has not taken in
+    yet) belong to the model's `Pressure`. `stepper` is the thread that runs its step.
     """
 
     __slots__ = (
+        "ahead",
         "answered",
         "arrived_ns",
         "cancelled",
@@ -34,6 +37,7 @@ class LiveRequest:
         "model",
         "number",
         "outbox",
+        "paused",
         "position",
         "request",
         "row",
@@ -69,9 +73,12 @@ class LiveRequest:
         self.cancelled = False
         self.outbox: Outbox | None = None
         self.stepper = 0
+        self.paused = False
+        self.ahead = 0
 
-    def open_outbox(self, outbox: Outbox) -> None:
-        """Collect what this thread sends, to be delivered together when the step is over.
+    def open_outbox(self, outbox: Outbox | None) -> None:
+        """Collect what this thread sends, to be delivered together when the step is over; with
+        None, it is delivered as it comes.
 
         Each delivery on its own wakes the engine's thread, which then competes with the model for
         the interpreter.

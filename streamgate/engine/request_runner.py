@@ -33,9 +33,10 @@ class RequestRunner:
         outcome = Outcome(step, started_ns=time.monotonic_ns())
         pairs = list(zip(step.rows, lives, strict=True))
         # A decoupled model's responses leave as they come; others leave with the step.
-        collected = [] if self._config.decoupled else [live for live in lives if live is not None]
-        for live in collected:
-            live.open_outbox(outcome.responses)
+        outbox = None if self._config.decoupled else outcome.responses
+        present = [live for live in lives if live is not None]
+        for live in present:
+            live.open_outbox(outbox)
         requests: list[ModelRequest] = []
         try:
             requests = self._requests(pairs)
@@ -46,10 +47,9 @@ class RequestRunner:
                 self._keep_states(pairs, requests)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             failure = outcome.fail(error)
-            for failed in lives:
-                if failed is not None:
-                    failed.send((), failure, final=True)
-        for live in collected:
+            for live in present:
+                live.send((), failure, final=True)
+        for live in present:
             live.outbox = None
         outcome.rescheduled = frozenset(
             row.request

@@ -29,6 +29,8 @@ from streamgate.core.events import (
     HangUp,
     InstanceBack,
     InstanceLost,
+    Pause,
+    Resume,
     Submit,
 )
 from streamgate.core.factory import create_scheduler
@@ -48,6 +50,7 @@ from streamgate.engine.host import Host, Timer
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.outcomes import Outcomes
+from streamgate.engine.pressure import Pressure
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
@@ -84,6 +87,11 @@ class ModelRuntime:
         self._scheduler = create_scheduler(
             config.scheduling, config.max_batch_size, len(config.instances)
         )
+        self._pressure = (
+            Pressure(waits_for_clients=config.execution is not Execution.PROCESS)
+            if config.decoupled
+            else None
+        )
         inline = config.execution is Execution.INLINE
         self._outcomes = Outcomes(wake=None if inline else self._wake)
         self._patience_ns = restarts.patience_ns
@@ -95,6 +103,7 @@ class ModelRuntime:
         self._counters = Counters(config, version)
         self._numbers = 0
         self._turn_due = False
+        self._is_turning = False
         self._timer: Timer | None = None
         self._timer_at: Ns | None = None
         self._on_sequence_end: OnSequenceEnd | None = None
@@ -176,10 +185,27 @@ class ModelRuntime:
         if live is None:
             return
         live.cancelled = True
+        if self._pressure is not None:
+            self._pressure.give_up()
         self._receive_and_turn(Cancel(number))
         if not live.closed:
             # It is with the model: the client need not wait for the answer nobody wants.
             self._fail(live, Failure(Code.CANCELLED, ""), "CANCELED")
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        if self._pressure is not None:
+            self._pressure.pause(self._present(numbers))
+        self._scheduler.receive(Pause(tuple(numbers)), self._host.now())
+        self._turn_soon()
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        if self._pressure is not None:
+            self._pressure.resume(self._present(numbers))
+        self._scheduler.receive(Resume(tuple(numbers)), self._host.now())
+        self._turn_soon()
+
+    def _present(self, numbers: Sequence[RequestNumber]) -> list[LiveRequest]:
+        return [self._lives[number] for number in numbers if number in self._lives]
 
     def hang_up(self, owner: OwnerNumber) -> None:
         self._receive_and_turn(HangUp(owner))
@@ -226,7 +252,12 @@ class ModelRuntime:
 
     def _receive_and_turn(self, event: Event) -> None:
         self._scheduler.receive(event, self._host.now())
-        self._turn()
+        if self._is_turning:
+            # A response led to this, and those of the same step that still have to leave must not
+            # be overtaken by those of the next.
+            self._turn_soon()
+        else:
+            self._turn()
 
     def _turn_soon(self) -> None:
         # Requests that arrive in one turn of the loop are scheduled together.
@@ -241,6 +272,7 @@ class ModelRuntime:
         in a row that other work would wait.
         """
         self._turn_due = False
+        self._is_turning = True
         for _ in range(STEPS_IN_A_ROW_MAX):
             started = self._round(self._take_in(outcome) if outcome is not None else ())
             outcome = self._outcomes.wait() if started else self._outcomes.take()
@@ -248,6 +280,7 @@ class ModelRuntime:
                 break
         else:
             self._host.post(partial(self._turn, outcome))
+        self._is_turning = False
         self._set_timer()
         if self._when_idle is not None and not self._lives:
             self._when_idle.set()
@@ -375,12 +408,16 @@ class ModelRuntime:
         self._receive_and_turn(InstanceBack(index))
 
     def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
-        """From any thread, while or after the step runs."""
+        """From any thread, while or after the step runs. Waits where `Pressure` says so."""
+        if self._pressure is not None:
+            self._pressure.enter(live)
         self._host.post(partial(self._deliver_late, live, response))
 
     def _deliver_late(self, live: LiveRequest, response: Response) -> None:
         """An error that does not come with its step ends the sequence on its own, if it still is
         the one that the request belongs to."""
+        if self._pressure is not None:
+            self._pressure.take(live)
         ends = self._ends_on_error and response.failure is not None and not live.closed
         self._deliver(live, response)
         row = live.row
@@ -416,6 +453,8 @@ class ModelRuntime:
         if live.closed:
             return
         live.closed = True
+        if self._pressure is not None:
+            self._pressure.give_up()
         del self._lives[live.number]
         if admitted:
             self._counters.count_failure(reason, self._host.now() - live.arrived_ns)

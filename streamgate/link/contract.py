@@ -4,7 +4,7 @@ In one process the engine's `ModelRuntime` is the link. Between processes, frame
 calls. Whoever calls knows models, requests and sequences, not slots.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
@@ -35,6 +35,13 @@ class ModelLink(Protocol):
 
     def cancel(self, number: RequestNumber) -> None:
         """The client no longer wants it: its final response, CANCELLED, follows soon."""
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        """The client of these requests does not read its responses: those that wait in a
+        sequence wait on, and models of decoupled ones are held up where they can be."""
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        """It reads again."""
 
     def hang_up(self, owner: OwnerNumber) -> None:
         """A connection is lost: what it has queued is cancelled, its sequences end."""

@@ -21,26 +21,26 @@ log = logging.getLogger(__name__)
 class OpenCall:
     """A request under way. Also the sink that sits between the engine and the front end."""
 
-    __slots__ = ("_connection", "_request", "_route", "_sink", "number")
+    __slots__ = ("_connection", "_request", "_sink", "number", "route")
 
     def __init__(
         self, connection: "SessionConnection", route: Route, request: Request, sink: ResponseSink
     ) -> None:
         self._connection = connection
-        self._route = route
+        self.route = route
         self._request = request
         self._sink = sink
         self.number = RequestNumber(0)
 
     def cancel(self) -> None:
-        self._route.link.cancel(self.number)
+        self.route.link.cancel(self.number)
 
     def receive(self, response: Response) -> None:
         """Hand a response on; the connection forgets the call with its last."""
         if response.final:
             self._connection.forget(self)
             if not response.admitted and self._request.sequence:
-                self._route.positions.refuse(self._request)
+                self.route.positions.refuse(self._request)
         try:
             self._sink(response)
         except Exception:
@@ -65,6 +65,7 @@ class SessionConnection:
         # The routes over which it sent sequences, each with whom to tell of their end.
         self._routes: dict[Route, Listener | None] = {}
         self._closed = False
+        self._is_paused = False
 
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
         route = self._table.route(request.model, request.version)
@@ -80,17 +81,32 @@ class SessionConnection:
         call = OpenCall(self, route, request, sink)
         self._calls.add(call)
         call.number = route.link.submit(request, call.receive, owner, position)
+        if self._is_paused:
+            route.link.pause((call.number,))
         return call
 
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         route = self._route_of(model, sequence) or self._table.route(model, version)
         route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)
 
+    def pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            for route, numbers in self._numbers_by_route().items():
+                route.link.pause(numbers)
+
+    def resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            for route, numbers in self._numbers_by_route().items():
+                route.link.resume(numbers)
+
     def close(self, *, abort: bool) -> None:
         if self._closed:
             return
         self._closed = True
         if not abort:
+            self.resume()
             return
         for route in self._routes:
             route.link.hang_up(self._owner)
@@ -99,6 +115,12 @@ class SessionConnection:
 
     def forget(self, call: OpenCall) -> None:
         self._calls.discard(call)
+
+    def _numbers_by_route(self) -> dict[Route, list[RequestNumber]]:
+        numbers: dict[Route, list[RequestNumber]] = {}
+        for call in self._calls:
+            numbers.setdefault(call.route, []).append(call.number)
+        return numbers
 
     def _route_of(self, model: str, sequence: SequenceKey) -> Route | None:
         """Where this connection's sequence lives: after a reload, not where new ones go."""

@@ -74,6 +74,15 @@ class Connection(Protocol):
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         """End a live sequence, without running the model, after what it has queued."""
 
+    def pause(self) -> None:
+        """The client reads more slowly than its responses come: until `resume`, none of its
+        sequences' steps begins, and decoupled models that answer it from threads of their own
+        are held up. Responses still come, from what runs: whoever pauses must bear them, or
+        `close`. Idempotent, as is `resume`."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
     def close(self, *, abort: bool) -> None:
         """The connection is over. `abort`: it was lost or cancelled, so everything it asked for
         is cancelled and the sequences that it owns end (client_abort). Otherwise its sequences

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from streamgate.core.commands import Command, Run, Step
-from streamgate.core.events import Cancel, Close, Completed, Drain, EndSequence, HangUp, Submit
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    EndSequence,
+    Event,
+    HangUp,
+    Submit,
+)
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import NO_REQUEST, Ns, OwnerNumber, RequestNumber
 from streamgate.core.trace import Recorder
@@ -74,7 +83,7 @@ class Play:
         self.scheduler.receive(event, self.now)
         return request
 
-    def tell(self, event: Cancel | HangUp | EndSequence | Drain | Close) -> None:
+    def tell(self, event: Event) -> None:
         self.scheduler.receive(event, self.now)
 
     def poll(self) -> list[Command]:

@@ -218,6 +218,7 @@ class FakeConnection:
     on_idle_warning: IdleSink | None
     calls: list[FakeCall] = field(default_factory=list)
     closed: bool | None = None
+    paused: bool = False
 
     def submit(self, request: Request, sink: ResponseSink) -> FakeCall:
         assert self.closed is None
@@ -244,6 +245,12 @@ class FakeConnection:
         self.gateway.live.pop((model, sequence), None)
         if self.on_sequence_end is not None:
             self.on_sequence_end(model, sequence, EndReason.CLIENT_END)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def close(self, *, abort: bool) -> None:
         if self.closed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ class Recorder:
         self.sent: list[bytes] = []
         self._ended: tuple[Failure | None] | None = None
         self.resumed = 0
+        self.broken_off = False
 
     def send(self, message: bytes) -> None:
         assert self._ended is None
@@ -31,6 +33,10 @@ class Recorder:
     def finish(self, failure: Failure | None) -> None:
         assert self._ended is None
         self._ended = (failure,)
+
+    def break_off(self, failure: Failure) -> None:
+        self.broken_off = True
+        self.finish(failure)
 
     def resume(self) -> None:
         self.resumed += 1
@@ -51,7 +57,7 @@ class Recorder:
 class Scene:
     """A gateway, a stream and its transport."""
 
-    def __init__(self, *, errors_end_stream: bool = False, **limits: int) -> None:
+    def __init__(self, *, errors_end_stream: bool = False, **limits: Any) -> None:
         self.gateway = FakeGateway()
         self.transport = Recorder()
         self.stream = InferStream(
@@ -71,8 +77,18 @@ class Scene:
     def wants_message(self) -> bool:
         return self.stream.wants_message
 
+    def is_held_up(self) -> bool:
+        """Whether the gateway was told to hold the stream's models up."""
+        return self.connection.paused
+
     def answer(self, request_id: str, *, final: bool = True) -> None:
         self.gateway.waiting_for(request_id).send(int32("OUT", 1), final=final)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.002)
 
 
 def manual(request_id: str, model: str = "manual", **parameters: Any) -> pb.ModelInferRequest:
@@ -119,8 +135,16 @@ async def test_reading_pauses_while_too_much_is_unsent() -> None:
         scene.answer("a", final=False)
     sizes = [len(data) for data in scene.transport.sent]
     assert sum(sizes[:-1]) <= 100 < sum(sizes)
-    scene.stream.on_sent(sizes[0])
+    assert scene.is_held_up()
+    unsent_bytes = sum(sizes)
+    for size in sizes:
+        assert not scene.wants_message()
+        scene.stream.on_sent(size)
+        unsent_bytes -= size
+        if unsent_bytes <= 50:
+            break
     assert scene.wants_message()
+    assert not scene.is_held_up()
     assert scene.transport.resumed == 1
 
 
@@ -137,8 +161,37 @@ async def test_a_reader_that_is_far_too_slow_is_cut_off() -> None:
     assert failure.code is Code.UNAVAILABLE
     assert "reads too slowly" in failure.message
     assert "at most 500 may" in failure.message
+    assert scene.transport.broken_off
     assert sum(map(len, scene.transport.sent)) <= 500
     assert scene.connection.closed is True
+
+
+async def test_a_reader_that_takes_nothing_for_too_long_is_cut_off() -> None:
+    scene = Scene(unsent_pause_bytes=100, unread_seconds=0.02)
+    await scene.send(manual("a", "manual_decoupled"))
+    while scene.wants_message():
+        scene.answer("a", final=False)
+    await until(lambda: scene.transport.ended() is not None)
+    ended = scene.transport.ended()
+    assert ended is not None
+    (failure,) = ended
+    assert failure is not None
+    assert failure.code is Code.UNAVAILABLE
+    assert "took nothing for 0.02 s" in failure.message
+    assert scene.transport.broken_off
+    assert scene.connection.closed is True
+
+
+async def test_a_reader_that_has_caught_up_is_not_watched_any_more() -> None:
+    scene = Scene(unsent_pause_bytes=100, unread_seconds=0.02)
+    await scene.send(manual("a", "manual_decoupled"))
+    while scene.wants_message():
+        scene.answer("a", final=False)
+    scene.stream.on_sent(sum(map(len, scene.transport.sent)))
+    assert scene.stream._unread_timer is None
+    scene.answer("a")
+    scene.stream.on_half_close()
+    assert scene.transport.ended() == (None,)
 
 
 async def test_one_message_may_be_larger_than_the_limit() -> None:

@@ -286,7 +286,7 @@ async def test_flushes_that_wait_are_bounded_too() -> None:
 async def test_a_client_that_never_reads_stops_only_itself() -> None:
     gateway = FakeGateway()
     count, size = 300, 256 * 1024
-    limits = WebSocketLimits(unsent_bytes=MIB)
+    limits = WebSocketLimits(unsent_pause_bytes=MIB)
     async with (
         served(gateway, limits) as (url, front_end),
         connected(url, max_queue=1, max_size=None) as slow,
@@ -299,10 +299,10 @@ async def test_a_client_that_never_reads_stops_only_itself() -> None:
                 await slow.frame(bytes(size))
 
         sender = asyncio.create_task(send_all())
-        await until(lambda: connection._unsent_bytes >= limits.unsent_bytes)
+        await until(lambda: connection._unsent_bytes >= limits.unsent_pause_bytes)
         await turns(50)
         taken = len(gateway.requests)
-        assert connection._unsent_bytes < limits.unsent_bytes + 2 * size
+        assert connection._unsent_bytes < limits.unsent_pause_bytes + 2 * size
         assert taken < count
         assert not sender.done()
         async with connected(url) as other:
@@ -322,7 +322,7 @@ async def test_a_client_that_never_reads_stops_only_itself() -> None:
 
 async def test_a_client_that_takes_nothing_for_too_long_is_given_up() -> None:
     gateway = FakeGateway()
-    limits = WebSocketLimits(unsent_bytes=MIB, send_seconds=0.1)
+    limits = WebSocketLimits(unsent_pause_bytes=MIB, send_seconds=0.1)
     async with (
         served(gateway, limits) as (url, front_end),
         connected(url, max_queue=1, max_size=None) as slow,

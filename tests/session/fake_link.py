@@ -1,6 +1,6 @@
 """A link to no engine: keeps what it is asked, and answers when the test says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class FakeLink:
     version: str = "1"
     submitted: list[tuple[Request, Sink, OwnerNumber, int]] = field(default_factory=list)
     cancelled: list[RequestNumber] = field(default_factory=list)
+    paused: list[RequestNumber] = field(default_factory=list)
     hung_up: list[OwnerNumber] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
     on_end: OnSequenceEnd = lambda key, reason: None
@@ -42,6 +43,13 @@ class FakeLink:
 
     def cancel(self, number: RequestNumber) -> None:
         self.cancelled.append(number)
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        self.paused.extend(numbers)
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        for number in numbers:
+            self.paused.remove(number)
 
     def hang_up(self, owner: OwnerNumber) -> None:
         self.hung_up.append(owner)

@@ -174,3 +174,20 @@ def test_a_front_end_that_fails_does_not_stop_the_engine(
         "news of sequence 7 was lost in its front end",
     ]
     assert len(connection._calls) == 0
+
+
+def test_a_pause_holds_up_what_is_under_way_and_what_comes() -> None:
+    client = Client()
+    client.send(7, start=True)
+    client.send(7)
+    client.link.answer(0)
+    client.connection.pause()
+    client.connection.pause()
+    assert client.link.paused == [2]
+    client.send(7)
+    assert client.link.paused == [2, 3]
+    client.connection.resume()
+    client.connection.resume()
+    assert client.link.paused == []
+    client.send(7)
+    assert client.link.paused == []

@@ -193,6 +193,11 @@ class _Pipe:
         self._failure = failure
         self._to_write.set()
 
+    def break_off(self, failure: Failure) -> None:
+        # What grpc-core has taken stands before the status, until the client reads or goes.
+        self._outbox.clear()
+        self.finish(failure)
+
     def resume(self) -> None:
         self._to_read.set()
 

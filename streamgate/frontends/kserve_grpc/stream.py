@@ -17,6 +17,7 @@ Bounds: see `StreamLimits`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,14 +44,19 @@ class StreamLimits:
     in_flight: requests without their last response. At this many, nothing more is read, and the
         pressure reaches the client through HTTP/2's window. A client that keeps many sequences on
         one stream needs room for a request of each: one that waits for a slot is in flight.
-    unsent_pause_bytes: responses not yet taken by the transport. Above, nothing more is read.
+    unsent_pause_bytes: responses not yet taken by the transport. Above, nothing more is read, no
+        further step of the stream's sequences begins, and decoupled models are held up where they
+        can be, until it is down to half.
     unsent_bytes: above, the stream is ended with UNAVAILABLE. It takes a decoupled model that
-        produces faster than its client reads, as there is no way to hold such a model up.
+        can't be held up, or very large responses to requests outside sequences.
+    unread_seconds: a stream above `unsent_pause_bytes` whose client takes nothing for so long is
+        ended with UNAVAILABLE, too: its sequences hold slots that others wait for.
     """
 
     in_flight: int = 1024
     unsent_pause_bytes: int = 16 * 1024 * 1024
     unsent_bytes: int = 512 * 1024 * 1024
+    unread_seconds: float = 60.0
 
 
 class StreamTransport(Protocol):
@@ -61,6 +67,10 @@ class StreamTransport(Protocol):
 
     def finish(self, failure: Failure | None) -> None:
         """End the call, OK or with this failure, after all messages were written."""
+
+    def break_off(self, failure: Failure) -> None:
+        """End the call now, with this failure if it can still be told. What was not written is
+        dropped."""
 
     def resume(self) -> None:
         """`wants_message` has become true again."""
@@ -95,7 +105,8 @@ class InferStream:
         self._live: set[LaneKey] = set()
         self._in_flight = 0
         self._unsent_bytes = 0
-        self._is_paused = False
+        self._is_congested = False
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._is_half_closed = False
         self._verdict: Failure | None = None  # what the stream ends with after a half-close
         self._is_draining = False
@@ -103,7 +114,7 @@ class InferStream:
     @property
     def wants_message(self) -> bool:
         """Whether the transport may read on; `resume` tells when this turns true again."""
-        return not self._is_paused
+        return not self._is_congested and self._in_flight < self._limits.in_flight
 
     def on_message(self, data: bytes) -> None:
         """Take one `ModelInferRequest`.
@@ -149,14 +160,13 @@ class InferStream:
     def on_lost(self) -> None:
         """The call is gone: cancel everything and end the sequences that the stream owns."""
         if not self.is_over:
-            self.is_over = True
-            self._connection.close(abort=True)
+            self._close(abort=True)
 
     def on_sent(self, size_bytes: int) -> None:
         """A message of this size has left."""
         self._unsent_bytes -= size_bytes
-        if self._is_paused:
-            self._resume_if_room()
+        if self._is_congested and not self.is_over:
+            self._on_progress()
 
     def drain(self) -> None:
         """Serve only the sequences that are live here; end the stream once there are none."""
@@ -173,36 +183,31 @@ class InferStream:
         waiting_bytes = self._unsent_bytes
         self._unsent_bytes = waiting_bytes + len(message)
         if self._unsent_bytes > self._limits.unsent_pause_bytes:
-            self._is_paused = True
             if waiting_bytes and self._unsent_bytes > self._limits.unsent_bytes:
-                self._end(
-                    Failure(
-                        Code.UNAVAILABLE,
-                        f"the client reads too slowly: {self._unsent_bytes} bytes of responses "
-                        f"wait to be sent, at most {self._limits.unsent_bytes} may",
-                    )
-                )
+                self._break_off(f"at most {self._limits.unsent_bytes} may")
                 return
+            if not self._is_congested:
+                self._is_congested = True
+                self._watch()
+                self._connection.pause()
         self._transport.send(message)
 
     def end_exchange(self, exchange: Exchange) -> None:
         """The exchange is over and all of its messages were sent."""
         self._in_flight -= 1
+        if self._in_flight + 1 == self._limits.in_flight and not self._is_congested:
+            self._transport.resume()
         if exchange.lane is not None and not exchange.lane:
             self._lanes.pop(exchange.lane_key, None)
         received = exchange.received
         if received is not None and received.request.end:
             self._live.discard((exchange.model, received.request.sequence))
-        if self._is_paused:
-            self._resume_if_room()
         if self._is_half_closed or self._is_draining:
             self._end_if_done()
 
     def _take(self, exchange: Exchange, key: LaneKey, refusal: Failure | None) -> None:
         """Count the exchange and queue it in its lane."""
         self._in_flight += 1
-        if self._in_flight >= self._limits.in_flight:
-            self._is_paused = True
         config = exchange.config
         if config is None or not config.decoupled:
             lane = self._lanes.get(key)
@@ -219,13 +224,35 @@ class InferStream:
         if self._is_draining:
             self._end_if_done()
 
-    def _resume_if_room(self) -> None:
-        if (
-            self._in_flight < self._limits.in_flight
-            and self._unsent_bytes <= self._limits.unsent_pause_bytes
-        ):
-            self._is_paused = False
+    def _on_progress(self) -> None:
+        """The client has taken something while too much waits for it."""
+        if self._unsent_bytes * 2 > self._limits.unsent_pause_bytes:
+            self._watch()
+            return
+        self._is_congested = False
+        self._stop_watch()
+        self._connection.resume()
+        if self.wants_message:
             self._transport.resume()
+
+    def _watch(self) -> None:
+        """Wait for the client to take something, from now on."""
+        self._stop_watch()
+        seconds = self._limits.unread_seconds
+        self._unread_timer = asyncio.get_running_loop().call_later(
+            seconds, self._break_off, f"and it took nothing for {seconds:g} s"
+        )
+
+    def _stop_watch(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _break_off(self, why: str) -> None:
+        """Give up a client that does not read."""
+        text = f"the client reads too slowly: {self._unsent_bytes} bytes of responses wait to be "
+        self._close(abort=True)
+        self._transport.break_off(Failure(Code.UNAVAILABLE, f"{text}sent, {why}"))
 
     def _end_if_done(self) -> None:
         if self.is_over or self._in_flight:
@@ -237,9 +264,13 @@ class InferStream:
 
     def _end(self, failure: Failure | None) -> None:
         """End the call. With a failure, what is still under way is cancelled."""
-        self.is_over = True
-        self._connection.close(abort=failure is not None)
+        self._close(abort=failure is not None)
         self._transport.finish(failure)
+
+    def _close(self, *, abort: bool) -> None:
+        self.is_over = True
+        self._stop_watch()
+        self._connection.close(abort=abort)
 
 
 def _lane_key(model: str, sequence: SequenceKey) -> LaneKey:

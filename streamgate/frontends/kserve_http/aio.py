@@ -36,6 +36,8 @@ from streamgate.session.gateway import Gateway
 
 BODY_IDLE_SECONDS: Final = 60.0
 """How long a client may pause within a body."""
+EVENTS_UNREAD_SECONDS: Final = 60.0
+"""How long a client may take nothing of a stream of events."""
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Up to this size, an answer is written in one piece."""
 
@@ -125,7 +127,7 @@ class Handlers:
             response.enable_chunked_encoding()
             await response.prepare(request)
             while (events := await stream.next_events()) is not None:
-                await response.write(events)
+                await _write(response, events, transport)
             await response.write_eof()
         finally:
             stream.cancel()
@@ -167,6 +169,16 @@ class Handlers:
     def _too_large(self, request: web.BaseRequest, size: int | None) -> StreamGateError:
         what = "body" if HEADER_LENGTH in request.headers else "JSON"
         return too_large(what, size, self._size_bytes_max)
+
+
+async def _write(response: web.StreamResponse, events: bytes, transport: asyncio.Transport) -> None:
+    """Write events as fast as the client reads; leave one that does not."""
+    try:
+        async with asyncio.timeout(EVENTS_UNREAD_SECONDS):
+            await response.write(events)
+    except TimeoutError:
+        transport.abort()
+        raise ConnectionResetError("the client does not read") from None
 
 
 def _answer_to_unexpected(request: web.BaseRequest, error: Exception) -> Answer:

@@ -30,6 +30,14 @@ class Exchange:
             self._connection.close(abort=False)
             raise
 
+    def pause(self) -> None:
+        """The client reads more slowly than responses come."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._connection.resume()
+
     def cancel(self) -> None:
         """The client has gone: cancel what is still to come, and tell nobody. Idempotent."""
         self._sink = None

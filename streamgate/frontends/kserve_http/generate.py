@@ -25,9 +25,13 @@ from streamgate.model.request import ParameterValue, Request, Response
 from streamgate.model.tensor import Shape, Tensor, TensorSpec
 from streamgate.session.gateway import Gateway
 
+UNSENT_PAUSE_BYTES: Final = 1024 * 1024
+"""Events of one stream that wait for a slow reader; beyond, its model is held up where it can
+be, until they have left."""
 UNSENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Events of one stream that wait for a slow reader; beyond, the stream is cut and its request
-cancelled, as there is no way to hold a decoupled model up."""
+"""Beyond, the stream is cut and its request cancelled: it takes a model that can't be held up."""
+_WRITE_BYTES: Final = 256 * 1024
+"""What is handed over at once, as far as events can't be cut."""
 
 _NOT_ONE: Final = (
     "generate expects model to produce exactly 1 response, use generate stream for model that "
@@ -96,6 +100,7 @@ class GenerateStream:
         self._cut = cut
         self._events: deque[bytes] = deque()
         self._unsent_bytes = 0
+        self._handed_bytes = 0
         self._is_over = False
         self._changed = asyncio.Event()
         self._status = 0
@@ -108,15 +113,21 @@ class GenerateStream:
         return self._status or 200
 
     async def next_events(self) -> bytes | None:
-        """The events that have come since, together; None after the last."""
+        """The next events, several together; None after the last. Those before have left."""
+        self._unsent_bytes -= self._handed_bytes
+        self._handed_bytes = 0
+        if not self._events:
+            self._exchange.resume()
         while not self._events:
             if self._is_over:
                 return None
             await self._wait()
-        events = b"".join(self._events)
-        self._events.clear()
-        self._unsent_bytes = 0
-        return events
+        events: list[bytes] = []
+        while self._events and self._handed_bytes < _WRITE_BYTES:
+            event = self._events.popleft()
+            self._handed_bytes += len(event)
+            events.append(event)
+        return b"".join(events)
 
     def cancel(self) -> None:
         self._exchange.cancel()
@@ -141,11 +152,14 @@ class GenerateStream:
         self._status = self._status or (200 if failure is None else HTTP_STATUS[failure.code])
         event = f"data: {text}\n\n".encode()
         self._unsent_bytes += len(event)
-        if self._events and self._unsent_bytes > UNSENT_BYTES_MAX:
-            self._events.clear()
-            self._exchange.cancel()
-            self._cut()
-            return
+        if self._unsent_bytes > UNSENT_PAUSE_BYTES:
+            if self._events and self._unsent_bytes > UNSENT_BYTES_MAX:
+                self._events.clear()
+                self._exchange.cancel()
+                self._cut()
+                return
+            if not response.final:
+                self._exchange.pause()
         self._events.append(event)
 
 

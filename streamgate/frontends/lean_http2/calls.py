@@ -217,6 +217,10 @@ class _StreamWire:
         else:
             fail(self._stream, failure)
 
+    def break_off(self, failure: Failure) -> None:
+        self._stream.drop_unsent()
+        fail(self._stream, failure)
+
 
 class _Handling(Protocol):
     """What is done for a call that has one message."""

@@ -124,6 +124,16 @@ class Outbox:
         self._write_end(stream)
         self._wake()
 
+    def drop_unsent(self, stream: SendingStream) -> None:
+        """Drop what waits, but for a message that has begun to leave: it can't be taken back."""
+        begun = stream.pending.popleft() if stream.pending_at else None
+        self.waiting_bytes -= sum(map(len, stream.pending))
+        stream.pending.clear()
+        if begun is None:
+            self._turns.pop(stream.id, None)
+        else:
+            stream.pending.append(begun)
+
     def forget(self, stream: SendingStream) -> None:
         """Drop what waits: the stream was reset."""
         self.waiting_bytes -= sum(map(len, stream.pending)) - stream.pending_at

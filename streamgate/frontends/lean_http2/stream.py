@@ -121,6 +121,11 @@ class Http2Stream:
         else:
             self.finish(status, text)
 
+    def drop_unsent(self) -> None:
+        """Drop the messages of which nothing has been written."""
+        if not self.is_answered:
+            self._connection.outbox.drop_unsent(self)
+
     def resume(self) -> None:
         """The sink wants messages again. It gets them later, not from within this call."""
         if not self.is_over:

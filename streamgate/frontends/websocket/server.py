@@ -29,7 +29,9 @@ class WebSocketLimits:
     """How many connections there may be, what one may hold, and how long its client may take.
 
     Beyond `in_flight` steps or `in_flight_bytes` of them that wait for their answer, or beyond
-    `unsent_bytes` of answers that wait for a slow reader, its socket is not read. A client that
+    `unsent_pause_bytes` of answers that wait for a slow reader, its socket is not read. Beyond the
+    latter, none of its steps begins either, and its model is held up where it can be, until it is
+    down to half; beyond `unsent_bytes` the client is given up. A client that
     sends no `open` for `open_seconds`, takes no answer for `send_seconds`, or does not answer a
     ping within `ping_seconds` (one is sent that often), is given up.
     """
@@ -37,7 +39,8 @@ class WebSocketLimits:
     connections: int = 10_000
     in_flight: int = 256
     in_flight_bytes: int = 64 * 2**20
-    unsent_bytes: int = 8 * 2**20
+    unsent_pause_bytes: int = 8 * 2**20
+    unsent_bytes: int = 64 * 2**20
     frame_bytes: int = 64 * 2**20
     open_seconds: float = 10.0
     send_seconds: float = 60.0
@@ -54,6 +57,7 @@ class _Connection:
         self._limits = limits
         self._outgoing: deque[str | bytes] = deque()
         self._unsent_bytes = 0
+        self._is_congested = False
         self._closing: tuple[int, str] | None = None
         self._to_write = asyncio.Event()
         self._room = asyncio.Event()
@@ -121,13 +125,26 @@ class _Connection:
         return (
             self._stream.in_flight < limits.in_flight
             and self._stream.in_flight_bytes < limits.in_flight_bytes
-            and self._unsent_bytes < limits.unsent_bytes
+            and not self._is_congested
         )
 
     def _emit(self, message: str | bytes) -> None:
+        if self._socket.transport.is_closing():
+            return
+        limits = self._limits
+        waits_already = bool(self._outgoing)
         self._outgoing.append(message)
         self._unsent_bytes += len(message)
         self._to_write.set()
+        if self._unsent_bytes < limits.unsent_pause_bytes:
+            return
+        if waits_already and self._unsent_bytes > limits.unsent_bytes:
+            log.info("a client has %d bytes of answers unread: given up", self._unsent_bytes)
+            self._outgoing.clear()
+            self.abort()
+        elif not self._is_congested:
+            self._is_congested = True
+            self._stream.pause()
 
     async def _write(self) -> None:
         while True:
@@ -143,6 +160,10 @@ class _Connection:
                     self.abort()
                     return
                 self._unsent_bytes -= len(message)
+                if self._is_congested and self._unsent_bytes * 2 <= self._limits.unsent_pause_bytes:
+                    self._is_congested = False
+                    self._stream.resume()
+                    self._room.set()
             if self._has_room():
                 self._room.set()
             if self._closing is not None:

@@ -115,6 +115,14 @@ class SequenceStream:
         except StreamGateError as error:
             self._emit(error_message(error.code, error.message))
 
+    def pause(self) -> None:
+        """The client reads more slowly than answers come."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._connection.resume()
+
     def on_gone(self) -> None:
         """The connection is over. Unless the client has said so, its sequence ends now."""
         self._is_over = True
