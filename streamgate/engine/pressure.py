@@ -3,8 +3,8 @@
 A model that sends from a thread of its own can be faster than the engine takes its responses in,
 or than their client reads them. `send` then waits: that is all the pressure there can be on such a
 model. It must not wait where others would have to wait, too: not on the session's own thread for
-a client, as other sequences' steps run there, nor on a thread that runs an event loop, and never
-on the engine's.
+a client, as other sequences' steps run there, nor on a thread that runs an event loop or was seen
+to answer several requests by turns, and never on the engine's.
 """
 
 import asyncio
@@ -34,13 +34,15 @@ class Pressure:
         self._engine = threading.get_ident()
         self._changed = threading.Condition()
         self._waiting = 0
+        self._threads = _ThreadMarks()
 
     def enter(self, live: LiveRequest) -> None:
         """On a model's thread: count one more response to come, when there is room for it."""
         thread = threading.get_ident()
+        is_shared = self._threads.note(live) or thread == live.stepper or _has_loop()
         with self._changed:
             if thread != self._engine:
-                for_client = self._waits_for_clients and thread != live.stepper and not _has_loop()
+                for_client = self._waits_for_clients and not is_shared
                 if self._is_full(live, for_client=for_client):
                     self._waiting += 1
                     self._changed.wait_for(
@@ -81,6 +83,22 @@ class Pressure:
     def _tell(self) -> None:
         if self._waiting:
             self._changed.notify_all()
+
+
+class _ThreadMarks(threading.local):
+    """What is known of the thread that asks."""
+
+    def __init__(self) -> None:
+        self._unanswered: LiveRequest | None = None
+        self._is_shared = False
+
+    def note(self, live: LiveRequest) -> bool:
+        """It sends for this request. Returns whether it has done so for several by turns."""
+        before = self._unanswered
+        if before is not None and before is not live and not before.answered:
+            self._is_shared = True
+        self._unanswered = None if live.answered else live
+        return self._is_shared
 
 
 def _has_loop() -> bool:

@@ -81,6 +81,36 @@ def test_threads_that_serve_others_too_do_not_wait_for_a_client() -> None:
     assert live.ahead == 3
 
 
+def test_a_thread_that_answers_requests_by_turns_does_not_wait_for_a_client() -> None:
+    pressure = Pressure(waits_for_clients=True)
+    slow, fast = request(1), request(2)
+    pressure.pause([slow])
+
+    def work() -> None:
+        pressure.enter(fast)
+        pressure.enter(slow)
+
+    on_another_thread(work)
+
+
+def test_a_thread_that_answers_one_request_after_another_does() -> None:
+    pressure = Pressure(waits_for_clients=True)
+    slow, fast = request(1), request(2)
+    pressure.pause([slow])
+    went_on = threading.Event()
+
+    def work() -> None:
+        fast.answered = True
+        pressure.enter(fast)
+        pressure.enter(slow)
+        went_on.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert not went_on.wait(A_MOMENT_SECONDS)
+    pressure.resume([slow])
+    assert went_on.wait(WAIT_SECONDS)
+
+
 def test_no_thread_waits_for_a_client_where_all_of_them_may_serve_many() -> None:
     pressure = Pressure(waits_for_clients=False)
     live = request()

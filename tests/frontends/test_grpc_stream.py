@@ -353,3 +353,43 @@ def test_a_client_that_does_not_read_is_not_read_from(start_grpc: GrpcStarter) -
         for number in range(8):
             service.act(service.waiting(str(number)).send, int32("OUT", 1))
         assert stream.ids(8) == [str(number) for number in range(8)]
+
+
+MIB = 1024 * 1024
+TOO_MUCH = StreamLimits(unsent_pause_bytes=MIB, unsent_bytes=4 * MIB)
+TOO_LONG = StreamLimits(unsent_pause_bytes=MIB, unread_seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        pytest.param(TOO_MUCH, "at most 4194304 may", id="too much"),
+        pytest.param(TOO_LONG, "and it took nothing for 0.2 s", id="too long"),
+    ],
+)
+def test_a_client_that_does_not_read_is_given_up(
+    start_grpc: GrpcStarter, limits: StreamLimits, reason: str
+) -> None:
+    service = start_grpc(GrpcOptions(stream_limits=limits))
+    with Stub(service.address) as stub:
+        stream = stub.stream()
+        stream.send(infer_request("manual_decoupled", 1.0, id="flood"))
+        call = service.waiting("flood")
+        piece = int32("OUT", *range(50_000))
+
+        def flood() -> bool:
+            # A model that can't be held up, in the one case; in the other, it is.
+            if not call.finished and not (limits is TOO_LONG and call.connection.paused):
+                call.send(piece, final=False)
+            return call.finished
+
+        service.thread.wait_until(flood)
+        assert service.gateway.cancelled == ["flood"]
+        assert call.connection.closed is True
+        # The client hears of it behind what had left already.
+        status, text = stream.end()
+        assert status is grpc.StatusCode.UNAVAILABLE
+        assert text.startswith("the client reads too slowly: ")
+        assert text.endswith(reason)
+        # The connection has not suffered.
+        assert values_of(stub.infer(infer_request("identity", 1.0))) == [1.0]

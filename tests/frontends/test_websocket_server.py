@@ -11,7 +11,7 @@ from contextlib import suppress
 import aiohttp
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from streamgate.errors import EndReason, StreamGateError
@@ -281,58 +281,6 @@ async def test_flushes_that_wait_are_bounded_too() -> None:
         assert (await client.hear())["type"] == "response"
         for _ in range(100):
             assert (await client.hear())["type"] == "flushed"
-
-
-async def test_a_client_that_never_reads_stops_only_itself() -> None:
-    gateway = FakeGateway()
-    count, size = 300, 256 * 1024
-    limits = WebSocketLimits(unsent_pause_bytes=MIB)
-    async with (
-        served(gateway, limits) as (url, front_end),
-        connected(url, max_queue=1, max_size=None) as slow,
-    ):
-        await slow.say("open", model="identity", output_format="binary")
-        connection = only_connection(front_end)
-
-        async def send_all() -> None:
-            for _ in range(count):
-                await slow.frame(bytes(size))
-
-        sender = asyncio.create_task(send_all())
-        await until(lambda: connection._unsent_bytes >= limits.unsent_pause_bytes)
-        await turns(50)
-        taken = len(gateway.requests)
-        assert connection._unsent_bytes < limits.unsent_pause_bytes + 2 * size
-        assert taken < count
-        assert not sender.done()
-        async with connected(url) as other:
-            await other.open("accumulate")
-            for value in range(20):
-                await other.frame(integers(value))
-                assert (await other.hear())["position"] == value
-        assert len(gateway.requests) == taken + 20
-
-        await slow.hear()
-        for position in range(count):
-            head, data = await slow.hear_binary()
-            assert head["position"] == position
-            assert len(data) == size
-        await sender
-
-
-async def test_a_client_that_takes_nothing_for_too_long_is_given_up() -> None:
-    gateway = FakeGateway()
-    limits = WebSocketLimits(unsent_pause_bytes=MIB, send_seconds=0.1)
-    async with (
-        served(gateway, limits) as (url, front_end),
-        connected(url, max_queue=1, max_size=None) as slow,
-    ):
-        await slow.say("open", model="identity", output_format="binary")
-        with suppress(ConnectionClosed):
-            for _ in range(300):
-                await slow.frame(bytes(256 * 1024))
-        await until(lambda: not front_end._connections)
-        assert gateway.connections[-1].closed is True
 
 
 async def shake_hands(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -223,7 +223,11 @@ class _Pipe:
         while True:
             while outbox:
                 message = outbox.popleft()
-                await write(message)
+                try:
+                    await write(message)
+                except grpc.aio.InternalError:
+                    # The call was lost while the message waited for its reader.
+                    raise asyncio.CancelledError from None
                 stream.on_sent(len(message))
             if self._is_finished:
                 return self._failure
