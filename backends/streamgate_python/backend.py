@@ -5,7 +5,13 @@ import json
 import logging
 from typing import Any, final
 
-from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles, ModelServer
+from streamgate.backend.contract import (
+    ConfigDict,
+    LoadContext,
+    ModelFiles,
+    ModelServer,
+    RequestSession,
+)
 from streamgate.errors import LoadError
 from streamgate.model.config import Execution, InstanceKind
 from streamgate_python import triton_python_backend_utils as pb_utils
@@ -16,6 +22,7 @@ from streamgate_python.execution import ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
 from streamgate_python.model_config import ModelConfig
 from streamgate_python.modules import ModelModules
+from streamgate_python.process.session import ProcessSession
 from streamgate_python.session import MODEL_FAULTS, PythonSession
 
 _logger = logging.getLogger(__name__)
@@ -30,12 +37,15 @@ _KINDS = {
 
 @final
 class PythonBackend:
-    """Models written for Triton's Python backend, run in this process."""
+    """Models written for Triton's Python backend."""
 
     default_model_filename = "model.py"
 
     def __init__(self) -> None:
         pb_utils.install()
+
+    def can_run_processes(self) -> bool:
+        return True
 
     def auto_complete(self, config: ConfigDict, files: ModelFiles) -> ConfigDict:
         """What the model's `auto_complete_config` adds; the configuration itself without one.
@@ -66,33 +76,43 @@ class PythonBackend:
             modules.unload()
         raise LoadError(fault)
 
-    def load(self, context: LoadContext) -> PythonSession:
-        """Import the model and call its `initialize`. Raises LoadError with what it raised."""
-        files = context.files
-        identity = _identity(files, context.instance.name, context.server)
-        if "EXECUTION_ENV_PATH" in context.config.parameters:
-            _logger.warning(
-                "model '%s' asks for an execution environment (EXECUTION_ENV_PATH), which is "
-                "ignored: models run in the server's own environment",
-                files.name,
-            )
-        modules = ModelModules(files, identity)
-        try:
-            model_class = modules.model_class()
-            inline = context.config.execution is Execution.INLINE
-            with calling(identity), executing(ModelExecution(holds_engine=inline)):
-                model = model_class()
-                if hasattr(model, "initialize"):
-                    model.initialize(_arguments(context))
-        except MODEL_FAULTS as error:
-            fault = describe(error)
-            _logger.debug("loading instance '%s' failed", identity.instance, exc_info=True)
-        else:
-            answers = Answers(identity.instance, context.config)
-            return PythonSession(model, answers, identity, modules, str(files.path), inline=inline)
-        modules.unload()
-        # Raised out here so that the error holds neither the model's frames nor its memory.
-        raise LoadError(fault)
+    def load(self, context: LoadContext) -> RequestSession:
+        """Import the model and call its `initialize`, here or in a process of its own.
+
+        Raises LoadError with what it raised.
+        """
+        if context.config.execution is Execution.PROCESS:
+            return ProcessSession(context)
+        return load_here(context)
+
+
+def load_here(context: LoadContext) -> PythonSession:
+    """A model instance in this process. Raises LoadError with what the model raised."""
+    files = context.files
+    identity = _identity(files, context.instance.name, context.server)
+    if "EXECUTION_ENV_PATH" in context.config.parameters:
+        _logger.warning(
+            "model '%s' asks for an execution environment (EXECUTION_ENV_PATH), which is "
+            "ignored: models run in the server's own environment",
+            files.name,
+        )
+    modules = ModelModules(files, identity)
+    try:
+        model_class = modules.model_class()
+        inline = context.config.execution is Execution.INLINE
+        with calling(identity), executing(ModelExecution(holds_engine=inline)):
+            model = model_class()
+            if hasattr(model, "initialize"):
+                model.initialize(_arguments(context))
+    except MODEL_FAULTS as error:
+        fault = describe(error)
+        _logger.debug("loading instance '%s' failed", identity.instance, exc_info=True)
+    else:
+        answers = Answers(identity.instance, context.config)
+        return PythonSession(model, answers, identity, modules, str(files.path), inline=inline)
+    modules.unload()
+    # Raised out here so that the error holds neither the model's frames nor its memory.
+    raise LoadError(fault)
 
 
 def _identity(files: ModelFiles, instance: str, server: ModelServer | None) -> CallingModel:

@@ -262,3 +262,12 @@ class GpuAware(Protocol):
 
     def can_use_gpu(self) -> bool:
         """Whether the installed libraries could run a model on a GPU of this machine."""
+
+
+@runtime_checkable
+class ProcessAware(Protocol):
+    """What a backend may implement to run instances in processes of their own; for others,
+    `Execution.PROCESS` is refused."""
+
+    def can_run_processes(self) -> bool:
+        """Whether it can, on this machine."""

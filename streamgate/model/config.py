@@ -174,6 +174,18 @@ class Execution(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What an instance in a process of its own may take before it is ended. 0 means no limit.
+
+    `memory_bytes` is what the process may keep resident after a step.
+    """
+
+    step_timeout_ns: int = 0
+    load_timeout_ns: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Accelerator:
     """An execution accelerator asked for in `optimization` (`tensorrt`, ...)."""
 
@@ -202,6 +214,7 @@ class ModelConfig:
     instances: tuple[Instance, ...] = ()
     decoupled: bool = False
     execution: Execution = Execution.THREAD
+    worker_limits: WorkerLimits = WorkerLimits()
     default_model_filename: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerators: tuple[Accelerator, ...] = ()

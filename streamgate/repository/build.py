@@ -13,12 +13,14 @@ from streamgate.model.config import (
     DefaultScheduling,
     DirectStrategy,
     DynamicBatching,
+    Execution,
     ModelConfig,
     OldestStrategy,
     QueuePolicy,
     Scheduling,
     SequenceBatching,
     TimeoutAction,
+    WorkerLimits,
 )
 from streamgate.model.datatypes import DataType
 from streamgate.repository.extensions import Extensions
@@ -32,7 +34,13 @@ _US = 1000  # in nanoseconds
 Control = pb.ModelSequenceBatching.Control
 
 
-def build_config(config: pb.ModelConfig, extensions: Extensions, folder: Path) -> ModelConfig:
+def build_config(
+    config: pb.ModelConfig,
+    extensions: Extensions,
+    execution: Execution,
+    worker_limits: WorkerLimits,
+    folder: Path,
+) -> ModelConfig:
     """The value; labels and initial states are read from the model's `folder`.
 
     Raises ConfigError when one of these files is missing or wrong.
@@ -50,7 +58,8 @@ def build_config(config: pb.ModelConfig, extensions: Extensions, folder: Path) -
         states=build_states(config, extensions, folder),
         instances=build_instances(config),
         decoupled=config.model_transaction_policy.decoupled,
-        execution=extensions.execution,
+        execution=execution,
+        worker_limits=worker_limits,
         default_model_filename=config.default_model_filename,
         parameters={key: value.string_value for key, value in sorted(config.parameters.items())},
         cpu_accelerators=_accelerators(accelerators.cpu_execution_accelerator),

@@ -9,9 +9,8 @@
     streamgate.idle_warning_seconds                how long before a sequence ends as idle its
                                                    client is warned (0)
     streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
-    streamgate.execution                           where steps run: thread or inline (thread)
 
-A limit of 0 is none.
+A limit of 0 is none. Those that say where steps run are read by `execution`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
 """
 
@@ -23,9 +22,10 @@ import numpy as np
 
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import ConfigError
-from streamgate.model.config import DirectStrategy, Execution, SequenceBatching
+from streamgate.model.config import DirectStrategy, SequenceBatching
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
+from streamgate.repository.execution import EXECUTION_PARAMETERS
 from streamgate.repository.tensors import data_type
 
 PREFIX = "streamgate."
@@ -36,7 +36,6 @@ _MAX_PENDING = "streamgate.max_pending_requests"
 _MAX_LIFETIME = "streamgate.max_sequence_lifetime_seconds"
 _IDLE_WARNING = "streamgate.idle_warning_seconds"
 _END_ON_ERROR = "streamgate.end_sequence_on_error"
-_EXECUTION = "streamgate.execution"
 _ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR)
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
@@ -57,7 +56,6 @@ class Extensions:
     max_lifetime_ns: int = 0
     idle_warning_ns: int = 0
     end_on_error: bool = False
-    execution: Execution = Execution.THREAD
 
 
 def read_extensions(config: pb.ModelConfig) -> Extensions:
@@ -67,9 +65,8 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     values: dict[str, float] = {}
     limits: dict[str, int] = {}
     ends = _Ends()
-    execution = Execution.THREAD
     for name in sorted(config.parameters):
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in EXECUTION_PARAMETERS:
             continue
         text = config.parameters[name].string_value
         if name.startswith(_BATCH_AXIS):
@@ -84,10 +81,8 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
         elif name in _ENDS:
             ends = _with_end(config, ends, name, text)
-        elif name == _EXECUTION:
-            execution = _execution(config, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, _EXECUTION, *_ENDS]
+            known = [_MAX_BACKLOG, _MAX_PENDING, *_ENDS, *EXECUTION_PARAMETERS]
             known += [
                 prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
             ]
@@ -102,7 +97,6 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         ends.max_lifetime_ns,
         ends.idle_warning_ns,
         ends.end_on_error,
-        execution,
     )
 
 
@@ -141,14 +135,6 @@ def _seconds(config: pb.ModelConfig, name: str, text: str, high: int) -> int:
     if not 0 <= value <= high:
         raise _wrong(config, name, text, f"a number of seconds from 0 to {high}")
     return round(value * 1e9)
-
-
-def _execution(config: pb.ModelConfig, name: str, text: str) -> Execution:
-    try:
-        return Execution(text)
-    except ValueError:
-        choices = " or ".join(f"'{choice.value}'" for choice in Execution)
-        raise _wrong(config, name, text, choices) from None
 
 
 def _state(config: pb.ModelConfig, states: Mapping[str, State], name: str, prefix: str) -> State:

@@ -25,6 +25,7 @@ from streamgate.repository.complete import (
     complete_from_model,
 )
 from streamgate.repository.defects import defect, located
+from streamgate.repository.execution import read_execution
 from streamgate.repository.extensions import read_extensions
 from streamgate.repository.fingerprint import files_state, fingerprint, folder_state
 from streamgate.repository.instances import check_groups, complete_groups
@@ -206,7 +207,9 @@ class ModelRepository:
         check_groups(config, self._gpu_count)
         check_states(config)
         extensions = read_extensions(config)
-        return VersionSource(files.version, build_config(config, extensions, given.folder), files)
+        execution, limits = read_execution(config, backend)
+        built = build_config(config, extensions, execution, limits, given.folder)
+        return VersionSource(files.version, built, files)
 
 
 def select_versions(policy: pb.ModelVersionPolicy, present: Sequence[int]) -> list[int]:

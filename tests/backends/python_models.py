@@ -2,28 +2,35 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from streamgate.backend.contract import LoadContext, ModelFiles, ModelRequest
+from streamgate.backend.contract import (
+    LoadContext,
+    ModelFiles,
+    ModelRequest,
+    RequestSession,
+    SessionLostError,
+)
 from streamgate.errors import Code, Failure
 from streamgate.model.config import (
     DefaultScheduling,
+    Execution,
     Instance,
     InstanceKind,
     ModelConfig,
     StateSpec,
+    WorkerLimits,
 )
 from streamgate.model.datatypes import DataType, from_numpy
 from streamgate.model.request import ParameterValue
 from streamgate.model.tensor import Array, Tensor, TensorSpec
 from streamgate_python import create
-from streamgate_python.session import PythonSession
 
 HEADER = """
 import json
@@ -148,6 +155,11 @@ class Model:
     device_id: int = 0
     parameters: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
+    execution: Execution | None = None
+    worker_limits: WorkerLimits = field(default_factory=WorkerLimits)
+    on_lost: Callable[[SessionLostError], None] = lambda _: None
+
+    default_execution: ClassVar[Execution] = Execution.THREAD
 
     @property
     def directory(self) -> Path:
@@ -188,13 +200,16 @@ class Model:
             scheduling=DefaultScheduling(),
             states=tuple(self.states),
             decoupled=self.decoupled,
+            execution=self.execution or self.default_execution,
+            worker_limits=self.worker_limits,
             parameters=self.parameters,
             json=json.dumps({"name": self.name, "max_batch_size": self.max_batch_size}),
         )
 
-    def load(self) -> PythonSession:
+    def load(self) -> RequestSession:
         instance = Instance(self.instance or f"{self.name}_0", self.kind, self.device_id)
-        return create().load(LoadContext(self.config(), self.files, instance))
+        context = LoadContext(self.config(), self.files, instance, on_lost=self.on_lost)
+        return create().load(context)
 
     def run(self, *requests: ModelRequest) -> list[RecordingReply]:
         """Load, execute one batch (one request unless given) and close."""

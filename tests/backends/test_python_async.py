@@ -7,6 +7,8 @@ import pytest
 
 from tests.backends.python_models import Model, reply_of, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 PREFIX = "Failed to process the request(s) for model 'm_0', message: "
 
 
@@ -70,14 +72,18 @@ def test_a_decoupled_coroutine_runs_on_after_execute_returned(decoupled: Model) 
     decoupled.write(
         """
         import asyncio
+        from pathlib import Path
 
         class TritonPythonModel:
+            def initialize(self, args):
+                self.go = Path(args["model_repository"], "go")
+
             async def execute(self, requests):
-                self.loop = asyncio.get_running_loop()
-                self.event = asyncio.Event()
                 sender = requests[0].get_response_sender()
                 sender.send(out(1))
-                await self.event.wait()
+                async with asyncio.timeout(20):
+                    while not self.go.exists():
+                        await asyncio.sleep(0.01)
                 sender.send(out(2), FINAL)
         """
     )
@@ -88,7 +94,7 @@ def test_a_decoupled_coroutine_runs_on_after_execute_returned(decoupled: Model) 
     with reply._changed:
         assert reply._changed.wait_for(lambda: reply.sent, timeout=20)
     assert not reply.finished
-    session._model.loop.call_soon_threadsafe(session._model.event.set)
+    decoupled.add("go", "")
     reply.wait()
     session.close()
     assert [sent.values for sent in reply.sent] == [{"OUT": [1]}, {"OUT": [2]}]

@@ -10,6 +10,8 @@ from streamgate.errors import Code
 from streamgate.model.datatypes import DataType
 from tests.backends.python_models import Model, reply_of, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 PREFIX = "Failed to process the request(s) for model 'm_0', message: "
 
 
@@ -243,7 +245,9 @@ def test_a_failed_call_is_logged_with_its_traceback(
         model.execute("raise ValueError('text')").answer()
     [record] = caplog.records
     assert PREFIX + "ValueError: text" in record.message
-    assert record.exc_info is not None
+    shown = logging.Formatter().format(record)
+    assert "Traceback (most recent call last)" in shown
+    assert "raise ValueError('text')" in shown
 
 
 @pytest.mark.parametrize("code", list(Code))

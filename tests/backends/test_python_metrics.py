@@ -9,6 +9,8 @@ from prometheus_client import REGISTRY, generate_latest
 from streamgate_python.errors import TritonModelException
 from streamgate_python.metrics import MetricFamily
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 COUNTER, GAUGE, HISTOGRAM = MetricFamily.COUNTER, MetricFamily.GAUGE, MetricFamily.HISTOGRAM
 
 

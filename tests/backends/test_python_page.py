@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamgate.backend.contract import LoadContext, ModelRequest
+from streamgate.backend.contract import LoadContext, ModelRequest, RequestSession
 from streamgate.errors import LoadError
 from streamgate.repository.repository import ModelRepository
 from streamgate_python import create
-from streamgate_python.session import PythonSession
 from tests.backends.python_models import RecordingReply, received, reply_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python-models.md"
@@ -30,7 +29,7 @@ model_transaction_policy { decoupled: true }
 """
 
 
-def load(folder: Path, name: str, others: Mapping[str, str] | None = None) -> PythonSession:
+def load(folder: Path, name: str, others: Mapping[str, str] | None = None) -> RequestSession:
     for path, text in {**BLOCKS, **(others or {})}.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +41,7 @@ def load(folder: Path, name: str, others: Mapping[str, str] | None = None) -> Py
 
 
 def run(
-    session: PythonSession, name: str, *values: object, dtype: type = np.float32
+    session: RequestSession, name: str, *values: object, dtype: type = np.float32
 ) -> ModelRequest:
     made = ModelRequest([received(name, np.array([*values], dtype=dtype))], RecordingReply())
     session.execute([made])

@@ -13,6 +13,8 @@ from streamgate.model.tensor import Tensor
 from streamgate_python import triton_python_backend_utils as pb_utils
 from tests.backends.python_models import Model, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:

@@ -10,6 +10,8 @@ import pytest
 from streamgate.errors import Code
 from tests.backends.python_models import Model, reply_of, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 PREFIX = "Failed to process the request(s) for model 'm_0', message: "
 
 
@@ -131,10 +133,12 @@ class TestEitherKind:
         either.write(
             """
             import threading
+            import time
+            from pathlib import Path
 
             class TritonPythonModel:
                 def initialize(self, args):
-                    self.go = threading.Event()
+                    self.go = Path(args["model_repository"], "go")
 
                 def execute(self, requests):
                     senders = [r.get_response_sender() for r in requests]
@@ -143,7 +147,10 @@ class TestEitherKind:
                     return None
 
                 def answer(self, senders):
-                    assert self.go.wait(20)
+                    deadline = time.monotonic() + 20
+                    while not self.go.exists():
+                        assert time.monotonic() < deadline
+                        time.sleep(0.01)
                     for index, sender in enumerate(senders):
                         sender.send(out(index), FINAL)
 
@@ -155,7 +162,7 @@ class TestEitherKind:
         batch = [request(), request()]
         session.execute(batch)
         assert not any(reply_of(made).sent for made in batch)
-        session._model.go.set()
+        either.add("go", "")
         for index, made in enumerate(batch):
             reply_of(made).wait()
             assert reply_of(made).only.values == {"OUT": [index]}

@@ -10,6 +10,8 @@ from streamgate.model.config import StateSpec
 from streamgate.model.datatypes import DataType
 from tests.backends.python_models import Model, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 SUM = StateSpec("SUM_IN", "SUM_OUT", DataType.INT32, (1,))
 ANSWER = """
 tensors = [pb_utils.Tensor("OUT", np.ones(1, np.int32)), pb_utils.Tensor("SUM_OUT", {state})]

@@ -12,6 +12,8 @@ from streamgate.model.tensor import Tensor as ModelTensor
 from streamgate_python import triton_python_backend_utils as pb_utils
 from streamgate_python.tensors import InputTensor
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 Tensor = pb_utils.Tensor
 
 TYPES = [

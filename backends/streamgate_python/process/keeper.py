@@ -1,0 +1,200 @@
+"""A worker process from the gateway's side: started, listened to, and ended for certain.
+
+One thread keeps each process: it starts it, passes on what comes over the side channel and the
+output, sees it end however it ends, and clears up. The process asks the kernel to die with the
+thread that started it, so that no end of the gateway leaves one behind.
+"""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final, final
+
+from streamgate_python.process.channel import Channel, ChannelError, Message, pair
+from streamgate_python.process.output import PrintedLines
+
+TERM_SECONDS: Final = 2.0
+"""How long a process that was asked to end (SIGTERM) has before it is killed."""
+
+_MESSAGES_IN_A_ROW = 64
+
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[5:]; "
+    "from streamgate_python.process.worker import main; main(*map(int, sys.argv[1:4]))"
+)
+
+_logger = logging.getLogger(__name__)
+
+
+@final
+class WorkerProcess:
+    """One process. `on_message` and `on_end` are called on the keeping thread, the latter last.
+
+    `fate` says how it ended, once it has; `why`, for what reason the gateway ended it.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        model_name: str,
+        on_message: Callable[[Message], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.instance = instance
+        self.fate = ""
+        self.why = ""
+        self._model_name = model_name
+        self._on_message = on_message
+        self._on_end = on_end
+        self._messages = 0
+        self._progress = threading.Condition()
+        # Once waited for, the process's number may become another's.
+        self._reaping = threading.Lock()
+        self._ended = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        step, self._step_handed = pair()
+        side, self._side_handed = pair()
+        self.step = Channel(step, maps=False)
+        self.side = Channel(side, maps=False)
+        self._thread = threading.Thread(target=self._keep, name=f"keeper-{instance}", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's number; 0 before it is started."""
+        return 0 if self._process is None else self._process.pid
+
+    def wait_messages(self, count: int, timeout_seconds: float) -> None:
+        """Until so many messages of the side channel have been passed on, or the process ended."""
+        if self._messages >= count:
+            return
+        with self._progress:
+            self._progress.wait_for(
+                lambda: self._messages >= count or self._ended.is_set(), timeout_seconds
+            )
+
+    def wait_end(self, timeout_seconds: float) -> bool:
+        """Until the process has ended and all that came from it was passed on."""
+        return self._ended.wait(timeout_seconds)
+
+    def kill(self, why: str) -> None:
+        """End the process at once. Clients are told `why`."""
+        self.why = self.why or why
+        self._signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the process to end, then make it."""
+        self._signal(signal.SIGTERM)
+        if not self.wait_end(TERM_SECONDS):
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with self._reaping:
+            if self._process is not None and self._process.returncode is None:
+                try:
+                    os.killpg(self._process.pid, number)
+                except ProcessLookupError:
+                    return  # it is not yet the leader of its group
+
+    # -- the keeping thread
+
+    def _keep(self) -> None:
+        try:
+            output = self._start()
+        except OSError as error:
+            self.fate = f"The process could not be started: {error}"
+        else:
+            self._listen(output)
+        self.step.shut_down()
+        self._on_end()
+        self.step.close()
+        self.side.close()
+        self._ended.set()
+        with self._progress:
+            self._progress.notify_all()
+
+    def _start(self) -> PrintedLines:
+        handed = (self._step_handed.fileno(), self._side_handed.fileno())
+        reader, writer = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    _BOOT,
+                    *map(str, (*handed, os.getpid())),
+                    self.instance,
+                    *sys.path,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                pass_fds=handed,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+            self._step_handed.close()
+            self._side_handed.close()
+        return PrintedLines(self._model_name, reader)
+
+    def _listen(self, output: PrintedLines) -> None:
+        assert self._process is not None
+        alive = os.pidfd_open(self._process.pid)
+        poller = select.poll()
+        for source in (alive, self.side, output):
+            poller.register(source, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            if output.fileno() in ready and not output.read():
+                poller.unregister(output)
+            if self.side.fileno() in ready and not self._pass_on(_MESSAGES_IN_A_ROW):
+                poller.unregister(self.side)
+            if alive in ready:
+                break
+        os.close(alive)
+        self._pass_on(sys.maxsize)
+        # What the model started itself is in its group, and goes with it.
+        self._signal(signal.SIGKILL)
+        with self._reaping:
+            status = self._process.wait()
+        self.fate = self.why or _fate(status)
+        output.close()
+
+    def _pass_on(self, limit: int) -> bool:
+        """Pass on what has come. Returns whether more may come."""
+        for _ in range(limit):
+            try:
+                message = self.side.receive(wait=False)
+            except TimeoutError:
+                return True
+            except ChannelError:
+                return False
+            try:
+                self._on_message(message)
+            except (ValueError, TypeError, LookupError, ChannelError) as error:
+                _logger.exception("the process of model instance '%s' sent nonsense", self.instance)
+                self.kill(f"It sent a message that can't be read ({error}), and was killed")
+                return False
+            with self._progress:
+                self._messages += 1
+                self._progress.notify_all()
+        return True
+
+
+def _fate(status: int) -> str:
+    if status >= 0:
+        return f"It ended with exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"It was ended by {name}"

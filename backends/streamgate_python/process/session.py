@@ -1,0 +1,265 @@
+"""The engine's side of a model instance in a process of its own: an ordinary `RequestSession`.
+
+What a batch is answered with when `execute` returns comes with its return; what the model sends
+through senders comes over the side channel, as it is sent. `execute` returns after all that was
+sent before it: nothing overtakes.
+"""
+
+import logging
+import pickle
+import resource
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, final
+
+from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
+from streamgate.errors import Code, Failure, LoadError
+from streamgate_python.process.channel import ChannelError, Header, Message
+from streamgate_python.process.keeper import WorkerProcess
+from streamgate_python.process.output import log_record
+from streamgate_python.process.values import (
+    Buffers,
+    Value,
+    pack_request,
+    unpack_failure,
+    unpack_states,
+    unpack_tensors,
+)
+
+START_SECONDS_MAX: Final = 30.0
+"""From starting the process until its interpreter says that it is there. Triton's default too."""
+
+FINALIZE_SECONDS_MAX: Final = 10.0
+"""How long a process that is closed may take, `finalize` included, before it is ended."""
+
+_DRAIN_SECONDS = 10.0
+"""How long a process that is ended may take to be gone, and its last messages to be read."""
+
+_logger = logging.getLogger(__name__)
+
+
+@final
+class ProcessSession:
+    """A model instance in a worker process.
+
+    Raises LoadError when the model can't be loaded, or its process does not start or survive it.
+    """
+
+    def __init__(self, context: LoadContext) -> None:
+        self._context = context
+        self._instance = context.instance.name
+        limits = context.config.worker_limits
+        self._step_seconds = limits.step_timeout_ns / 1e9 or None
+        self._memory_bytes = limits.memory_bytes
+        self._open: dict[int, ModelRequest] = {}
+        self._numbers = 0
+        self._lock = threading.Lock()
+        self._busy = True
+        self._closing = False
+        self._lost: SessionLostError | None = None
+        self._worker = WorkerProcess(
+            self._instance, context.files.name, self._receive, self._process_ended
+        )
+        try:
+            self._load(limits.load_timeout_ns / 1e9 or None)
+        except BaseException:
+            self._closing = True
+            self._worker.kill("")
+            self._worker.wait_end(_DRAIN_SECONDS)
+            raise
+        self._busy = False
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._worker.pid
+
+    def execute(self, requests: Sequence[ModelRequest]) -> None:
+        """Run the batch in the process. Raises SessionLostError when that ends, or is ended."""
+        if self._closing:
+            self._refuse(requests)
+            return
+        buffers: list[Any] = []
+        packed: Value = []
+        for request in requests:
+            self._numbers += 1
+            self._open[self._numbers] = request
+            packed.append(pack_request(self._numbers, request, buffers))
+        message = self._ask(["execute", packed], buffers, self._step_seconds)
+        self._settle(message, requests)
+        if self._memory_bytes:
+            self._check_memory()
+
+    def close(self) -> None:
+        """Let the model finalize and end its process, whatever it takes."""
+        with self._lock:
+            self._closing = True
+        if self._lost is None:
+            try:
+                self._worker.step.send(["close"])
+            except ChannelError:
+                _logger.debug("the process of '%s' can't be asked to close", self._instance)
+            if not self._worker.wait_end(FINALIZE_SECONDS_MAX):
+                _logger.error(
+                    "the process of model instance '%s' has not ended within %g s of being asked "
+                    "to, finalize included, and is ended",
+                    self._instance,
+                    FINALIZE_SECONDS_MAX,
+                )
+                self._worker.terminate()
+        self._worker.wait_end(_DRAIN_SECONDS)
+
+    # -- asking the process
+
+    def _ask(self, header: Header, buffers: Sequence[Any], seconds: float | None) -> Message:
+        """One question and its answer. Raises SessionLostError."""
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            self._busy = True
+        worker = self._worker
+        try:
+            worker.step.send(header, buffers)
+            message = worker.step.receive(seconds)
+            worker.wait_messages(message.header[1], _DRAIN_SECONDS)
+        except TimeoutError:
+            worker.kill(
+                f"A step took longer than {seconds:g} s (streamgate.step_timeout_seconds), and "
+                "its process was killed"
+            )
+            raise self._lost_error() from None
+        except ChannelError as error:
+            worker.kill("")
+            _logger.debug("asking the process of '%s' failed: %s", self._instance, error)
+            raise self._lost_error() from None
+        finally:
+            with self._lock:
+                self._busy = False
+        return message
+
+    def _lost_error(self) -> SessionLostError:
+        """What has become of the process, waited for."""
+        self._worker.wait_end(_DRAIN_SECONDS)
+        return self._lost or SessionLostError(_unhealthy(self._instance, ""))
+
+    def _load(self, seconds: float | None) -> None:
+        step = self._worker.step
+        what, limit = "to start", START_SECONDS_MAX
+        try:
+            step.receive(limit)
+            what = "to load the model (streamgate.load_timeout_seconds)"
+            limit = seconds or 0.0
+            levels = logging.getLogger(f"streamgate.models.{self._context.files.name}")
+            start = pickle.dumps(
+                (self._context.config, self._context.files, self._context.instance)
+            )
+            step.send(["load", levels.getEffectiveLevel()], [start])
+            message = step.receive(seconds)
+        except TimeoutError:
+            raise LoadError(
+                f"the process of model instance '{self._instance}' took longer than {limit:g} s "
+                f"{what}, and was killed"
+            ) from None
+        except ChannelError:
+            self._worker.wait_end(_DRAIN_SECONDS)
+            raise LoadError(
+                _unhealthy(self._instance, f"{self._worker.fate} while it loaded the model")
+            ) from None
+        _, sent, fault = message.header
+        self._worker.wait_messages(sent, _DRAIN_SECONDS)
+        if fault is not None:
+            raise LoadError(fault)
+
+    def _check_memory(self) -> None:
+        """End a process that has grown too large; its step is answered all the same."""
+        try:
+            fields = Path(f"/proc/{self.pid}/statm").read_bytes().split()
+        except OSError:
+            return  # it is just ending, which shows by itself
+        held = int(fields[1]) * resource.getpagesize()
+        if held > self._memory_bytes:
+            self._worker.kill(
+                f"Its process held {held / 2**20:.0f} MB after a step, more than "
+                f"streamgate.worker_memory_limit_mb ({self._memory_bytes / 2**20:g}), and was "
+                "killed"
+            )
+
+    # -- answers
+
+    def _settle(self, message: Message, requests: Sequence[ModelRequest]) -> None:
+        buffers = Buffers(message.buffers)
+        first = self._numbers - len(requests) + 1
+        for number, request, outcome in zip(
+            range(first, first + len(requests)), requests, message.header[2], strict=True
+        ):
+            reschedule, states, answer = outcome
+            request.reschedule = reschedule
+            request.states = unpack_states(states, buffers)
+            if answer is not None:
+                self._answer(number, answer, buffers)
+
+    def _answer(self, number: int, answer: Value, buffers: Buffers) -> None:
+        """One response, or the final flag alone, as `replies` packs them."""
+        final, tensors, failure, parameters = answer
+        request = self._open.pop(number, None) if final else self._open.get(number)
+        if request is None:
+            return
+        if tensors is None:
+            request.reply.finish()
+        else:
+            request.reply.send(
+                unpack_tensors(tensors, buffers),
+                unpack_failure(failure),
+                final=final,
+                parameters=parameters,
+            )
+
+    def _refuse(self, requests: Sequence[ModelRequest]) -> None:
+        failure = Failure(
+            Code.INTERNAL,
+            f"Failed to process the request(s) for model '{self._instance}', message: the model "
+            "instance is closed",
+        )
+        for request in requests:
+            request.reply.send((), failure, final=True)
+
+    # -- the keeping thread
+
+    def _receive(self, message: Message) -> None:
+        """A message of the side channel."""
+        match message.header:
+            case ["reply", number, answer]:
+                self._answer(number, answer, Buffers(message.buffers))
+            case ["dropped", number]:
+                self._open.pop(number, None)
+            case ["is_cancelled", question, number]:
+                request = self._open.get(number)
+                cancelled = request is not None and request.reply.is_cancelled()
+                self._worker.side.send(["answer", question, cancelled])
+            case ["log", record]:
+                log_record(record)
+            case _:
+                raise ValueError(f"an unknown message '{message.header[0]}'")
+
+    def _process_ended(self) -> None:
+        """The process is gone: whatever it owed fails, and the engine hears of it."""
+        why = self._worker.fate
+        with self._lock:
+            expected = self._closing
+            error = self._lost = SessionLostError(_unhealthy(self._instance, self._worker.why))
+            idle = not self._busy
+        open_requests, self._open = self._open, {}
+        for request in open_requests.values():
+            request.reply.send((), error.failure, final=True)
+        if expected:
+            return
+        _logger.error("the process of model instance '%s' is gone: %s", self._instance, why)
+        if idle:
+            self._context.on_lost(error)
+
+
+def _unhealthy(instance: str, why: str) -> str:
+    """Triton's text, and what it does not say."""
+    text = f"Stub process '{instance}' is not healthy."
+    return f"{text} {why}." if why else text

@@ -1,0 +1,132 @@
+"""The worker process: loads one model instance and runs what the gateway asks, until it closes.
+
+The main thread answers the step channel. `_load` and everything after it is the same
+`PythonSession` as in the gateway's own process.
+"""
+
+import ctypes
+import faulthandler
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from typing import Any, final
+
+from streamgate.backend.contract import LoadContext
+from streamgate.errors import StreamGateError
+from streamgate.model.tensor import Buffer
+from streamgate_python.backend import PythonBackend, load_here
+from streamgate_python.process.channel import Channel, ChannelError, Message
+from streamgate_python.process.output import pack_record
+from streamgate_python.process.replies import Returned, WorkerReply
+from streamgate_python.process.side import GATEWAY_GONE, Side
+from streamgate_python.process.values import Buffers, Value, pack_states, unpack_request
+from streamgate_python.session import PythonSession
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(step_descriptor: int, side_descriptor: int, gateway: int) -> None:
+    """Serve one model instance over two inherited sockets. `gateway` is its process's number."""
+    _die_with(gateway)
+    faulthandler.enable()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    channels = []
+    for descriptor in (step_descriptor, side_descriptor):
+        os.set_inheritable(descriptor, False)
+        channels.append(Channel(socket.socket(fileno=descriptor), maps=True))
+    step, side = channels
+    try:
+        step.send(["here"])
+        Worker(step, Side(side)).serve()
+    except ChannelError:
+        # Whatever the model's threads do: there is nobody to do it for.
+        os._exit(GATEWAY_GONE)
+
+
+def _die_with(gateway: int) -> None:
+    """Ask the kernel to end this process with the thread that started it."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != gateway:
+        os._exit(GATEWAY_GONE)
+
+
+@final
+class Worker:
+    """One model instance in this process."""
+
+    def __init__(self, step: Channel, side: Side) -> None:
+        self._step = step
+        self._side = side
+        self._session: PythonSession | None = None
+        self._decoupled = False
+        self._state_types: dict[str, Any] = {}
+
+    def serve(self) -> None:
+        """Answer the gateway's questions until it says close, or the model can't be loaded."""
+        fault = self._load(self._step.receive())
+        self._step.send(["loaded", self._side.sent, fault])
+        session = self._session
+        if session is None:
+            return
+        while True:
+            message = self._step.receive()
+            match message.header:
+                case ["execute", packed]:
+                    self._execute(session, packed, Buffers(message.buffers))
+                case ["close"]:
+                    session.close()
+                    return
+                case _:
+                    raise AssertionError(f"an unknown question {message.header}")
+            del message
+
+    def _load(self, message: Message) -> str | None:
+        """Load the model. Returns why it could not be, if so."""
+        _, level = message.header
+        logging.basicConfig(level=level, handlers=[_Forwarded(self._side)], force=True)
+        # What the process that started this one wrote.
+        config, files, instance = pickle.loads(message.buffers[0])  # noqa: S301
+        self._decoupled = config.decoupled
+        self._state_types = {state.output_name: state.datatype for state in config.states}
+        sys.path += [str(files.version_directory), str(files.directory)]
+        PythonBackend()
+        try:
+            self._session = load_here(LoadContext(config, files, instance))
+        except StreamGateError as error:
+            return error.message
+        return None
+
+    def _execute(self, session: PythonSession, packed: Value, buffers: Buffers) -> None:
+        returned = Returned(decoupled=self._decoupled)
+        requests = [
+            unpack_request(each, WorkerReply(each[0], self._side, returned), buffers)
+            for each in packed
+        ]
+        session.execute(requests)
+        returned.end()
+        sent: list[Buffer] = []
+        outcomes = []
+        for each, request in zip(packed, requests, strict=True):
+            states = pack_states(request.states, self._state_types, sent)
+            sent += returned.buffers.get(each[0], ())
+            outcomes.append([request.reschedule, states, returned.answers.get(each[0])])
+        self._step.send(["done", self._side.sent, outcomes], sent)
+
+
+class _Forwarded(logging.Handler):
+    """Hands every log record to the gateway."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__()
+        self._side = side
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            packed = pack_record(record)
+        except Exception:  # noqa: BLE001 - as every handler: a record that can't be formatted
+            self.handleError(record)
+        else:
+            self._side.tell(["log", packed])

@@ -1,0 +1,460 @@
+"""A model in a process of its own: what its crash, hang, leak or end does, and does not do."""
+
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamgate.backend.contract import SessionLostError
+from streamgate.errors import Code, LoadError
+from streamgate.model.config import Execution, WorkerLimits
+from streamgate_python.process.session import ProcessSession
+from tests.backends.python_models import Model, RecordingReply, reply_of, request
+
+UNHEALTHY = "Stub process 'm_0' is not healthy."
+ROOT = Path(__file__).resolve().parents[2]
+GATEWAY = """
+import pathlib, sys, threading, time
+from tests.backends.python_models import *
+
+session = Model(pathlib.Path(sys.argv[1]), execution=Execution.PROCESS).load()
+threading.Thread(target=session.execute, args=([request()],), daemon=True).start()
+print(session.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return Model(tmp_path, execution=Execution.PROCESS)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="streamgate_python")
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Model], ProcessSession]]:
+    sessions: list[ProcessSession] = []
+
+    def load(model: Model) -> ProcessSession:
+        session = model.load()
+        assert isinstance(session, ProcessSession)
+        sessions.append(session)
+        return session
+
+    yield load
+    for session in sessions:
+        session.close()
+
+
+Opened = Callable[[Model], ProcessSession]
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process, not even a zombie."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process that somebody else waits for has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+class TestItsOwn:
+    def test_it_runs_in_another_process_that_ends_with_the_session(
+        self, model: Model, opened: Opened
+    ) -> None:
+        session = opened(model.execute("import os; return [out(os.getpid())]"))
+        made = request()
+        session.execute([made])
+        assert reply_of(made).only.values == {"OUT": [session.pid]}
+        assert session.pid != os.getpid()
+        session.close()
+        assert is_gone(session.pid)
+
+    def test_two_instances_share_nothing(self, model: Model, opened: Opened) -> None:
+        model.execute("self.n = getattr(self, 'n', 0) + 1; return [out(self.n)]")
+        sessions = [opened(model), opened(model)]
+        for session in sessions:
+            made = request()
+            session.execute([made])
+            assert reply_of(made).only.values == {"OUT": [1]}
+
+    @pytest.mark.parametrize("size", [0, 1, 20_000, 24_000, 30_000, 3_000_000])
+    def test_small_and_large_tensors_cross(self, model: Model, opened: Opened, size: int) -> None:
+        session = opened(
+            model.execute(
+                "data = requests[0].inputs()[0].as_numpy()\n"
+                "return [pb_utils.InferenceResponse([pb_utils.Tensor('OUT', data + 1)])]"
+            )
+        )
+        sent = np.arange(size, dtype=np.int32)
+        for _ in range(2):
+            made = request(more={"IN": sent})
+            session.execute([made])
+            [tensor] = reply_of(made).only.outputs
+            assert np.array_equal(tensor.array, sent + 1)
+
+    def test_a_batch_larger_than_a_packet(self, model: Model, opened: Opened) -> None:
+        session = opened(model.execute("return [out(r.inputs()[0].as_numpy()) for r in requests]"))
+        batch = [request(number, request_id="x" * 200) for number in range(2000)]
+        session.execute(batch)
+        assert [reply_of(made).only.values["OUT"][0][0] for made in batch] == [*range(2000)]
+
+    def test_descriptors_come_back(self, model: Model, opened: Opened) -> None:
+        def descriptors() -> int:
+            return len([*Path("/proc/self/fd").iterdir()])
+
+        before = descriptors()
+        session = opened(model.execute("return [out(r.inputs()[0].as_numpy()) for r in requests]"))
+        for _ in range(5):
+            session.execute([request(more={"IN": np.zeros(100_000, np.int32)})])
+        session.close()
+        assert descriptors() == before
+
+
+class TestCrashes:
+    @pytest.mark.parametrize(
+        "end",
+        [
+            "import os; os._exit(3)",
+            "import os; os._exit(0)",
+            "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "import ctypes; ctypes.string_at(0)",
+        ],
+    )
+    def test_in_a_step(self, model: Model, opened: Opened, end: str) -> None:
+        told: list[SessionLostError] = []
+        model.on_lost = told.append
+        session = opened(model.execute(end))
+        with pytest.raises(SessionLostError) as caught:
+            session.execute([request()])
+        assert caught.value.message == UNHEALTHY
+        assert caught.value.code is Code.INTERNAL
+        assert is_gone(session.pid)
+        with pytest.raises(SessionLostError, match="not healthy"):
+            session.execute([request()])
+        assert told == []
+
+    def test_while_idle_it_is_told(self, model: Model, opened: Opened) -> None:
+        told: queue.SimpleQueue[SessionLostError] = queue.SimpleQueue()
+        model.on_lost = told.put
+        session = opened(model.execute("return [out(1)]"))
+        session.execute([request()])
+        os.kill(session.pid, signal.SIGKILL)
+        assert told.get(timeout=20).message == UNHEALTHY
+        assert is_gone(session.pid)
+
+    def test_what_earlier_requests_are_owed_fails_too(self, model: Model, opened: Opened) -> None:
+        model.decoupled = True
+        session = opened(
+            model.execute(
+                """
+                if requests[0].inputs()[0].as_numpy()[0] == 2:
+                    import os; os._exit(1)
+                self.sender = requests[0].get_response_sender()
+                self.sender.send(out(7))
+                """
+            )
+        )
+        first = request(1)
+        session.execute([first])
+        with pytest.raises(SessionLostError):
+            session.execute([request(2)])
+        reply = reply_of(first)
+        reply.wait()
+        answer, failure = reply.sent
+        assert answer.values == {"OUT": [7]}
+        assert failure.failure is not None
+        assert failure.failure.message == UNHEALTHY
+
+    def test_what_was_sent_before_arrives(self, model: Model, opened: Opened) -> None:
+        model.decoupled = True
+        session = opened(
+            model.execute(
+                """
+                sender = requests[0].get_response_sender()
+                for number in range(50):
+                    sender.send(out(number))
+                import os; os._exit(1)
+                """
+            )
+        )
+        made = request()
+        with pytest.raises(SessionLostError):
+            session.execute([made])
+        found = [sent.values["OUT"][0] for sent in reply_of(made).sent if sent.failure is None]
+        assert found == [*range(50)]
+
+    def test_its_children_go_with_it(self, model: Model, opened: Opened) -> None:
+        session = opened(
+            model.execute(
+                """
+                import os, subprocess
+                if requests[0].inputs()[0].as_numpy()[0] == 2:
+                    os._exit(1)
+                return [out(subprocess.Popen(["sleep", "600"]).pid)]
+                """
+            )
+        )
+        made = request(1)
+        session.execute([made])
+        [child] = reply_of(made).only.values["OUT"]
+        with pytest.raises(SessionLostError):
+            session.execute([request(2)])
+        eventually(lambda: is_over(child), "the child lives on")
+
+    def test_the_trace_of_a_fault_is_logged(
+        self, model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, logger="streamgate.models.m")
+        session = opened(model.execute("import ctypes; ctypes.string_at(0)"))
+        with pytest.raises(SessionLostError):
+            session.execute([request()])
+        session.close()
+        assert "Segmentation fault" in caplog.text
+        assert "model.py" in caplog.text
+
+    def test_while_loading(self, model: Model) -> None:
+        model.write("import os\nos._exit(5)\n")
+        with pytest.raises(LoadError) as caught:
+            model.load()
+        assert caught.value.message == (
+            f"{UNHEALTHY} It ended with exit status 5 while it loaded the model."
+        )
+
+
+class TestLimits:
+    def test_a_step_that_hangs(self, model: Model, opened: Opened) -> None:
+        model.worker_limits = WorkerLimits(step_timeout_ns=200_000_000)
+        session = opened(model.execute("import time; time.sleep(600)"))
+        with pytest.raises(SessionLostError) as caught:
+            session.execute([request()])
+        assert caught.value.message == (
+            f"{UNHEALTHY} A step took longer than 0.2 s (streamgate.step_timeout_seconds), and its "
+            "process was killed."
+        )
+        assert is_gone(session.pid)
+
+    def test_a_step_that_holds_the_interpreter(self, model: Model, opened: Opened) -> None:
+        model.worker_limits = WorkerLimits(step_timeout_ns=200_000_000)
+        session = opened(model.execute("import re; re.match(r'(a+)+$', 'a' * 64 + 'b')"))
+        with pytest.raises(SessionLostError, match="took longer than"):
+            session.execute([request()])
+        assert is_gone(session.pid)
+
+    def test_loading_that_hangs(self, model: Model) -> None:
+        model.worker_limits = WorkerLimits(load_timeout_ns=300_000_000)
+        model.write("import time\ntime.sleep(600)\n")
+        with pytest.raises(LoadError) as caught:
+            model.load()
+        assert caught.value.message == (
+            "the process of model instance 'm_0' took longer than 0.3 s to load the model "
+            "(streamgate.load_timeout_seconds), and was killed"
+        )
+
+    def test_a_leak(self, model: Model, opened: Opened) -> None:
+        told: queue.SimpleQueue[SessionLostError] = queue.SimpleQueue()
+        model.on_lost = told.put
+        model.worker_limits = WorkerLimits(memory_bytes=300 * 2**20)
+        session = opened(
+            model.execute(
+                "self.kept = b'x' * int(requests[0].inputs()[0].as_numpy()[0]); return [out(1)]"
+            )
+        )
+        session.execute([request(1)])
+        assert told.empty()
+        made = request(400 * 2**20)
+        session.execute([made])
+        assert reply_of(made).only.values == {"OUT": [1]}
+        error = told.get(timeout=20)
+        assert error.message.startswith(f"{UNHEALTHY} Its process held ")
+        assert "more than streamgate.worker_memory_limit_mb (300)" in error.message
+
+    def test_a_finalize_that_hangs(
+        self, model: Model, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamgate_python.process.session.FINALIZE_SECONDS_MAX", 0.3)
+        session = opened(
+            model.write(
+                """
+                import signal, time
+
+                class TritonPythonModel:
+                    def finalize(self):
+                        time.sleep(600)
+                """
+            )
+        )
+        session.close()
+        assert is_gone(session.pid)
+
+    def test_a_process_that_will_not_end(
+        self, model: Model, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamgate_python.process.session.FINALIZE_SECONDS_MAX", 0.3)
+        monkeypatch.setattr("streamgate_python.process.keeper.TERM_SECONDS", 0.3)
+        session = opened(
+            model.write(
+                """
+                import signal, time
+
+                class TritonPythonModel:
+                    def initialize(self, args):
+                        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+                    def finalize(self):
+                        time.sleep(600)
+                """
+            )
+        )
+        session.close()
+        assert is_gone(session.pid)
+
+
+class TestBetween:
+    def test_prints_are_logged_under_the_models_name(
+        self, model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, logger="streamgate.models.m")
+        session = opened(
+            model.execute(
+                """
+                import os, sys
+                print("to stdout")
+                print("to stderr", file=sys.stderr)
+                os.write(1, b"unfinished \\xff")
+                return [out(1)]
+                """
+            )
+        )
+        session.execute([request()])
+        session.close()
+        texts = [
+            record.message for record in caplog.records if record.name == "streamgate.models.m"
+        ]
+        assert texts == ["to stdout", "to stderr", "unfinished \ufffd"]
+
+    def test_the_models_log_is_the_gateways(
+        self, model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.WARNING, logger="streamgate.models.m")
+        session = opened(
+            model.execute(
+                """
+                pb_utils.Logger.log_info("not this")
+                pb_utils.Logger.log_warn("but this")
+                return [out(1)]
+                """
+            )
+        )
+        session.execute([request()])
+        [record] = [each for each in caplog.records if each.name == "streamgate.models.m"]
+        assert (record.message, record.levelno) == ("but this", logging.WARNING)
+        assert record.pathname == str(model.path)
+
+    def test_a_cancellation_is_seen_at_once(self, model: Model, opened: Opened) -> None:
+        model.decoupled = True
+        session = opened(
+            model.execute(
+                """
+                import threading, time
+
+                def watch(request, sender):
+                    sender.send(out(int(request.is_cancelled())))
+                    while not sender.is_cancelled():
+                        time.sleep(0.001)
+                    sender.send(out(int(request.is_cancelled())), FINAL)
+
+                for r in requests:
+                    threading.Thread(target=watch, args=(r, r.get_response_sender())).start()
+                """
+            )
+        )
+        wanted, unwanted = request(), request()
+        session.execute([wanted, unwanted])
+        eventually(lambda: bool(reply_of(unwanted).sent), "it does not run")
+        reply_of(unwanted).cancelled = True
+        reply_of(unwanted).wait()
+        assert [sent.values["OUT"] for sent in reply_of(unwanted).sent] == [[0], [1]]
+        assert not reply_of(wanted).finished
+        reply_of(wanted).cancelled = True
+        reply_of(wanted).wait()
+
+    def test_siblings_can_be_imported_in_every_way(self, model: Model, opened: Opened) -> None:
+        model.add("1/beside.py", "NUMBER = 3").add("above.py", "NUMBER = 4")
+        session = opened(
+            model.execute(
+                """
+                import beside, importlib
+                return [out(beside.NUMBER * 10 + importlib.import_module("above").NUMBER)]
+                """
+            )
+        )
+        made = request()
+        session.execute([made])
+        assert reply_of(made).only.values == {"OUT": [34]}
+
+    def test_nonsense_costs_the_session_alone(self, model: Model, opened: Opened) -> None:
+        session = opened(
+            model.execute(
+                """
+                import os, socket
+                for descriptor in map(int, os.listdir("/proc/self/fd")):
+                    try:
+                        socket.socket(fileno=os.dup(descriptor)).send(b"nonsense")
+                    except OSError:
+                        pass
+                import time; time.sleep(600)
+                """
+            )
+        )
+        with pytest.raises(SessionLostError, match="not healthy"):
+            session.execute([request()])
+        assert is_gone(session.pid)
+
+
+def test_no_worker_outlives_its_gateway(model: Model) -> None:
+    model.execute("import time; time.sleep(600)")
+    gateway = subprocess.Popen(
+        [sys.executable, "-c", GATEWAY, str(model.folder)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'backends'}"},
+        stdout=subprocess.PIPE,
+    )
+    assert gateway.stdout is not None
+    worker = int(gateway.stdout.readline())
+    assert not is_over(worker)
+    gateway.kill()
+    gateway.wait(20)
+    gateway.stdout.close()
+    eventually(lambda: is_over(worker), "the worker lives on")
+
+
+def test_closed_sessions_answer_as_in_the_gateway(model: Model, opened: Opened) -> None:
+    session = opened(model.execute("return [out(1)]"))
+    session.close()
+    made = request()
+    session.execute([made])
+    assert isinstance(made.reply, RecordingReply)
+    assert made.reply.message.endswith("message: the model instance is closed")
