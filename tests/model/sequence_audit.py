@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from streamgate.core.commands import (
     Command,
+    IdleWarning,
+    InstanceGone,
     Reject,
     Rejection,
     Row,
@@ -21,6 +23,9 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
     Submit,
 )
 from streamgate.core.ids import NO_REQUEST, NO_SLOT, InstanceIndex, Ns, RequestNumber, SlotIndex
@@ -30,6 +35,9 @@ from streamgate.model.config import DirectStrategy, SequenceBatching
 from streamgate.model.request import SequenceKey
 
 Seat = tuple[InstanceIndex, SlotIndex]
+
+OF_ITS_OWN = (EndReason.LIFETIME, EndReason.ENGINE_LOST, EndReason.PREEMPTED, EndReason.ERROR)
+"""Reasons for which a sequence ends though nobody asked for it."""
 
 
 @dataclass
@@ -43,6 +51,7 @@ class Seen:
     state: str = "queued"
     passes: int = 0
     unwanted: bool = False
+    deserted: bool = False
     tenancy: "Tenancy | None" = None
 
 
@@ -55,8 +64,49 @@ class Tenancy:
     generation: int
     start: Seen
     idle_since: Ns
+    born_at: Ns
     started: bool = False
+    failed: bool = False
+    preempted: bool = False
     over: bool = False
+    warned_of: Ns | None = None
+
+
+@dataclass
+class Roll:
+    """What the audit knows of the instances: those that there are, until when those that are away
+    are waited for, and until when those that leave may stay."""
+
+    present: list[InstanceIndex] = field(default_factory=list)
+    away: dict[InstanceIndex, Ns] = field(default_factory=dict)
+    given_up: set[InstanceIndex] = field(default_factory=set)
+    leaving: dict[InstanceIndex, Ns] = field(default_factory=dict)
+
+    @property
+    def is_deserted(self) -> bool:
+        return all(index in self.leaving or index in self.given_up for index in self.present)
+
+    def takes(self, index: InstanceIndex) -> bool:
+        return index in self.present and index not in self.away and index not in self.leaving
+
+    def saw_back(self, index: InstanceIndex) -> None:
+        self.away.pop(index, None)
+        self.given_up.discard(index)
+
+    def saw_resize(self, event: Resize, now: Ns) -> None:
+        for index in self.present:
+            if index in event.instances:
+                self.leaving.pop(index, None)
+            else:
+                self.leaving.setdefault(index, Ns(now + event.grace_ns))
+
+    def give_up(self, now: Ns) -> None:
+        self.given_up |= {index for index, until in self.away.items() if until <= now}
+
+    def saw_gone(self, index: InstanceIndex) -> None:
+        self.present.remove(index)
+        self.saw_back(index)
+        del self.leaving[index]
 
 
 @dataclass
@@ -88,23 +138,27 @@ class SequenceAudit:
             not isinstance(strategy, DirectStrategy) or strategy.minimum_slot_utilization > 0
         )
         self.rows_max = max(1, max_batch_size)
-        slots = 1 if self.positional and max_batch_size == 0 else batching.slots
-        self.seats: dict[Seat, Tenancy | None] = {
-            (InstanceIndex(instance), SlotIndex(slot)): None
-            for instance in range(instances)
-            for slot in range(slots)
-        }
+        self.slots = 1 if self.positional and max_batch_size == 0 else batching.slots
+        self.seats: dict[Seat, Tenancy | None] = {}
+        self.generations: dict[Seat, int] = {}
+        self.busy: dict[InstanceIndex, Step | None] = {}
+        self.roll = Roll()
+        for index in range(instances):
+            self.join(InstanceIndex(index))
         self.left: dict[Seat, SequenceKey] = {}
-        self.generations: dict[Seat, int] = dict.fromkeys(self.seats, 0)
-        self.busy: dict[InstanceIndex, Step | None] = {
-            InstanceIndex(index): None for index in range(instances)
-        }
         self.requests: dict[RequestNumber, Seen] = {}
         self.keys: dict[SequenceKey, Key] = defaultdict(Key)
         self.fresh: list[Seen] = []
         self.must_end: list[Tenancy] = []
         self.stopping = self.closed = False
         self.starts = self.ends = 0
+
+    def join(self, index: InstanceIndex) -> None:
+        self.roll.present.append(index)
+        self.busy[index] = None
+        for slot in range(self.slots):
+            self.seats[index, SlotIndex(slot)] = None
+            self.generations[index, SlotIndex(slot)] = 0
 
     # What goes in.
 
@@ -113,6 +167,7 @@ class SequenceAudit:
             case Submit():
                 named = bool(event.sequence)
                 seen = Seen(event, event.sequence, event.start or not named, now)
+                seen.deserted = self.roll.is_deserted
                 assert event.request not in self.requests
                 self.requests[event.request] = seen
                 self.fresh.append(seen)
@@ -127,6 +182,15 @@ class SequenceAudit:
                         self.muddle(seen.key)
             case EndSequence():
                 self.muddle(event.sequence)
+            case InstanceLost():
+                self.saw_lost(event, now)
+            case InstanceBack():
+                self.roll.saw_back(event.instance)
+            case Resize():
+                for index in event.instances:
+                    if index not in self.roll.present:
+                        self.join(index)
+                self.roll.saw_resize(event, now)
             case Drain():
                 self.stopping = True
             case Close():
@@ -143,6 +207,21 @@ class SequenceAudit:
             seen.unwanted = True
             self.keys[seen.key].muddled = True
 
+    def saw_lost(self, event: InstanceLost, now: Ns) -> None:
+        if event.instance in self.roll.away:
+            return
+        self.roll.away[event.instance] = Ns(now + event.patience_ns)
+        step = self.busy[event.instance]
+        if step is not None:
+            self.saw_completed(Completed(step.number), now)
+        for tenancy in self.tenancies_on(event.instance):
+            if tenancy.started and not event.keeps_states:
+                self.must_end.append(tenancy)
+                self.muddle(tenancy.key)
+
+    def tenancies_on(self, index: InstanceIndex) -> list[Tenancy]:
+        return [each for (at, _), each in self.seats.items() if at == index and each is not None]
+
     def saw_completed(self, event: Completed, now: Ns) -> None:
         step = next(step for step in self.busy.values() if step and step.number == event.step)
         self.busy[step.instance] = None
@@ -154,19 +233,28 @@ class SequenceAudit:
             assert seen.tenancy is not None
             self.keys[seen.key].running = None
             seen.tenancy.idle_since = now
-            if row.request in event.ended:
+            if row.request in event.ended | event.failed:
                 self.muddle(seen.key)
+                seen.tenancy.failed = row.request in event.failed
             if row.request in event.rescheduled and row.request not in event.ended:
                 seen.state = "queued"
                 seen.arrived_at = now
                 continue
             seen.state = "done"
-            if seen.event.end or row.request in event.ended:
+            if seen.event.end or row.request in event.ended | event.failed:
                 self.must_end.append(seen.tenancy)
 
     # What comes out.
 
     def saw_commands(self, commands: list[Command], now: Ns) -> None:
+        self.roll.give_up(now)
+        for index, until in self.roll.leaving.items():
+            for tenancy in self.tenancies_on(index) if until <= now else ():
+                tenancy.preempted = True
+                self.muddle(tenancy.key)
+        for command in commands:
+            if isinstance(command, SequenceEnded) and command.reason in OF_ITS_OWN:
+                self.muddle(command.sequence)
         self.admit(commands, now)
         self.left.clear()
         for command in commands:
@@ -179,6 +267,10 @@ class SequenceAudit:
                     self.saw_taken(command, now)
                 case SequenceEnded():
                     self.saw_ended(command, now)
+                case IdleWarning():
+                    self.saw_warning(command, now)
+                case InstanceGone():
+                    self.saw_gone(command.instance)
         for tenancy in self.must_end:
             assert tenancy.over, "a sequence outlived its END"
         self.must_end.clear()
@@ -219,6 +311,8 @@ class SequenceAudit:
             expected = Rejection.NO_CORRELATION_ID
         elif self.closed or (self.stopping and seen.starts):
             expected = Rejection.STOPPING
+        elif seen.deserted and seen.starts:
+            expected = Rejection.INSTANCE_AWAY
         elif not key.open and not key.muddled and not seen.starts and not self.batching.iterative:
             expected = Rejection.MISSING_START
         if expected is not None:
@@ -236,6 +330,7 @@ class SequenceAudit:
 
     def saw_run(self, step: Step) -> None:
         assert self.busy[step.instance] is None, "two steps at once on one instance"
+        assert step.instance not in self.roll.away, "a step on an instance that is away"
         self.busy[step.instance] = step
         assert 1 <= len(step.rows) <= self.rows_max
         assert len({self.requests[r.request].event.signature for r in step.rows if r.request}) == 1
@@ -309,6 +404,12 @@ class SequenceAudit:
                 self.check_timeout(seen, now)
             case Rejection.STOPPING:
                 assert self.closed
+            case Rejection.INSTANCE_LOST:
+                assert self.roll.away, "no instance is lost"
+                assert self.keys[seen.key].aborted
+            case Rejection.INSTANCE_AWAY:
+                assert self.roll.given_up, "an instance was given up too early"
+                self.muddle(seen.key)
             case _:
                 raise AssertionError(f"an admitted request was rejected with {reject.reason}")
 
@@ -334,11 +435,14 @@ class SequenceAudit:
         assert self.seats[seat] is None, "the slot was not free"
         assert taken.generation == self.generations[seat] + 1
         self.generations[seat] = taken.generation
+        passed_on = self.left.get(seat) == taken.sequence
+        assert passed_on or self.roll.takes(taken.instance), "a slot of an instance that is no more"
         start = self.waiting_start(taken.sequence)
         assert taken.waited_ns == now - start.arrived_at
-        if self.left.get(seat) != taken.sequence and not self.keys[taken.sequence].muddled:
+        if not passed_on and not self.keys[taken.sequence].muddled:
             assert all(self.position(start) <= self.position(other) for other in self.next_starts())
-        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, now)
+        born_at = now if passed_on else start.arrived_at
+        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, now, born_at)
 
     def waiting_start(self, key: SequenceKey) -> Seen:
         """The oldest START of an ID that waits for its slot."""
@@ -380,6 +484,7 @@ class SequenceAudit:
         if key.ends == key.starts:
             key.open = key.muddled = key.aborted = False
         if ended.slot == NO_SLOT:
+            assert ended.reason is not EndReason.ENGINE_LOST or self.roll.given_up
             return
         tenancy = self.seats[ended.instance, ended.slot]
         assert tenancy is not None
@@ -391,13 +496,50 @@ class SequenceAudit:
                 or (row.slot, row.generation) != (ended.slot, ended.generation)
                 for row in step.rows
             ), "ended while it runs"
-        if ended.reason is EndReason.IDLE:
-            idle_at = tenancy.idle_since + self.batching.max_idle_ns
-            assert idle_at <= now <= idle_at + self.lateness_ns, "idle at another moment"
-            assert not self.queued_of(tenancy), "idle with requests in its queue"
+        self.check_reason(ended, tenancy, now)
         tenancy.over = True
         self.left[tenancy.seat] = tenancy.key
         self.seats[ended.instance, ended.slot] = None
+
+    def check_reason(self, ended: SequenceEnded, tenancy: Tenancy, now: Ns) -> None:
+        match ended.reason:
+            case EndReason.IDLE:
+                idle_at = tenancy.idle_since + self.batching.max_idle_ns
+                assert idle_at <= now <= idle_at + self.lateness_ns, "idle at another moment"
+                assert not self.queued_of(tenancy), "idle with requests in its queue"
+                if self.batching.idle_warning_ns:
+                    assert tenancy.warned_of == tenancy.idle_since, "idle without a warning"
+            case EndReason.LIFETIME:
+                assert now >= tenancy.born_at + self.batching.max_lifetime_ns > tenancy.born_at
+            case EndReason.ERROR:
+                assert tenancy.failed, "nothing of it has failed"
+            case EndReason.ENGINE_LOST:
+                given_up = ended.instance in self.roll.given_up
+                assert given_up or ended.instance in self.roll.away, "its instance is there"
+                assert given_up or tenancy.started, "it had nothing to lose"
+            case EndReason.PREEMPTED:
+                assert tenancy.preempted, "its instance still had time"
+
+    def saw_warning(self, warning: IdleWarning, now: Ns) -> None:
+        tenancy = self.seats[warning.instance, warning.slot]
+        assert tenancy is not None
+        assert (tenancy.key, tenancy.generation) == (warning.sequence, warning.generation)
+        assert tenancy.warned_of != tenancy.idle_since, "warned twice"
+        assert not self.queued_of(tenancy), "warned with requests in its queue"
+        assert self.keys[tenancy.key].running is None
+        tenancy.warned_of = tenancy.idle_since
+        end_at = tenancy.idle_since + self.batching.max_idle_ns
+        assert warning.left_ns == end_at - now
+        late_ns = self.batching.idle_warning_ns - warning.left_ns
+        assert 0 <= late_ns <= self.lateness_ns, "warned at another moment"
+
+    def saw_gone(self, index: InstanceIndex) -> None:
+        assert index in self.roll.leaving, "nobody asked it to go"
+        assert not self.tenancies_on(index)
+        assert self.busy.pop(index) is None
+        for slot in range(self.slots):
+            del self.seats[index, SlotIndex(slot)]
+        self.roll.saw_gone(index)
 
     def queued_of(self, tenancy: Tenancy) -> list[Seen]:
         return [
@@ -421,7 +563,10 @@ class SequenceAudit:
         if statistics.pending:
             assert wake_at is not None or statistics.running_steps, "nobody will ever look again"
         self.check_work(held, wake_at)
-        if statistics.active_sequences < statistics.slots:
+        self.check_roll(held, wake_at, now)
+        if any(
+            tenancy is None and self.roll.takes(index) for (index, _), tenancy in self.seats.items()
+        ):
             waiting = [seen for seen in self.requests.values() if seen.state == "queued"]
             keys = {tenancy.key for tenancy in held}
             assert all(seen.key in keys for seen in waiting), "waits although a slot is free"
@@ -434,8 +579,30 @@ class SequenceAudit:
         for tenancy in held:
             key = self.keys[tenancy.key]
             queued = any(seen.state == "queued" for seen in key.log)
+            if tenancy.seat[0] in self.roll.away:
+                continue
             if queued and key.running is None and self.busy[tenancy.seat[0]] is None:
                 assert self.delays, "a free instance and a ready request"
+                assert wake_at is not None
+
+    def check_roll(self, held: list[Tenancy], wake_at: Ns | None, now: Ns) -> None:
+        """Nobody waits in vain: not for an instance, and not beyond a sequence's lifetime."""
+        for index in self.roll.leaving:
+            busy = self.busy[index] is not None
+            assert busy or self.tenancies_on(index), "it has nothing left and does not go"
+        for index in self.roll.given_up:
+            assert not self.tenancies_on(index), "it waits for an instance that was given up"
+        if self.roll.is_deserted:
+            waiting = {id(seen) for seen in self.waiting_starts()}
+            assert not waiting, "it waits though nobody is left"
+        for tenancy in held:
+            running = self.keys[tenancy.key].running is not None
+            if running or self.keys[tenancy.key].muddled:
+                continue
+            deadline = self.roll.leaving.get(tenancy.seat[0])
+            assert deadline is None or now < deadline, "it stays beyond its instance's time"
+            if self.batching.max_lifetime_ns:
+                assert now < tenancy.born_at + self.batching.max_lifetime_ns, "it lives too long"
                 assert wake_at is not None
 
     def check_rest(self, statistics: SchedulerStatistics) -> None:

@@ -5,8 +5,19 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from streamgate.core.events import Cancel, Close, Drain, EndSequence, Event, HangUp, Submit
-from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Drain,
+    EndSequence,
+    Event,
+    HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
+    Submit,
+)
+from streamgate.core.ids import NO_REQUEST, InstanceIndex, OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
 from tests.model.sequence_audit import SequenceAudit
@@ -17,7 +28,7 @@ OWNERS = (0, 1, 2)
 
 one_in_eight = st.sampled_from((False,) * 7 + (True,))
 configurations = st.builds(
-    lambda direct, slots, batches, delay_ns, share, preferred, backlog, pending, iterative: (
+    lambda direct, slots, batches, delay_ns, share, preferred, backlog, pending, iterative, ends: (
         SequenceBatching(
             DirectStrategy(delay_ns, share)
             if direct
@@ -27,6 +38,9 @@ configurations = st.builds(
             iterative=iterative,
             max_backlog=backlog,
             max_pending=pending,
+            max_lifetime_ns=ends[0],
+            idle_warning_ns=ends[1],
+            end_on_error=ends[2],
         ),
         (slots if direct else 3) if batches else 0,
     ),
@@ -39,6 +53,7 @@ configurations = st.builds(
     backlog=st.sampled_from((0, 2)),
     pending=st.sampled_from((0, 3)),
     iterative=one_in_eight,
+    ends=st.tuples(st.sampled_from((0, 0, 130)), st.sampled_from((0, 30)), st.booleans()),
 )
 submits = st.builds(
     Submit,
@@ -65,8 +80,9 @@ class SequenceMachine(RuleBasedStateMachine):
     ) -> None:
         batching, max_batch_size = configuration
         self.batching = batching
-        audit = SequenceAudit(batching, max_batch_size, instances, lateness_ns)
-        self.simulation = Simulation(batching, max_batch_size, instances, audit, lateness_ns)
+        self.audit = SequenceAudit(batching, max_batch_size, instances, lateness_ns)
+        self.simulation = Simulation(batching, max_batch_size, instances, self.audit, lateness_ns)
+        self.instances = instances
         self.submitted = 0
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
@@ -82,9 +98,10 @@ class SequenceMachine(RuleBasedStateMachine):
         pick=st.integers(0, 3),
         again=st.sampled_from((0, 0, 0b01, 0b10, 0b11)),
         over=st.sampled_from((0, 0, 0, 0, 0b01, 0b10)),
+        fails=st.sampled_from((0, 0, 0, 0b01, 0b10)),
         polls=st.booleans(),
     )
-    def complete(self, pick: int, again: int, over: int, polls: bool) -> None:
+    def complete(self, pick: int, again: int, over: int, fails: int, polls: bool) -> None:
         steps = tuple(self.simulation.running.values())
         step = steps[pick % len(steps)]
         requests = [row.request for row in step.rows if row.request != NO_REQUEST]
@@ -92,6 +109,7 @@ class SequenceMachine(RuleBasedStateMachine):
             step.number,
             _masked(requests, again if self.batching.iterative else 0),
             _masked(requests, over),
+            _masked(requests, fails & ~again if self.batching.end_on_error else 0),
         )
         if polls:
             self.simulation.poll()
@@ -113,7 +131,7 @@ class SequenceMachine(RuleBasedStateMachine):
             st.builds(
                 EndSequence,
                 st.sampled_from(KEYS),
-                st.just(EndReason.LIFETIME),
+                st.just(EndReason.DRAINED),
                 st.booleans(),
             ),
             st.builds(
@@ -138,6 +156,34 @@ class SequenceMachine(RuleBasedStateMachine):
                 return
             self.simulation.poll()
         self.simulation.send(event)
+        self.simulation.poll()
+
+    @rule(
+        pick=st.integers(0, 2),
+        keeps=st.booleans(),
+        patience_ns=st.sampled_from((0, 40, 500)),
+        then=st.booleans(),
+    )
+    def lose(self, pick: int, keeps: bool, patience_ns: int, then: bool) -> None:
+        """An instance is lost; one that is away already may come back instead."""
+        self.simulation.poll()
+        present = self.audit.roll.present
+        index = present[pick % len(present)]
+        back = index in self.audit.roll.away and then
+        self.simulation.send(
+            InstanceBack(index) if back else InstanceLost(index, keeps, patience_ns)
+        )
+        self.simulation.poll()
+
+    @rule(kept=st.integers(0, 7), added=st.integers(0, 2), grace_ns=st.sampled_from((0, 50, 500)))
+    def resize(self, kept: int, added: int, grace_ns: int) -> None:
+        self.simulation.poll()
+        present = self.audit.roll.present
+        indexes = [index for bit, index in enumerate(present) if kept >> bit & 1]
+        for _ in range(min(max(added, not indexes), 3 - len(indexes))):
+            indexes.append(InstanceIndex(self.instances))
+            self.instances += 1
+        self.simulation.send(Resize(tuple(indexes), grace_ns))
         self.simulation.poll()
 
     def teardown(self) -> None:

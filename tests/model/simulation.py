@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from streamgate.core.commands import Command, Run, Step
-from streamgate.core.events import Completed, Event
+from streamgate.core.events import Completed, Event, InstanceLost
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import Ns, RequestNumber, StepNumber
 from streamgate.core.scheduler import SchedulerStatistics
@@ -51,6 +51,12 @@ class Simulation:
         self.sound = False
         self.audit.saw_event(event, self.now)
         self.scheduler.receive(event, self.now)
+        if isinstance(event, InstanceLost):
+            self.running = {
+                number: step
+                for number, step in self.running.items()
+                if step.instance != event.instance
+            }
         self.polled = False
         self.sound = True
 
@@ -59,9 +65,10 @@ class Simulation:
         step: StepNumber,
         rescheduled: frozenset[RequestNumber] = frozenset(),
         ended: frozenset[RequestNumber] = frozenset(),
+        failed: frozenset[RequestNumber] = frozenset(),
     ) -> None:
         del self.running[step]
-        self.send(Completed(step, rescheduled, ended))
+        self.send(Completed(step, rescheduled, ended, failed))
 
     def poll(self) -> list[Command]:
         self.polled = True
