@@ -5,8 +5,19 @@ Written from the rules, not from the scheduler, to be compared with it command b
 
 from dataclasses import dataclass
 
-from streamgate.core.commands import Command, Reject, Rejection, Row, Run, Step
-from streamgate.core.events import Cancel, Close, Completed, Drain, Event, HangUp, Submit
+from streamgate.core.commands import Command, InstanceGone, Reject, Rejection, Row, Run, Step
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    Event,
+    HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
+    Submit,
+)
 from streamgate.core.ids import InstanceIndex, Ns, StepNumber
 from streamgate.model.config import DefaultScheduling, DynamicBatching, QueuePolicy, TimeoutAction
 
@@ -29,6 +40,10 @@ class ReferenceQueue:
         self.max_batch_size = max_batch_size
         self.queue: list[Waiting] = []
         self.idle = [InstanceIndex(index) for index in range(instances)]
+        self.present = list(self.idle)
+        self.away: dict[InstanceIndex, Ns] = {}
+        self.given_up: set[InstanceIndex] = set()
+        self.leaving: list[InstanceIndex] = []
         self.running: dict[StepNumber, InstanceIndex] = {}
         self.steps = self.delayed = 0
         self.stopping = False
@@ -39,7 +54,19 @@ class ReferenceQueue:
             case Submit():
                 self.submit(event, now)
             case Completed():
-                self.idle.append(self.running.pop(event.step))
+                self.rest(self.running.pop(event.step))
+            case InstanceLost(index) if index not in self.away:
+                self.away[index] = Ns(now + event.patience_ns)
+                self.idle = [each for each in self.idle if each != index]
+                for step, where in list(self.running.items()):
+                    if where == index:
+                        self.rest(self.running.pop(step))
+            case InstanceBack(index) if index in self.away:
+                del self.away[index]
+                self.given_up.discard(index)
+                self.rest(index)
+            case Resize(instances):
+                self.resize(instances)
             case Cancel():
                 self.drop([each for each in self.queue if each.event.request == event.request])
             case HangUp():
@@ -50,6 +77,40 @@ class ReferenceQueue:
                 self.stopping = True
                 self.drop(self.sorted(), Rejection.STOPPING)
 
+    def rest(self, index: InstanceIndex) -> None:
+        """An instance runs nothing now: it could run something, or goes if it is to."""
+        if index in self.leaving:
+            self.leaving.remove(index)
+            self.present.remove(index)
+            self.away.pop(index, None)
+            self.given_up.discard(index)
+            self.out.append(InstanceGone(index))
+        elif index not in self.away:
+            self.idle.append(index)
+
+    def resize(self, instances: tuple[InstanceIndex, ...]) -> None:
+        for index in instances:
+            if index in self.leaving:
+                self.leaving.remove(index)
+            elif index not in self.present:
+                self.present.append(index)
+                self.idle.append(index)
+        for index in [each for each in self.present if each not in instances]:
+            if index not in self.leaving:
+                self.leaving.append(index)
+                self.idle = [each for each in self.idle if each != index]
+                if index not in self.running.values():
+                    self.rest(index)
+        self.leave_the_deserted()
+
+    @property
+    def deserted(self) -> bool:
+        return all(index in self.given_up or index in self.leaving for index in self.present)
+
+    def leave_the_deserted(self) -> None:
+        if self.deserted and not self.stopping:
+            self.drop(self.sorted(), Rejection.INSTANCE_AWAY)
+
     def submit(self, event: Submit, now: Ns) -> None:
         levels = self.rules.priority_levels
         level = event.priority if 1 <= event.priority <= levels else self.rules.default_priority
@@ -57,6 +118,8 @@ class ReferenceQueue:
         size = len([each for each in self.queue if each.level == level])
         if self.stopping:
             self.out.append(Reject(event.request, Rejection.STOPPING, admitted=False))
+        elif self.deserted:
+            self.out.append(Reject(event.request, Rejection.INSTANCE_AWAY, admitted=False))
         elif policy.max_queue_size and size >= policy.max_queue_size:
             self.out.append(Reject(event.request, Rejection.QUEUE_FULL, admitted=False))
         else:
@@ -79,6 +142,8 @@ class ReferenceQueue:
             else:
                 self.delayed += 1
                 each.late, each.expires_at = self.delayed, None
+        self.given_up |= {index for index, until in self.away.items() if until <= now}
+        self.leave_the_deserted()
         while self.idle and (step := self.step(now)):
             for each in step:
                 self.queue.remove(each)

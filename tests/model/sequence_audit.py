@@ -33,6 +33,7 @@ from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, SequenceBatching
 from streamgate.model.request import SequenceKey
+from tests.model.roll import Roll
 
 Seat = tuple[InstanceIndex, SlotIndex]
 
@@ -70,43 +71,6 @@ class Tenancy:
     preempted: bool = False
     over: bool = False
     warned_of: Ns | None = None
-
-
-@dataclass
-class Roll:
-    """What the audit knows of the instances: those that there are, until when those that are away
-    are waited for, and until when those that leave may stay."""
-
-    present: list[InstanceIndex] = field(default_factory=list)
-    away: dict[InstanceIndex, Ns] = field(default_factory=dict)
-    given_up: set[InstanceIndex] = field(default_factory=set)
-    leaving: dict[InstanceIndex, Ns] = field(default_factory=dict)
-
-    @property
-    def is_deserted(self) -> bool:
-        return all(index in self.leaving or index in self.given_up for index in self.present)
-
-    def takes(self, index: InstanceIndex) -> bool:
-        return index in self.present and index not in self.away and index not in self.leaving
-
-    def saw_back(self, index: InstanceIndex) -> None:
-        self.away.pop(index, None)
-        self.given_up.discard(index)
-
-    def saw_resize(self, event: Resize, now: Ns) -> None:
-        for index in self.present:
-            if index in event.instances:
-                self.leaving.pop(index, None)
-            else:
-                self.leaving.setdefault(index, Ns(now + event.grace_ns))
-
-    def give_up(self, now: Ns) -> None:
-        self.given_up |= {index for index, until in self.away.items() if until <= now}
-
-    def saw_gone(self, index: InstanceIndex) -> None:
-        self.present.remove(index)
-        self.saw_back(index)
-        del self.leaving[index]
 
 
 @dataclass

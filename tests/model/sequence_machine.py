@@ -1,5 +1,6 @@
 """Random clients and a random device for sequences, as a hypothesis state machine."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -12,14 +13,12 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
-    InstanceBack,
-    InstanceLost,
-    Resize,
     Submit,
 )
-from streamgate.core.ids import NO_REQUEST, InstanceIndex, OwnerNumber, RequestNumber
+from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
+from tests.model.roll import InstanceEvent, Roll, instance_events
 from tests.model.sequence_audit import SequenceAudit
 from tests.model.simulation import Simulation
 
@@ -82,7 +81,6 @@ class SequenceMachine(RuleBasedStateMachine):
         self.batching = batching
         self.audit = SequenceAudit(batching, max_batch_size, instances, lateness_ns)
         self.simulation = Simulation(batching, max_batch_size, instances, self.audit, lateness_ns)
-        self.instances = instances
         self.submitted = 0
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
@@ -158,32 +156,10 @@ class SequenceMachine(RuleBasedStateMachine):
         self.simulation.send(event)
         self.simulation.poll()
 
-    @rule(
-        pick=st.integers(0, 2),
-        keeps=st.booleans(),
-        patience_ns=st.sampled_from((0, 40, 500)),
-        then=st.booleans(),
-    )
-    def lose(self, pick: int, keeps: bool, patience_ns: int, then: bool) -> None:
-        """An instance is lost; one that is away already may come back instead."""
+    @rule(choose=instance_events)
+    def move_instances(self, choose: Callable[[Roll], InstanceEvent]) -> None:
         self.simulation.poll()
-        present = self.audit.roll.present
-        index = present[pick % len(present)]
-        back = index in self.audit.roll.away and then
-        self.simulation.send(
-            InstanceBack(index) if back else InstanceLost(index, keeps, patience_ns)
-        )
-        self.simulation.poll()
-
-    @rule(kept=st.integers(0, 7), added=st.integers(0, 2), grace_ns=st.sampled_from((0, 50, 500)))
-    def resize(self, kept: int, added: int, grace_ns: int) -> None:
-        self.simulation.poll()
-        present = self.audit.roll.present
-        indexes = [index for bit, index in enumerate(present) if kept >> bit & 1]
-        for _ in range(min(max(added, not indexes), 3 - len(indexes))):
-            indexes.append(InstanceIndex(self.instances))
-            self.instances += 1
-        self.simulation.send(Resize(tuple(indexes), grace_ns))
+        self.simulation.send(choose(self.audit.roll))
         self.simulation.poll()
 
     def teardown(self) -> None:

@@ -1,12 +1,24 @@
 """Random clients and a random device for stateless models, as a hypothesis state machine."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from streamgate.core.commands import Command, Reject, Rejection, Run, Step
-from streamgate.core.events import Cancel, Close, Completed, Drain, Event, HangUp, Submit
+from streamgate.core.commands import Command, InstanceGone, Reject, Rejection, Run, Step
+from streamgate.core.events import (
+    Cancel,
+    Close,
+    Completed,
+    Drain,
+    Event,
+    HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
+    Submit,
+)
 from streamgate.core.ids import NO_REQUEST, InstanceIndex, Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.model.config import (
@@ -16,6 +28,7 @@ from streamgate.model.config import (
     TimeoutAction,
 )
 from tests.model.reference_queue import ReferenceQueue
+from tests.model.roll import InstanceEvent, Roll, instance_events
 from tests.model.simulation import Simulation
 
 
@@ -32,7 +45,7 @@ class StatelessAudit:
         self.finished: set[RequestNumber] = set()
         self.cancelled: set[RequestNumber] = set()
         self.busy: dict[InstanceIndex, Step] = {}
-        self.instances = instances
+        self.roll = Roll([InstanceIndex(index) for index in range(instances)])
 
     def saw_event(self, event: Event, now: Ns) -> None:
         self.reference.receive(event, now)
@@ -42,13 +55,27 @@ class StatelessAudit:
             case Completed():
                 step = next(step for step in self.busy.values() if step.number == event.step)
                 del self.busy[step.instance]
+            case InstanceLost():
+                self.busy.pop(event.instance, None)
+                self.roll.away.setdefault(event.instance, Ns(now + event.patience_ns))
+            case InstanceBack():
+                self.roll.saw_back(event.instance)
+            case Resize():
+                self.roll.present += [
+                    index for index in event.instances if index not in self.roll.present
+                ]
+                self.roll.saw_resize(event, now)
             case Cancel():
                 if event.request in self.queued:
                     self.cancelled.add(event.request)
 
     def saw_commands(self, commands: list[Command], now: Ns) -> None:
+        self.roll.give_up(now)
         for command in commands:
             match command:
+                case InstanceGone():
+                    assert command.instance not in self.busy
+                    self.roll.saw_gone(command.instance)
                 case Run():
                     self.saw_run(command.step)
                 case Reject():
@@ -65,7 +92,7 @@ class StatelessAudit:
 
     def saw_run(self, step: Step) -> None:
         assert step.instance not in self.busy, "two steps at once on one instance"
-        assert 0 <= step.instance < self.instances
+        assert self.roll.takes(step.instance), "a step on an instance that is no more"
         self.busy[step.instance] = step
         assert sum(row.rows for row in step.rows) <= self.rows_max
         assert len({self.queued[row.request].signature for row in step.rows}) == 1
@@ -75,7 +102,11 @@ class StatelessAudit:
     def check_state(self, statistics: SchedulerStatistics, wake_at: Ns | None, now: Ns) -> None:
         expected = SchedulerStatistics(pending=len(self.queued), running_steps=len(self.busy))
         assert statistics == expected
-        if self.queued and len(self.busy) < self.instances:
+        assert not (self.queued and self.roll.is_deserted), "it waits though nobody is left"
+        assert set(self.roll.leaving) <= set(self.busy), "it has nothing left and does not go"
+        if self.queued and any(
+            self.roll.takes(index) and index not in self.busy for index in self.roll.present
+        ):
             assert self.delays, "a free instance and a request"
             assert wake_at is not None, "nobody will ever look again"
 
@@ -132,8 +163,8 @@ class StatelessMachine(RuleBasedStateMachine):
         lateness_ns: int,
     ) -> None:
         self.max_batch_size = max_batch_size
-        audit = StatelessAudit(scheduling, max_batch_size, instances)
-        self.simulation = Simulation(scheduling, max_batch_size, instances, audit, lateness_ns)
+        self.audit = StatelessAudit(scheduling, max_batch_size, instances)
+        self.simulation = Simulation(scheduling, max_batch_size, instances, self.audit, lateness_ns)
         self.submitted = 0
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
@@ -176,6 +207,12 @@ class StatelessMachine(RuleBasedStateMachine):
         if now and (isinstance(event, HangUp) or self.submitted > 12):
             self.simulation.send(event)
             self.simulation.poll()
+
+    @rule(choose=instance_events)
+    def move_instances(self, choose: Callable[[Roll], InstanceEvent]) -> None:
+        self.simulation.poll()
+        self.simulation.send(choose(self.audit.roll))
+        self.simulation.poll()
 
     def teardown(self) -> None:
         if hasattr(self, "simulation"):

@@ -10,12 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from streamgate.core import queueing
 from streamgate.core.backlog import Backlog
 from streamgate.core.batching import Prefix
+from streamgate.core.crew import Crew
 from streamgate.core.direct import DirectLineup
 from streamgate.core.endings import Endings
-from streamgate.core.events import Completed, Submit
-from streamgate.core.ids import Ns
+from streamgate.core.events import Completed, InstanceLost, Submit
+from streamgate.core.fleet import Fleet, Member
+from streamgate.core.ids import InstanceIndex, Ns, StepNumber
 from streamgate.core.instance import Instance
 from streamgate.core.queueing import Queued, RequestQueue
+from streamgate.core.rota import Rota
 from streamgate.core.sequence import Pending, Sequence, Struck
 from streamgate.core.sequences import SequenceScheduler
 from streamgate.core.slots import Slot, SlotPool
@@ -167,9 +170,99 @@ def superseded_in_silence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SequenceScheduler, "_begin", begin)
 
 
+def slots_of_a_lost_instance_handed_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SlotPool, "shut", lambda self, instance: self._shut.setdefault(instance, []))
+
+
+def steps_on_a_lost_instance(patch: pytest.MonkeyPatch) -> None:
+    def lose(self: Fleet, index: InstanceIndex, until: Ns) -> Member | None:
+        return self.get(index)
+
+    patch.setattr(Fleet, "lose", lose)
+
+
+def ends_are_forgotten(reason: EndReason) -> Bug:
+    """Sequences live on that should end for this reason."""
+    finish = Endings.finish
+
+    def forget(self: Endings, sequence: Sequence, why: EndReason, *rest: Any) -> None:
+        if why is reason:
+            self._tenancies.settle(sequence, rest[-1])
+        else:
+            finish(self, sequence, why, *rest)
+
+    def bug(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(Endings, "finish", forget)
+
+    bug.__name__ = f"{reason.value}_forgotten"
+    return bug
+
+
+def lifetime_never_ends(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Endings, "outlive", nothing)
+
+
+def lifetime_goes_on_after_a_step(patch: pytest.MonkeyPatch) -> None:
+    class Forgetful(set[Any]):
+        def add(self, _: Any) -> None:
+            """Not this one."""
+
+    create = SequenceScheduler.__init__
+
+    def forget(self: SequenceScheduler, *rest: Any) -> None:
+        create(self, *rest)
+        self._overdue = Forgetful()
+
+    patch.setattr(SequenceScheduler, "__init__", forget)
+
+
+def nobody_is_warned(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tenancies, "_warn", nothing)
+
+
+def warned_although_busy(patch: pytest.MonkeyPatch) -> None:
+    """What comes after the warning does not keep the sequence."""
+    submit = SequenceScheduler._submit
+
+    def careless(self: SequenceScheduler, *rest: Any) -> None:
+        warned, self._warned = self._warned, None
+        submit(self, *rest)
+        self._warned = warned
+
+    patch.setattr(SequenceScheduler, "_submit", careless)
+
+
+def waits_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Crew, "_send_away", nothing)
+
+
+def leaves_and_never_goes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Crew, "is_gone", nothing)
+
+
+def preempted_too_early(patch: pytest.MonkeyPatch) -> None:
+    dismiss = Fleet.dismiss
+
+    def at_once(self: Fleet, member: Member, until: Ns) -> None:
+        dismiss(self, member, Ns(until // 2))
+
+    patch.setattr(Fleet, "dismiss", at_once)
+
+
 @pytest.mark.parametrize(
     "bug",
     [
+        slots_of_a_lost_instance_handed_out,
+        steps_on_a_lost_instance,
+        ends_are_forgotten(EndReason.ENGINE_LOST),
+        ends_are_forgotten(EndReason.ERROR),
+        lifetime_never_ends,
+        lifetime_goes_on_after_a_step,
+        nobody_is_warned,
+        warned_although_busy,
+        waits_for_ever,
+        leaves_and_never_goes,
+        preempted_too_early,
         generation_stays,
         two_in_flight,
         idle_wake_up_lost,
@@ -237,19 +330,42 @@ def timer_outlives_its_request(patch: pytest.MonkeyPatch) -> None:
 
 
 def instance_never_comes_back(patch: pytest.MonkeyPatch) -> None:
-    receive = StatelessScheduler.receive
+    complete = Rota.complete
 
-    def lose(self: StatelessScheduler, event: Any, now: Ns) -> None:
-        receive(self, event, now)
-        if isinstance(event, Completed):
-            self._idle.pop()
+    def lose(self: Rota, step: StepNumber) -> None:
+        complete(self, step)
+        self.idle.pop()
 
-    patch.setattr(StatelessScheduler, "receive", lose)
+    patch.setattr(Rota, "complete", lose)
+
+
+def a_lost_instance_gets_steps(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rota, "_take_off", nothing)
+
+
+def a_lost_step_stays_under_way(patch: pytest.MonkeyPatch) -> None:
+    def lose(self: Rota, event: InstanceLost, now: Ns) -> None:
+        self._fleet.lose(event.instance, Ns(now + event.patience_ns))
+        self._take_off(event.instance)
+
+    patch.setattr(Rota, "lose", lose)
+
+
+def waits_for_the_given_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(StatelessScheduler, "_reject_all", nothing)
+
+
+def never_goes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rota, "_see_off", nothing)
 
 
 @pytest.mark.parametrize(
     "bug",
     [
+        a_lost_instance_gets_steps,
+        a_lost_step_stays_under_way,
+        waits_for_the_given_up,
+        never_goes,
         signature_ignored,
         queue_counts_wrongly,
         own_timeout_ignored,
