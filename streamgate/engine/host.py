@@ -33,8 +33,16 @@ class Host(Protocol):
     def call_at(self, when: Ns, callback: Callable[[], None]) -> Timer:
         """Run this at `when` or a little later."""
 
-    def post(self, callback: Callable[[], None]) -> None:
-        """From any thread: run this on the host's thread, in the order of posting."""
+    def post(self, callback: Callable[[], None], *, urgent: bool = False) -> None:
+        """From any thread: run this on the host's thread, in the order of posting.
+
+        `urgent`: a step under way does not end before; so the host's thread must not wait for it.
+        """
+
+    def while_waiting(self, interrupt: Callable[[], None] | None) -> bool:
+        """The host's thread is about to wait on the spot: call this, from the posting thread, when
+        something urgent is posted; None when the wait is over. False, and nothing is called, when
+        something urgent is there already."""
 
     def worker(self, name: str) -> Worker:
         """Someone who does jobs away from the host's thread."""
@@ -48,6 +56,8 @@ class AsyncioHost:
         self._posted: deque[Callable[[], None]] = deque()
         self._awake = False
         self._thread = threading.get_ident()
+        self._is_urgent = False
+        self._interrupt: Callable[[], None] | None = None
 
     def now(self) -> Ns:
         return Ns(time.monotonic_ns())
@@ -59,8 +69,13 @@ class AsyncioHost:
         delay = max(0, when - time.monotonic_ns()) / 1e9
         return self._loop.call_later(delay, callback)
 
-    def post(self, callback: Callable[[], None]) -> None:
+    def post(self, callback: Callable[[], None], *, urgent: bool = False) -> None:
         self._posted.append(callback)
+        if urgent:
+            self._is_urgent = True
+            interrupt = self._interrupt
+            if interrupt is not None:
+                interrupt()
         if self._awake:
             return
         # One wake-up for all that is posted before the loop gets to it: from another thread, each
@@ -76,8 +91,16 @@ class AsyncioHost:
     def worker(self, name: str) -> Worker:
         return OwnThread(name)
 
+    def while_waiting(self, interrupt: Callable[[], None] | None) -> bool:
+        # First set, then looked: what is posted in between is seen in one of both ways.
+        self._interrupt = interrupt
+        if interrupt is not None and self._is_urgent:
+            self._interrupt = None
+            return False
+        return True
+
     def _drain(self) -> None:
-        self._awake = False
+        self._awake = self._is_urgent = False
         posted = self._posted
         while posted:
             posted.popleft()()

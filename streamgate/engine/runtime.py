@@ -93,7 +93,7 @@ class ModelRuntime:
             else None
         )
         inline = config.execution is Execution.INLINE
-        self._outcomes = Outcomes(wake=None if inline else self._wake)
+        self._outcomes = Outcomes(host, wake=None if inline else self._wake)
         self._patience_ns = restarts.patience_ns
         self._instances = Instances(config, host, self, self._outcomes.put, restarts)
         self._lives: dict[RequestNumber, LiveRequest] = {}

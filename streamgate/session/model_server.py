@@ -118,7 +118,7 @@ class InstanceServer:
             if refusal is None:
                 self._calls.add(call)
         if refusal is None:
-            self._servers.host.post(call.begin)
+            self._servers.host.post(call.begin, urgent=holds_instance)
         else:
             call.fail(refusal)
         return call
@@ -155,7 +155,7 @@ class InstanceServer:
             if self._refusal is not None:
                 raise StreamGateError(self._refusal.code, self._refusal.message)
             self._questions.add(answer)
-        self._servers.host.post(lambda: self._servers.answer(question, answer))
+        self._servers.host.post(lambda: self._servers.answer(question, answer), urgent=True)
         try:
             return answer.result(seconds)
         except TimeoutError:
