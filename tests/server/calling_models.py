@@ -2,6 +2,11 @@
 
 import textwrap
 
+from streamgate.model.request import Response
+from tests.server.model_house import ModelHouse, Models
+
+PREFIX = "Model {} - Error when running inference: "
+
 CONFIG = """
 backend: "python"
 input { name: "IN" data_type: TYPE_INT32 dims: 1 }
@@ -71,3 +76,20 @@ def execute(body: str, *, rest: str = "", keyword: str = "def") -> str:
         f"    {keyword} step(self, request):\n{step}\n"
     )
     return HEADER + code + textwrap.indent(textwrap.dedent(rest), "    ")
+
+
+def caller(models: Models, body: str, *, name: str = "caller", **more: str) -> None:
+    """Write a model whose `execute` is this body for each request."""
+    models.write(name, config=config(), code=execute(body, **more))
+
+
+async def text(house: ModelHouse, name: str = "caller", value: int = 1) -> str:
+    """The TEXT that a model answers."""
+    return text_of(await house.ask(name, value).response())
+
+
+def text_of(response: Response) -> str:
+    """The TEXT of a response without an error."""
+    assert response.failure is None, response.failure
+    [element] = response.outputs[0].array.ravel()
+    return bytes(element).decode()

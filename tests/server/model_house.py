@@ -16,6 +16,7 @@ import numpy as np
 from streamgate.backend import registry
 from streamgate.engine.host import AsyncioHost
 from streamgate.errors import EndReason, StreamGateError
+from streamgate.link.contract import ModelLink
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
@@ -174,6 +175,10 @@ class ModelHouse:
             self._connection = self.gateway.connect(lambda *end: self.ended.append(end))
         return self._connection
 
+    def runtime(self, name: str) -> ModelLink:
+        """The newest version of a model."""
+        return self.table.route(name, "").link
+
     def ask(
         self,
         name: str = "m",
@@ -206,6 +211,23 @@ class ModelHouse:
             sink,
         )
         return Answer(future)
+
+    async def ask_many(self, name: str, value: int) -> list[Response]:
+        """All responses to a request of a model that does not batch."""
+        array = np.full((1,), value, np.int32)
+        responses: list[Response] = []
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def sink(response: Response) -> None:
+            responses.append(response)
+            if response.final:
+                over.set_result(None)
+
+        tensor = Tensor.of("IN", array, DataType.INT32)
+        self.connection.submit(Request(name, inputs=[tensor]), sink)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await over
+        return responses
 
     async def load(
         self, name: str = "m", config: str | None = None, files: dict[str, bytes] | None = None
