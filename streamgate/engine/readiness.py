@@ -29,17 +29,14 @@ class Readiness:
         self._name = name
         self._ask = ask
         self._last = True
-        self._pending: Future[bool] | None = None
+        self._pending: asyncio.Future[bool] | None = None
         self._began: float | None = None
 
     async def is_ready(self, question: Callable[[], bool]) -> bool:
         """The model's answer; False where it raised. Takes `BUSY_SECONDS` plus `ANSWER_SECONDS`
         at the most. Call it on the engine's thread."""
-        pending = self._pending
-        if pending is None:
-            pending = self._pending = self._put(question)
         # At most one question is under way: whoever asks meanwhile waits for the same answer.
-        answer = asyncio.wrap_future(pending)
+        answer = self._pending or self._put(question)
         done, _ = await asyncio.wait({answer}, timeout=BUSY_SECONDS)
         if not done:
             if self._began is None:
@@ -48,27 +45,27 @@ class Readiness:
             done, _ = await asyncio.wait({answer}, timeout=max(0.0, late))
         if not done:
             self._learn(is_ready=False, why=f"it gave no answer within {ANSWER_SECONDS:g} s")
-            return False
-        if self._pending is pending:
-            self._pending = None
-        return self._take(answer)
+        return self._last
 
-    def _put(self, question: Callable[[], bool]) -> "Future[bool]":
+    def _put(self, question: Callable[[], bool]) -> "asyncio.Future[bool]":
         self._began = None
 
         def begin() -> bool:
             self._began = time.monotonic()
             return question()
 
-        return self._ask(begin)
+        self._pending = answer = asyncio.wrap_future(self._ask(begin))
+        # Before those who wait go on, and when nobody does any more.
+        answer.add_done_callback(self._take)
+        return answer
 
-    def _take(self, answer: "asyncio.Future[bool]") -> bool:
+    def _take(self, answer: "asyncio.Future[bool]") -> None:
+        self._pending = None
         error = answer.exception()
         if error is not None:
             self._learn(is_ready=False, why=str(error))
-            return False
-        self._learn(is_ready=answer.result(), why="it says so")
-        return answer.result()
+        else:
+            self._learn(is_ready=answer.result(), why="it says so")
 
     def _learn(self, *, is_ready: bool, why: str) -> None:
         if self._last and not is_ready:

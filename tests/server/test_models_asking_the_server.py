@@ -80,8 +80,9 @@ LOAD_FAILURES = [
     (
         "pb_utils.is_model_ready('plain', 'one')",
         (
-            "TritonModelException: Failed to check readiness of model: Failed to process the request "
-            "for model 'caller_0_0', message: failed to get model version from specified version"
+            "TritonModelException: Failed to check readiness of model: Failed to process the "
+            "request for model 'caller_0_0', message: failed to get model version from specified "
+            "version"
         ),
     ),
 ]
