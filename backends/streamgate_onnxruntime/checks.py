@@ -39,9 +39,10 @@ def _problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
         yield from _fit(
             config, graph.outputs, state.output_name, state.datatype, shape, "state output", axis
         )
+    axes = {state.output_name: state.batch_axis for state in config.states}
     for spec in config.outputs:
-        shape = spec.model_shape
-        yield from _fit(config, graph.outputs, spec.name, spec.datatype, shape, "output")
+        shape, axis = spec.model_shape, axes.get(spec.name, 0)
+        yield from _fit(config, graph.outputs, spec.name, spec.datatype, shape, "output", axis)
     for name in graph.inputs.keys() - given:
         tensor = graph.inputs[name]
         yield (

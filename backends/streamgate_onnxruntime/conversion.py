@@ -30,12 +30,14 @@ class ConvertedRun:
         self._text_inputs = _of_type(takes, DataType.BYTES)
         self._text_outputs = _of_type(graph.outputs, DataType.BYTES)
         self._scalar_inputs = _scalars(takes)
+        outputs = {state.output_name: state.shape for state in config.states}
+        outputs |= {spec.name: spec.model_shape for spec in config.outputs}
         self._scalar_outputs: dict[str, Shape] = {
-            spec.name: spec.model_shape
-            for spec in config.outputs
+            name: shape
+            for name, shape in outputs.items()
             if not config.batches
-            and not graph.outputs[spec.name].shape
-            and all(size == 1 for size in spec.model_shape)
+            and not graph.outputs[name].shape
+            and all(size == 1 for size in shape)
         }
         self._halves = _of_type(takes, DataType.BF16) | _of_type(graph.outputs, DataType.BF16)
 

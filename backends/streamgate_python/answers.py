@@ -8,15 +8,16 @@ import threading
 from collections.abc import Collection
 from typing import final
 
+import numpy as np
+
 from streamgate.errors import Code, Failure
 from streamgate.model.config import ModelConfig, StateSpec
 from streamgate.model.tensor import Array
 from streamgate.model.tensor import Tensor as ModelTensor
 from streamgate_python.errors import TritonModelException
+from streamgate_python.kept_states import KeptStates
 from streamgate_python.responses import InferenceResponse
 from streamgate_python.tensors import Tensor
-
-States = dict[str, Array]
 
 
 @final
@@ -41,33 +42,43 @@ class Answers:
         )
 
     def tensors(
-        self, response: InferenceResponse, wanted: Collection[str], states: States | None
+        self, response: InferenceResponse, wanted: Collection[str], kept: KeptStates
     ) -> list[ModelTensor]:
-        """The wanted outputs of a response, on data of their own. Fills in `states`.
+        """The wanted outputs of a response, on data of their own. Its states go to `kept`.
 
-        An error has none. Raises TritonModelException when a state has another type or shape than
-        the configuration says, or comes (`states` is None) after `execute` returned.
+        An error has none and takes earlier ones back. Raises TritonModelException, and keeps
+        nothing, when a state has another type or shape than the configuration says, or comes
+        after `execute` returned.
         """
         if response._failure is not None:
+            kept.drop()
             return []
         if not self.states:
             return [tensor._outgoing() for tensor in response._outputs if tensor._name in wanted]
-        kept: list[ModelTensor] = []
+        outgoing: list[ModelTensor] = []
+        states: dict[str, Array] = {}
         for tensor in response._outputs:
             spec = self.states.get(tensor._name)
             if spec is not None:
-                self._keep_state(tensor, spec, states)
+                states[tensor._name] = self._state(tensor, spec)
             if tensor._name in wanted:
-                kept.append(tensor._outgoing())
-        return kept
-
-    def _keep_state(self, tensor: Tensor, spec: StateSpec, states: States | None) -> None:
-        name = spec.output_name
-        if states is None:
+                outgoing.append(tensor._outgoing() if spec is None else self._shown(tensor, spec))
+        if states and not kept.keep(states):
             raise TritonModelException(
-                f"state '{name}' of model '{self.instance}' came after execute had returned, when "
-                "the sequence's next step may have begun with the old state"
+                f"state '{next(iter(states))}' of model '{self.instance}' came after execute had "
+                "returned, when the sequence's next step may have begun with the old state"
             )
+        return outgoing
+
+    def _shown(self, tensor: Tensor, spec: StateSpec) -> ModelTensor:
+        """A state that is an output as well, with the batch dimension where clients expect it."""
+        if not self.batches or spec.batch_axis == 0:
+            return tensor._outgoing()
+        datatype, array = tensor._copy()
+        return ModelTensor.of(tensor._name, np.moveaxis(array, spec.batch_axis, 0), datatype)
+
+    def _state(self, tensor: Tensor, spec: StateSpec) -> Array:
+        name = spec.output_name
         datatype, array = tensor._copy()
         expected = list(spec.shape)
         if self.batches:
@@ -80,4 +91,4 @@ class Answers:
                 f"state '{name}' of model '{self.instance}' must be {spec.datatype.value} of shape "
                 f"{expected}, found {datatype.value} of shape {list(array.shape)}"
             )
-        states[name] = array
+        return array

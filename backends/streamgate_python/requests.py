@@ -12,11 +12,12 @@ from streamgate.model.request import (
     Request,
     SequenceKey,
 )
-from streamgate_python.answers import Answers, States
+from streamgate_python.answers import Answers
 from streamgate_python.calling import calling_model
 from streamgate_python.calls import Call
 from streamgate_python.errors import TritonModelException
 from streamgate_python.iterators import ResponseIterator, only_response, only_response_async
+from streamgate_python.kept_states import KeptStates
 from streamgate_python.responses import InferenceResponse, check_parameters
 from streamgate_python.senders import InferenceResponseSender
 from streamgate_python.tensors import InputTensor, Tensor
@@ -203,13 +204,13 @@ class InferenceRequest:
 class ReceivedRequest(InferenceRequest):
     """A request that a client sent. Everything is read from its source when it is asked for."""
 
-    __slots__ = ("_answers", "_sender", "_source", "_states")
+    __slots__ = ("_answers", "_kept", "_sender", "_source")
 
     def __init__(self, source: ModelRequest, answers: Answers) -> None:
         self._source = source
         self._answers = answers
         self._inputs = None
-        self._states: States | None = source.states
+        self._kept = KeptStates(source.states, answers.lock)
         self._sender: InferenceResponseSender | None = None
 
     def inputs(self) -> list[Tensor]:
@@ -252,7 +253,7 @@ class ReceivedRequest(InferenceRequest):
         sender = self._sender
         if sender is None:
             sender = self._sender = InferenceResponseSender(
-                self._source, self._wanted(), self._answers, self._states
+                self._source, self._wanted(), self._answers, self._kept
             )
         return sender
 
@@ -267,12 +268,6 @@ class ReceivedRequest(InferenceRequest):
                 f"(reschedule), found {flags}"
             )
         self._source.reschedule = flags == RELEASE_RESCHEDULE
-
-    def _end_states(self) -> None:
-        """`execute` has returned: what is answered from now on can't set the state any more."""
-        self._states = None
-        if self._sender is not None:
-            self._sender._states = None
 
     def _wanted(self) -> Collection[str]:
         source = self._source

@@ -9,8 +9,9 @@ from typing import final
 
 from streamgate.backend.contract import ModelRequest
 from streamgate.model.tensor import Tensor as ModelTensor
-from streamgate_python.answers import Answers, States
+from streamgate_python.answers import Answers
 from streamgate_python.errors import TritonModelException
+from streamgate_python.kept_states import KeptStates
 from streamgate_python.responses import InferenceResponse
 
 RESPONSE_COMPLETE_FINAL = 1
@@ -20,17 +21,17 @@ RESPONSE_COMPLETE_FINAL = 1
 class InferenceResponseSender:
     """Sends the responses of one request. Made by `InferenceRequest.get_response_sender()`."""
 
-    __slots__ = ("_answers", "_closed", "_held", "_reply", "_sent", "_states", "_wanted")
+    __slots__ = ("_answers", "_closed", "_held", "_kept", "_reply", "_sent", "_wanted")
 
     def __init__(
         self,
         source: ModelRequest,
         wanted: Collection[str],
         answers: Answers,
-        states: States | None,
+        kept: KeptStates,
     ) -> None:
         self._reply = source.reply
-        self._states = states
+        self._kept = kept
         self._wanted = wanted
         self._answers = answers
         self._held: tuple[list[ModelTensor], InferenceResponse] | None = None
@@ -56,7 +57,7 @@ class InferenceResponseSender:
             return
         if not isinstance(response, InferenceResponse):
             raise TypeError(f"send: response must be an InferenceResponse, found {type(response)}")
-        tensors = self._answers.tensors(response, self._wanted, self._states)
+        tensors = self._answers.tensors(response, self._wanted, self._kept)
         decoupled = self._answers.decoupled
         with self._answers.lock:
             if self._sent and not decoupled:

@@ -88,7 +88,7 @@ class PythonSession:
             CURRENT.reset(token)
             if answers.states:
                 for request in received:
-                    request._end_states()
+                    request._kept.end()
 
     def close(self) -> None:
         """Call the model's `finalize` and forget its code. What `finalize` raises is logged."""
@@ -201,7 +201,7 @@ class PythonSession:
             )
             return
         try:
-            tensors = self._answers.tensors(response, request._wanted(), request._states)
+            tensors = self._answers.tensors(response, request._wanted(), request._kept)
         except TritonModelException as error:
             source.reply.send((), self._answers.failure(str(error)), final=True)
             return
@@ -225,4 +225,5 @@ class PythonSession:
         for request in received:
             request._source.reschedule = False
             if request._sender is None or request._sender._close():
+                request._kept.drop()
                 request._source.reply.send((), failure, final=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamgate.errors import StreamGateError
 from streamgate.model.datatypes import DataType
-from streamgate.model.tensor import Array, Shape
+from streamgate.model.tensor import Array, Shape, unpack_bytes
 from streamgate.model.tensor import Tensor as ModelTensor
 from streamgate_python import dlpack
 from streamgate_python.conversions import NUMBERS, datatype_of, pack_elements
@@ -102,8 +102,11 @@ class Tensor:
 
     def _copy(self) -> tuple[DataType, Array]:
         """The tensor's type and a copy of its data, as a sequence's state is kept."""
-        array = self._own().copy()
-        return self._datatype, array.astype(np.object_) if array.dtype.kind == "S" else array
+        array = self._own()
+        if self._datatype is _BYTES:
+            elements = unpack_bytes(pack_elements(array), array.size, self._name)
+            return _BYTES, elements.reshape(array.shape)
+        return self._datatype, array.copy()
 
 
 class InputTensor(Tensor):

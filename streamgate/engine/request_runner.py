@@ -1,5 +1,6 @@
 """Runs a step on a session that sees requests one by one and answers them itself."""
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -9,10 +10,14 @@ from streamgate.core.ids import NO_REQUEST
 from streamgate.engine.arena import Arena
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.live import NULL_REPLY, LiveRequest
+from streamgate.engine.rows import SCRATCH
 from streamgate.engine.tensor_runner import Outcome, Pair, zeros_like
+from streamgate.errors import StreamGateError
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
 from streamgate.model.tensor import Tensor
+
+log = logging.getLogger(__name__)
 
 
 class RequestRunner:
@@ -44,7 +49,7 @@ class RequestRunner:
             self._session.execute(requests)
             outcome.output_ns = time.monotonic_ns()
             if self._config.states:
-                self._keep_states(pairs, requests)
+                self._keep_states(pairs, requests, outcome)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             failure = outcome.fail(error)
             for live in present:
@@ -92,7 +97,9 @@ class RequestRunner:
         return Tensor.of(tensor.name, tensor.array.reshape(lead + reshape), tensor.datatype)
 
     def _state_inputs(self, row: Row) -> list[Tensor]:
-        arrays = self._arena.gather([row.slot], [row.slot] if row.start else [])
+        if row.start:
+            self._arena.reset(row.slot)
+        arrays = self._arena.gather([row.slot if row.request != NO_REQUEST else SCRATCH])
         return [
             Tensor.of(state.input_name, arrays[state.input_name], state.datatype)
             for state in self._config.states
@@ -117,7 +124,32 @@ class RequestRunner:
             request.requested_outputs or self._all_outputs,
         )
 
-    def _keep_states(self, pairs: Sequence[Pair], requests: Sequence[ModelRequest]) -> None:
-        for (row, _), request in zip(pairs, requests, strict=True):
-            if row.request != NO_REQUEST and request.states:
-                self._arena.scatter([row.slot], [0], request.states)
+    def _keep_states(
+        self, pairs: Sequence[Pair], requests: Sequence[ModelRequest], outcome: Outcome
+    ) -> None:
+        """Keep the new states of each request, unless it failed: then the old ones stay."""
+        failed = {live for live, response in outcome.responses if response.failure is not None}
+        for (row, live), request in zip(pairs, requests, strict=True):
+            if live is None or live in failed or not request.states:
+                continue
+            try:
+                new_states = self._arena.check(request.states, 1)
+            except StreamGateError as error:
+                self._take_back(live, error, outcome)
+            else:
+                self._arena.scatter([row.slot], [0], new_states)
+
+    def _take_back(self, live: LiveRequest, error: StreamGateError, outcome: Outcome) -> None:
+        """Fail one request whose states don't fit, in place of what the model answered."""
+        if self._config.decoupled:
+            log.error(
+                "model '%s', request '%s': %s; the old state stays",
+                self._config.name,
+                live.request.id,
+                error,
+            )
+        else:
+            outcome.responses = [sent for sent in outcome.responses if sent[0] is not live]
+            live.open_outbox(outcome.responses)
+            live.answered = False
+        live.send((), error.failure, final=True)

@@ -16,8 +16,9 @@ from streamgate.core.ids import NO_REQUEST, RequestNumber
 from streamgate.engine.arena import Arena
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.live import LiveRequest, Outbox
+from streamgate.engine.rows import SCRATCH, zeros
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import DirectStrategy, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Array, Tensor, TensorSpec
 
@@ -62,15 +63,25 @@ class TensorRunner:
         self._specs = {spec.name: spec for spec in config.inputs}
         self._output_specs = {spec.name: spec for spec in config.outputs}
         self._all_outputs = tuple(self._output_specs)
-        self._state_outputs = tuple(state.output_name for state in config.states)
+        self._state_axes = {state.output_name: state.batch_axis for state in config.states}
+        self._is_positional = config.sequences is not None and isinstance(
+            config.sequences.strategy, DirectStrategy
+        )
 
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
         """Run the step; failures become responses. Never raises."""
         outcome = Outcome(step, started_ns=time.monotonic_ns())
         pairs = list(zip(step.rows, lives, strict=True))
-        for part in self._parts(pairs):
+        if self._config.states:
+            for row in step.rows:
+                if row.start:
+                    self._arena.reset(row.slot)
+        parts = self._parts(pairs)
+        succeeded = False
+        for part in parts:
             try:
                 self._run_part(part, outcome)
+                succeeded = True
             except Exception as error:  # noqa: BLE001 - a model may raise anything
                 failure = outcome.fail(error)
                 for _, live in part:
@@ -78,46 +89,61 @@ class TensorRunner:
                         live.open_outbox(outcome.responses)
                         live.send((), failure, final=True)
                         live.outbox = None
+        if len(parts) > 1:
+            places = {live: place for place, live in enumerate(lives)}
+            outcome.responses.sort(key=lambda sent: places[sent[0]])
+            if succeeded:
+                outcome.failure = None
         outcome.ended_ns = time.monotonic_ns()
         outcome.input_ns = outcome.input_ns or outcome.ended_ns
         outcome.output_ns = outcome.output_ns or outcome.ended_ns
         return outcome
 
     def _parts(self, pairs: list[Pair]) -> list[list[Pair]]:
-        """The step in parts that can share a batch: rows whose states have equal shapes."""
+        """The step in parts that can share a batch: rows whose states have equal shapes.
+
+        Where a row's place counts, each part has null rows in the places of the others.
+        """
         if not self._arena.varies:
             return [pairs]
         parts: dict[object, list[Pair]] = {}
-        for pair in pairs:
+        for place, pair in enumerate(pairs):
             row = pair[0]
-            if row.start:
-                self._arena.reset(row.slot)
-            if row.request != NO_REQUEST:
-                parts.setdefault(self._arena.shapes_of(row.slot), []).append(pair)
+            if row.request == NO_REQUEST:
+                continue
+            part = parts.setdefault(self._arena.shapes_of(row.slot), [])
+            if self._is_positional:
+                part += [(_null(row), None) for row, _ in pairs[len(part) : place]]
+            part.append(pair)
         return list(parts.values())
 
     def _run_part(self, pairs: Sequence[Pair], outcome: Outcome) -> None:
         config = self._config
         rows = [row for row, _ in pairs]
-        slots = [row.slot for row in rows]
         real = [live for _, live in pairs if live is not None]
         inputs = self._inputs(pairs, real[0])
         size = sum(row.rows for row in rows)
         for control, values in self._controls.arrays(rows):
             inputs[control.name] = values
         if config.states:
-            fresh = [row.slot for row in rows if row.start]
-            inputs.update(self._arena.gather(slots, fresh))
+            slots = [row.slot if row.request != NO_REQUEST else SCRATCH for row in rows]
+            inputs.update(self._arena.gather(slots))
         step = TensorStep(inputs, self._wanted(real), size)
         outcome.input_ns = time.monotonic_ns()
         outputs = self._session.run(step)
         outcome.output_ns = time.monotonic_ns()
         if config.batches:
             self._check_batch(outputs, size)
-        if config.states:
+        new_states = self._arena.check(outputs, len(rows)) if config.states else ()
+        answers = self._split(pairs, outputs)
+        # From here on nothing fails: what is answered and what is kept agree.
+        if new_states:
             kept = [index for index, row in enumerate(rows) if row.request != NO_REQUEST]
-            self._arena.scatter([slots[index] for index in kept], kept, outputs)
-        self._split(pairs, outputs, outcome.responses)
+            self._arena.scatter([rows[index].slot for index in kept], kept, new_states)
+        for live, tensors in answers:
+            live.open_outbox(outcome.responses)
+            live.send(tensors, final=True)
+            live.outbox = None
 
     def _inputs(self, pairs: Sequence[Pair], sample: LiveRequest) -> dict[str, Array]:
         """The clients' tensors by name, batched; null rows are zeros shaped like the sample's."""
@@ -148,14 +174,16 @@ class TensorRunner:
                 return self._all_outputs + self._state_only
             wanted.update(live.request.requested_outputs)
         ordered = tuple(name for name in self._all_outputs if name in wanted)
-        return ordered + tuple(name for name in self._state_outputs if name not in wanted)
+        return ordered + tuple(name for name in self._state_axes if name not in wanted)
 
     @property
     def _state_only(self) -> tuple[str, ...]:
-        return tuple(name for name in self._state_outputs if name not in self._output_specs)
+        return tuple(name for name in self._state_axes if name not in self._output_specs)
 
     def _check_batch(self, outputs: Mapping[str, Array], size: int) -> None:
         for name in self._output_specs:
+            if name in self._state_axes:
+                continue  # The arena checks it, whose axis it has.
             output = outputs.get(name)
             if output is not None and (output.ndim == 0 or output.shape[0] != size):
                 raise StreamGateError(
@@ -165,9 +193,10 @@ class TensorRunner:
                 )
 
     def _split(
-        self, pairs: Sequence[Pair], outputs: Mapping[str, Array], responses: Outbox
-    ) -> None:
-        """One response for each real row, with the outputs that its client asked for."""
+        self, pairs: Sequence[Pair], outputs: Mapping[str, Array]
+    ) -> list[tuple[LiveRequest, list[Tensor]]]:
+        """What each real row answers: the outputs that its client asked for."""
+        answers = []
         offset = 0
         for row, live in pairs:
             if live is not None:
@@ -177,13 +206,15 @@ class TensorRunner:
                     for name, spec in self._output_specs.items()
                     if name in outputs and (not asked or name in asked)
                 ]
-                live.open_outbox(responses)
-                live.send(tensors, final=True)
-                live.outbox = None
+                answers.append((live, tensors))
             offset += row.rows
+        return answers
 
     def _output_tensor(self, spec: TensorSpec, output: Array, offset: int, rows: int) -> Tensor:
         if self._config.batches:
+            axis = self._state_axes.get(spec.name, 0)
+            if axis:
+                output = np.moveaxis(output, axis, 0)
             output = output[offset : offset + rows]
         if spec.reshape is not None:
             lead = output.shape[:1] if self._config.batches else ()
@@ -202,11 +233,13 @@ def _concatenated(tensors: Sequence[Tensor]) -> Array:
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    if tensor.datatype is DataType.BYTES:
-        array: Array = np.full(tensor.shape, b"", dtype=np.object_)
-    else:
-        array = np.zeros(tensor.shape, tensor.datatype.dtype)
+    array = zeros(tensor.shape, tensor.datatype.dtype)
     return Tensor.of(tensor.name, array, tensor.datatype)
+
+
+def _null(row: Row) -> Row:
+    """The null row in this row's place."""
+    return Row(NO_REQUEST, row.slot, row.generation)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -164,8 +164,10 @@ def _initial_value(config: pb.ModelConfig, name: str, text: str, state: State) -
     datatype = data_type(state.data_type)
     if datatype is DataType.BYTES:
         raise _wrong(config, name, text, "a state of numbers, found one of TYPE_STRING")
+    value: float
     try:
-        value = float(text)
+        # As an integer where it is one: 64 bits don't fit into a float.
+        value = int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
     except ValueError:
         raise _wrong(config, name, text, "a number") from None
     if not _holds(datatype, value):
@@ -179,7 +181,8 @@ def _holds(datatype: DataType, value: float) -> bool:
     if datatype in _FLOAT_LIMITS:
         return not math.isfinite(value) or abs(value) <= _FLOAT_LIMITS[datatype]
     limits = np.iinfo(datatype.dtype)
-    return value.is_integer() and limits.min <= value <= limits.max
+    is_whole = isinstance(value, int) or value.is_integer()
+    return is_whole and limits.min <= value <= limits.max
 
 
 _FLOAT_LIMITS = {

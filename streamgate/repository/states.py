@@ -42,24 +42,13 @@ def _check_state(config: pb.ModelConfig, where: str, state: State) -> None:
             )
     subject = f"sequence batching state '{state.input_name}'"
     check_type_and_dims(subject, config.name, where, state, "at least one")
-    if state.use_growable_memory:
-        _check_growable(config, where, state)
-
-
-def _check_growable(config: pb.ModelConfig, where: str, state: State) -> None:
-    kinds = [pb.ModelInstanceGroup.Kind.Name(group.kind) for group in config.instance_group]
-    if not state.use_same_buffer_for_input_output:
-        expected = "use_same_buffer_for_input_output: true beside it"
-    elif any(kind != "KIND_GPU" for kind in kinds):
-        expected = f"false, or instances of KIND_GPU only, not {', '.join(kinds)}"
-    else:
-        return
-    raise defect(
-        f"state input '{state.input_name}' of {config.name} can't use growable memory",
-        field=f"{where}.use_growable_memory",
-        found="true",
-        expected=expected,
-    )
+    if state.use_growable_memory and not state.use_same_buffer_for_input_output:
+        raise defect(
+            f"state input '{state.input_name}' of {config.name} can't use growable memory",
+            field=f"{where}.use_growable_memory",
+            found="true",
+            expected="use_same_buffer_for_input_output: true beside it",
+        )
 
 
 def _check_initial_state(where: str, state: State) -> None:

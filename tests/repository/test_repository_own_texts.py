@@ -68,13 +68,6 @@ OWN_TEXTS: list[tuple[str, str]] = [
         ),
     ),
     (
-        state("use_growable_memory: true use_same_buffer_for_input_output: true"),
-        (
-            "state input 'S' of m can't use growable memory (sequence_batching.state[0]."
-            "use_growable_memory: found true, expected false, or instances of KIND_GPU only"
-        ),
-    ),
-    (
         tensor(INPUT_A + "dims: 4 reshape { shape: [ 4, 0 ] }"),
         "model input 'A' reshape dimension must be integer >= 1",
     ),

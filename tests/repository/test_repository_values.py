@@ -304,13 +304,14 @@ def test_a_gpu_that_is_not_there(models: Models) -> None:
     )
 
 
-def test_growable_state_on_a_gpu(models: Models) -> None:
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_growable_state_wherever_it_is(models: Models, gpus: int) -> None:
     models.write(
         "m",
         BATCHED + "sequence_batching { " + STATE + "dims: 1 use_growable_memory: true "
         "use_same_buffer_for_input_output: true } }",
     )
-    (state,) = models.config(gpu_count=1).states
+    (state,) = models.config(gpu_count=gpus).states
     assert (state.growable, state.same_buffer) == (True, True)
 
 
