@@ -1,7 +1,6 @@
 """What must hold for sequences, from the outside: events and commands only."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 from streamgate.core.commands import (
     Command,
@@ -33,57 +32,13 @@ from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, SequenceBatching
 from streamgate.model.request import SequenceKey
+from tests.model.admission import check_admission
+from tests.model.records import Key, Seat, Seen, Tenancy
 from tests.model.roll import Roll
-
-Seat = tuple[InstanceIndex, SlotIndex]
+from tests.model.sequence_ends import check_end, check_warning
 
 OF_ITS_OWN = (EndReason.LIFETIME, EndReason.ENGINE_LOST, EndReason.PREEMPTED, EndReason.ERROR)
 """Reasons for which a sequence ends though nobody asked for it."""
-
-
-@dataclass
-class Seen:
-    """A request, as the audit knows it. `key` is that of its rows when the model names it."""
-
-    event: Submit
-    key: SequenceKey
-    starts: bool
-    arrived_at: Ns
-    state: str = "queued"
-    passes: int = 0
-    unwanted: bool = False
-    deserted: bool = False
-    tenancy: "Tenancy | None" = None
-
-
-@dataclass
-class Tenancy:
-    """What the audit knows of one stay in a slot."""
-
-    key: SequenceKey
-    seat: Seat
-    generation: int
-    start: Seen
-    idle_since: Ns
-    born_at: Ns
-    started: bool = False
-    failed: bool = False
-    preempted: bool = False
-    over: bool = False
-    warned_of: Ns | None = None
-
-
-@dataclass
-class Key:
-    """What the audit knows of one correlation ID."""
-
-    log: list[Seen] = field(default_factory=list)
-    running: Seen | None = None
-    open: bool = False
-    muddled: bool = False
-    aborted: bool = False
-    starts: int = 0
-    ends: int = 0
 
 
 class SequenceAudit:
@@ -247,7 +202,9 @@ class SequenceAudit:
         }
         for seen in self.fresh:
             reason = refused.pop(seen.event.request, None)
-            self.check_admission(seen, reason)
+            check_admission(
+                seen, self.keys[seen.key], reason, self.batching, self.stopping, self.closed
+            )
             if reason is not None:
                 seen.state = "refused"
                 continue
@@ -265,32 +222,6 @@ class SequenceAudit:
             self.touch(seen.key, now)
         assert not refused, "refused twice or never submitted"
         self.fresh.clear()
-
-    def check_admission(self, seen: Seen, reason: Rejection | None) -> None:
-        event, key = seen.event, self.keys[seen.key]
-        expected: Rejection | None = None
-        if event.rows > 1:
-            expected = Rejection.BATCH_IN_SEQUENCE
-        elif not event.sequence and not self.batching.iterative:
-            expected = Rejection.NO_CORRELATION_ID
-        elif self.closed or (self.stopping and seen.starts):
-            expected = Rejection.STOPPING
-        elif seen.deserted and seen.starts:
-            expected = Rejection.INSTANCE_AWAY
-        elif not key.open and not key.muddled and not seen.starts and not self.batching.iterative:
-            expected = Rejection.MISSING_START
-        if expected is not None:
-            assert reason is expected
-        elif reason is Rejection.MISSING_START:
-            assert not seen.starts
-            assert key.muddled or self.batching.iterative
-        elif reason is Rejection.QUEUE_FULL:
-            assert self.batching.max_pending > 0
-        elif reason is Rejection.BACKLOG_FULL:
-            assert self.batching.max_backlog > 0
-            assert seen.starts
-        else:
-            assert reason is None or (reason is Rejection.STOPPING and self.stopping)
 
     def saw_run(self, step: Step) -> None:
         assert self.busy[step.instance] is None, "two steps at once on one instance"
@@ -460,42 +391,19 @@ class SequenceAudit:
                 or (row.slot, row.generation) != (ended.slot, ended.generation)
                 for row in step.rows
             ), "ended while it runs"
-        self.check_reason(ended, tenancy, now)
+        if ended.reason is EndReason.IDLE:
+            assert not self.queued_of(tenancy), "idle with requests in its queue"
+        check_end(ended, tenancy, now, self.batching, self.roll, self.lateness_ns)
         tenancy.over = True
         self.left[tenancy.seat] = tenancy.key
         self.seats[ended.instance, ended.slot] = None
 
-    def check_reason(self, ended: SequenceEnded, tenancy: Tenancy, now: Ns) -> None:
-        match ended.reason:
-            case EndReason.IDLE:
-                idle_at = tenancy.idle_since + self.batching.max_idle_ns
-                assert idle_at <= now <= idle_at + self.lateness_ns, "idle at another moment"
-                assert not self.queued_of(tenancy), "idle with requests in its queue"
-                if self.batching.idle_warning_ns:
-                    assert tenancy.warned_of == tenancy.idle_since, "idle without a warning"
-            case EndReason.LIFETIME:
-                assert now >= tenancy.born_at + self.batching.max_lifetime_ns > tenancy.born_at
-            case EndReason.ERROR:
-                assert tenancy.failed, "nothing of it has failed"
-            case EndReason.ENGINE_LOST:
-                given_up = ended.instance in self.roll.given_up
-                assert given_up or ended.instance in self.roll.away, "its instance is there"
-                assert given_up or tenancy.started, "it had nothing to lose"
-            case EndReason.PREEMPTED:
-                assert tenancy.preempted, "its instance still had time"
-
     def saw_warning(self, warning: IdleWarning, now: Ns) -> None:
         tenancy = self.seats[warning.instance, warning.slot]
         assert tenancy is not None
-        assert (tenancy.key, tenancy.generation) == (warning.sequence, warning.generation)
-        assert tenancy.warned_of != tenancy.idle_since, "warned twice"
         assert not self.queued_of(tenancy), "warned with requests in its queue"
         assert self.keys[tenancy.key].running is None
-        tenancy.warned_of = tenancy.idle_since
-        end_at = tenancy.idle_since + self.batching.max_idle_ns
-        assert warning.left_ns == end_at - now
-        late_ns = self.batching.idle_warning_ns - warning.left_ns
-        assert 0 <= late_ns <= self.lateness_ns, "warned at another moment"
+        check_warning(warning, tenancy, now, self.batching, self.lateness_ns)
 
     def saw_gone(self, index: InstanceIndex) -> None:
         assert index in self.roll.leaving, "nobody asked it to go"

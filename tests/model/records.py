@@ -1,0 +1,54 @@
+"""What the audit of sequences keeps of requests, tenancies and correlation IDs."""
+
+from dataclasses import dataclass, field
+
+from streamgate.core.events import Submit
+from streamgate.core.ids import InstanceIndex, Ns, SlotIndex
+from streamgate.model.request import SequenceKey
+
+Seat = tuple[InstanceIndex, SlotIndex]
+
+
+@dataclass
+class Seen:
+    """A request, as the audit knows it. `key` is that of its rows when the model names it."""
+
+    event: Submit
+    key: SequenceKey
+    starts: bool
+    arrived_at: Ns
+    state: str = "queued"
+    passes: int = 0
+    unwanted: bool = False
+    deserted: bool = False
+    tenancy: "Tenancy | None" = None
+
+
+@dataclass
+class Tenancy:
+    """What the audit knows of one stay in a slot."""
+
+    key: SequenceKey
+    seat: Seat
+    generation: int
+    start: Seen
+    idle_since: Ns
+    born_at: Ns
+    started: bool = False
+    failed: bool = False
+    preempted: bool = False
+    over: bool = False
+    warned_of: Ns | None = None
+
+
+@dataclass
+class Key:
+    """What the audit knows of one correlation ID."""
+
+    log: list[Seen] = field(default_factory=list)
+    running: Seen | None = None
+    open: bool = False
+    muddled: bool = False
+    aborted: bool = False
+    starts: int = 0
+    ends: int = 0
