@@ -69,11 +69,15 @@ class Run:
 
 @value
 class Reject:
-    """Answer this request: it will not run. `admitted` is false when it was refused on arrival."""
+    """Answer this request: it will not run. `admitted` is false when it was refused on arrival.
+
+    `end` is why its sequence ended, where that is the reason.
+    """
 
     request: RequestNumber
     reason: Rejection
     admitted: bool
+    end: EndReason | None = None
 
 
 @value

@@ -84,7 +84,7 @@ class Endings:
         """End a sequence at once, or when its running request is back."""
         self._tenancies.withdraw(sequence)
         for pending in sequence.queue:
-            self._reject(pending, rejection)
+            self._reject(pending, rejection, reason)
         sequence.queue.clear()
         self._tenancies.drop_later_starts(sequence, sequence.later_starts, reason)
         sequence.later_starts = 0
@@ -105,7 +105,7 @@ class Endings:
             (place for place, pending in enumerate(queue[own:]) if pending.start), len(queue) - own
         )
         for pending in queue[:count]:
-            self._reject(pending, rejection)
+            self._reject(pending, rejection, reason)
         del queue[:count]
         if queue:
             tenancies.pass_on(sequence, reason, now)
@@ -124,7 +124,7 @@ class Endings:
     def refuse_again(self, pending: Pending) -> None:
         """The model wants to run a request again that nobody waits for any more."""
         assert pending.revoked is not None
-        self._reject(pending, pending.revoked)
+        self._reject(pending, pending.revoked, pending.sequence.closing)
 
     def rest(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
         """A request of the sequence is done with. An iterative sequence is over when nothing else
@@ -134,9 +134,9 @@ class Endings:
         else:
             self._tenancies.settle(sequence, now)
 
-    def _reject(self, pending: Pending, reason: Rejection) -> None:
+    def _reject(self, pending: Pending, reason: Rejection, end: EndReason | None = None) -> None:
         del self._requests[pending.event.request]
-        self._out.append(Reject(pending.event.request, reason, admitted=True))
+        self._out.append(Reject(pending.event.request, reason, admitted=True, end=end))
 
     def _strike(self, sequence: Sequence, requests: Collection[Pending], now: Ns) -> None:
         """Take cancelled requests out of a queue; their neighbours stay, unless they can't."""
@@ -146,7 +146,7 @@ class Endings:
         for pending in struck.cancelled:
             self._reject(pending, Rejection.CANCELLED)
         for pending in struck.orphaned:
-            self._reject(pending, Rejection.SEQUENCE_ENDED)
+            self._reject(pending, Rejection.SEQUENCE_ENDED, EndReason.CLIENT_ABORT)
         if struck.own_start and sequence.queue:
             tenancies.pass_on(sequence, EndReason.CLIENT_ABORT, now)
         elif struck.own_start:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from streamgate.core.commands import Rejection
-from streamgate.errors import Code, Failure
+from streamgate.errors import Code, EndReason, Failure
 from streamgate.model.request import Request
 
 _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
@@ -43,7 +43,7 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
     Rejection.CANCELLED: (Code.CANCELLED, ""),
     Rejection.SEQUENCE_ENDED: (
         Code.CANCELLED,
-        "sequence {sequence} of model '{model}' ended before this request ran",
+        "sequence {sequence} of model '{model}' ended ({end}) before this request ran",
     ),
     Rejection.INSTANCE_LOST: (
         Code.UNAVAILABLE,
@@ -59,10 +59,14 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
 }
 
 
-def failure_for(reason: Rejection, request: Request) -> Failure:
-    """What the client is told when the scheduler answers with this reason."""
+def failure_for(reason: Rejection, request: Request, end: EndReason | None = None) -> Failure:
+    """What the client is told when the scheduler answers with this reason; `end` is why the
+    sequence ended, if it did."""
     code, text = _TOLD[reason]
     told = text.format(
-        model=request.model, sequence=request.sequence, id=request.id or "<id_unknown>"
+        model=request.model,
+        sequence=request.sequence,
+        id=request.id or "<id_unknown>",
+        end=end.value if end is not None else "",
     )
     return Failure(code, told)

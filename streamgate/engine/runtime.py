@@ -322,14 +322,14 @@ class ModelRuntime:
                     self._on_idle_warning(sequence, left_ns / 1e9)
             case InstanceGone(index):
                 self._instances.remove(index)
-            case Reject(number, reason, admitted):
+            case Reject(number, reason, admitted, end):
                 live = self._lives.get(number)
                 if live is None:
                     return
                 cancelled = live.cancelled or reason is Rejection.CANCELLED
                 self._fail(
                     live,
-                    failure_for(reason, live.request),
+                    failure_for(reason, live.request, end),
                     "CANCELED" if cancelled else "REJECTED",
                     admitted=admitted,
                 )

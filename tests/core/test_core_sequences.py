@@ -189,8 +189,8 @@ class TestModelEnds:
         play.poll()
         said = play.complete(over=True)
         assert said == [
-            Reject(RequestNumber(2), Rejection.SEQUENCE_ENDED, admitted=True),
-            Reject(RequestNumber(3), Rejection.SEQUENCE_ENDED, admitted=True),
+            Reject(RequestNumber(2), Rejection.SEQUENCE_ENDED, True, EndReason.CLIENT_END),
+            Reject(RequestNumber(3), Rejection.SEQUENCE_ENDED, True, EndReason.CLIENT_END),
             SequenceEnded(7, *first_slot(), EndReason.CLIENT_END),
         ]
 

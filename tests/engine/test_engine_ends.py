@@ -25,7 +25,12 @@ from tests.engine.test_engine_sequences import (
 )
 
 MS = 1_000_000
-ENDED = Failure(Code.CANCELLED, "sequence 5 of model 'fake' ended before this request ran")
+
+
+def ended(reason: str) -> Failure:
+    """What a request gets that was queued when its sequence ended."""
+    text = f"sequence 5 of model 'fake' ended ({reason}) before this request ran"
+    return Failure(Code.CANCELLED, text)
 
 
 async def test_a_sequence_that_is_too_old_ends_behind_its_running_step() -> None:
@@ -42,7 +47,7 @@ async def test_a_sequence_that_is_too_old_ends_behind_its_running_step() -> None
         block.release.set()
         first, second = await client.collect()
         assert hashes([first]) == client.expected()[:1]
-        assert second.failure == ENDED
+        assert second.failure == ended("lifetime")
         await until(lambda: house.ended == [(5, EndReason.LIFETIME)])
 
 
@@ -76,7 +81,7 @@ async def test_a_failed_step_ends_its_sequence_where_that_is_asked_for(config: M
         first, failed, late = await client.collect()
         assert hashes([first]) == client.expected()[:1]
         assert failed.failure == Failure(Code.INTERNAL, "bad")
-        assert late.failure == ENDED
+        assert late.failure == ended("error")
         await until(lambda: house.ended == [(5, EndReason.ERROR)])
 
 

@@ -142,6 +142,25 @@ async def test_an_idle_sequence_is_ended_with_4001() -> None:
         assert ended(house, EndReason.IDLE) == 1
 
 
+async def test_a_client_is_warned_before_an_idle_end_and_a_step_keeps_its_sequence() -> None:
+    scheduling = SequenceBatching(
+        DirectStrategy(), 4, max_idle_ns=600_000_000, idle_warning_ns=590_000_000
+    )
+    async with house_with_door(model(scheduling)) as (house, url), connected(url) as client:
+        key = (await client.open("fake"))["sequence_id"]
+        history = [Step([samples(1)], True, False, key), Step([samples(2)], False, False, key)]
+        for value, expected in enumerate(expected_answers(history), 1):
+            await client.frame(samples(value))
+            assert hash_of(await client.hear()) == expected
+            warning = await client.hear()
+            assert warning.keys() == {"type", "seconds_left"}
+            assert warning["type"] == "idle_warning"
+            assert 0 < warning["seconds_left"] <= 0.59
+        end = await client.hear_end()
+        assert (end["reason"], end["positions"], end["closed"]) == ("idle", 2, 4001)
+        assert ended(house, EndReason.IDLE) == 1
+
+
 async def test_an_aborted_connection_frees_its_slot_at_once() -> None:
     async with house_with_door(model(ONE_SLOT)) as (house, url), connected(url) as waiting:
         async with connected(url) as holder:

@@ -58,7 +58,7 @@ class SequenceStream:
         self._gateway = gateway
         self._emit = emit
         self._close = close
-        self._connection = gateway.connect(self._on_sequence_end)
+        self._connection = gateway.connect(self._on_sequence_end, self._on_idle_warning)
         self._opened: _Opened | None = None
         self._started = False
         self._last_is_next = False
@@ -263,6 +263,11 @@ class SequenceStream:
         self._started = False
         self._reason = reason
         self._finish_if_done()
+
+    def _on_idle_warning(self, model: str, sequence: SequenceKey, seconds_left: float) -> None:
+        opened = self._opened
+        if opened is not None and (model, sequence) == (opened.model.config.name, opened.sequence):
+            self._emit(text_message(type="idle_warning", seconds_left=round(seconds_left, 3)))
 
     def _finish_if_done(self) -> None:
         """Say goodbye once the sequence is over and every step was answered: the responses of a
