@@ -1,6 +1,6 @@
 """Requests and responses as every floor sees them: values, no wire, no scheduling."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamgate.errors import Failure
@@ -23,7 +23,8 @@ class Request:
     `rows` is the size of the batch dimension (1 when the model does not batch), and requests of
     different `signature` can't share a batch; both are set when the request is checked against
     the model's configuration. `priority` 0 means the model's default; `timeout_us` 0 means none.
-    `parameters` are the caller's own, meant for the model.
+    `parameters` are the caller's own, meant for the model. `unknown_types` names inputs that came
+    with a word that is no datatype: the check refuses them, in the order of its rules.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Request:
     timeout_us: int = 0
     rows: int = 1
     signature: Hashable = None
+    unknown_types: Collection[str] = ()
 
     @property
     def flags(self) -> int:

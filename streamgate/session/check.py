@@ -58,7 +58,7 @@ class RequestChecker:
         """
         inputs = request.inputs
         plain_inputs = self._plain
-        if plain_inputs is None or len(inputs) != len(plain_inputs):
+        if plain_inputs is None or len(inputs) != len(plain_inputs) or request.unknown_types:
             return 0
         if request.requested_outputs and not self._outputs.issuperset(request.requested_outputs):
             return 0
@@ -146,10 +146,12 @@ class RequestChecker:
             )
         for tensor in inputs:
             spec = self._inputs[tensor.name]
-            if tensor.datatype is not spec.datatype:
+            is_unknown = tensor.name in request.unknown_types
+            if is_unknown or tensor.datatype is not spec.datatype:
+                found = "<invalid>" if is_unknown else tensor.datatype.value
                 raise _invalid(
                     f"{_prefix(request)}inference input '{tensor.name}' data-type is "
-                    f"'{tensor.datatype.value}', but model '{self._name}' expects "
+                    f"'{found}', but model '{self._name}' expects "
                     f"'{spec.datatype.value}'"
                 )
             shape = tensor.shape[1:] if batches else tensor.shape
@@ -260,8 +262,12 @@ def _fits(shape: Shape, spec: Shape) -> bool:
 
 
 def _check_strings(view: memoryview, tensor: Tensor, request: Request, model: str) -> None:
-    """Whether BYTES data holds as many elements as its shape says, none cut short."""
+    """Whether BYTES data holds as many elements as its shape says, none cut short.
+
+    Elements are counted first, the last of them even if it is cut.
+    """
     offset, found, size = 0, 0, view.nbytes
+    length = available = 0
     while offset < size:
         if offset + 4 > size:
             raise _invalid(
@@ -272,11 +278,7 @@ def _check_strings(view: memoryview, tensor: Tensor, request: Request, model: st
             )
         length = int.from_bytes(view[offset : offset + 4], "little")
         offset += 4
-        if offset + length > size:
-            raise _invalid(
-                f"incomplete string data for inference input '{tensor.name}', expecting string "
-                f"of length {length} but only {size - offset} bytes available"
-            )
+        available = size - offset
         offset += length
         found += 1
         if found > tensor.count:
@@ -288,4 +290,9 @@ def _check_strings(view: memoryview, tensor: Tensor, request: Request, model: st
         raise _invalid(
             f"{_prefix(request)}expected {tensor.count} string elements for inference input "
             f"'{tensor.name}' for model '{model}', got {found}"
+        )
+    if offset > size:
+        raise _invalid(
+            f"incomplete string data for inference input '{tensor.name}', expecting string of "
+            f"length {length} but only {available} bytes available"
         )

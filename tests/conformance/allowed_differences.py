@@ -68,9 +68,17 @@ ALLOWED: Final[tuple[AllowedDifference, ...]] = (
     ),
     AllowedDifference("sequence_long_step_is_not_idle", "2", IDLE, r'.*"data": \[2\].*"OK".*'),
     AllowedDifference("sequence_long_step_is_not_idle", "3", IDLE, r'.*"data": \[3\].*"OK".*'),
-    AllowedDifference("sequence_end_then_start_pipelined", "0/2/outputs/0/data/0", ID_REUSE, "3"),
-    AllowedDifference("sequence_end_then_start_pipelined", "0/3", ID_REUSE, r'.*"data": \[6\].*'),
-    AllowedDifference("sequence_end_then_start_pipelined", "0/5/outputs/0/data/0", ID_REUSE, "30"),
+    *(
+        AllowedDifference(
+            "sequence_end_then_start_pipelined",
+            f"0/{index}{place}",
+            ID_REUSE,
+            rf'{total}|.*"data": \[{total}\].*',
+            by_chance=True,
+        )
+        for index, total in enumerate((1, 1, 3, 6, 10, 30))
+        for place in ("", "/outputs/0/data/0")
+    ),
     AllowedDifference("odd_shapes", "0/message", BATCH, r".*got \[1,-4\].*"),
     AllowedDifference(
         "odd_shapes", "1", BATCH, r".*'INPUT0' has batch dimension 0, expected 1 to 8.*"

@@ -23,13 +23,6 @@ ENSEMBLES: Final = Defect("ensembles are not served yet")
 NOT_READY: Final = Defect("ensembles are not served yet, so the server is not ready")
 
 OPEN: Final[Mapping[str, Defect]] = {
-    "byte_string_encodings": Defect(
-        "a byte string that is cut short where several are expected: Triton counts them first"
-    ),
-    "check_order": Defect(
-        "Triton checks inputs before requested outputs' parameters, and an unknown datatype only "
-        "after output names and batch size"
-    ),
     "ensemble_chain": ENSEMBLES,
     "ensemble_errors": ENSEMBLES,
     "sequence_ensemble": ENSEMBLES,

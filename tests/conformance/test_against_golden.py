@@ -71,4 +71,5 @@ def test_no_allowance_is_stale(
     }
     if not {case.name for case in CASES} <= ran:
         pytest.skip("not all cases were selected: an allowance may be for one of the others")
-    assert [entry for entry in ALLOWED if entry not in allowances_used] == []
+    certain = [entry for entry in ALLOWED if not entry.by_chance]
+    assert [entry for entry in certain if entry not in allowances_used] == []

@@ -152,22 +152,20 @@ def test_a_tensor_without_data(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("word", ["FOO", "", "fp32", "STRING"])
-def test_a_word_that_is_no_datatype(stub: Stub, word: str) -> None:
-    request = infer_request("identity", 1.0, id="q")
+def test_a_word_that_is_no_datatype(stub: Stub, service: GrpcService, word: str) -> None:
+    request = infer_request("identity", 1.0)
     request.inputs[0].datatype = word
-    tail = "inference input 'IN' data-type is '<invalid>', but model 'identity' expects 'FP32'"
-    assert stub.refusal("ModelInfer", request) == (INVALID, f"[request id: q] {tail}")
-    request.id = ""
-    assert stub.refusal("ModelInfer", request) == (
-        INVALID,
-        f"[request id: <id_unknown>] {tail}",
-    )
+    stub.call("ModelInfer", request)
+    assert service.gateway.requests[-1].unknown_types == {"IN"}, "for the session to refuse"
+    stub.call("ModelInfer", infer_request("identity", 1.0))
+    assert not service.gateway.requests[-1].unknown_types
 
 
-def test_an_unknown_name_is_told_before_its_datatype(stub: Stub) -> None:
-    request = infer_request("identity", 1.0, tensor="X")
-    request.inputs[0].datatype = "FOO"
-    text = "unexpected inference input 'X' for model 'identity'"
+def test_data_is_told_before_the_parameters_of_outputs(stub: Stub) -> None:
+    request = infer_request("identity", 1.0)
+    del request.raw_input_contents[:]
+    request.outputs.add(name="OUT").parameters["classification"].bool_param = True
+    text = "unable to find data for input tensor 'IN' for model 'identity' in request."
     assert stub.refusal("ModelInfer", request) == (INVALID, text)
 
 

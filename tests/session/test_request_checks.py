@@ -38,6 +38,12 @@ class Case:
     text: str
 
 
+def untyped(request: Request) -> Request:
+    """The request as if the type of its input I were a word that is no type."""
+    request.unknown_types = {"I"}
+    return request
+
+
 def strings(raw: bytes, count: int = 1) -> Request:
     return request_of(texts("I", raw, 1, count))
 
@@ -254,6 +260,33 @@ CASES = {
         strings(pack_bytes([b"hello"])[:-3]),
         "incomplete string data for inference input 'I', expecting string of length 5 but only "
         "2 bytes available",
+    ),
+    "a string cut where two are expected": Case(
+        TEXT,
+        strings(pack_bytes([b"hello"])[:-3], 2),
+        f"{NO_ID}expected 2 string elements for inference input 'I' for model 'm', got 1",
+    ),
+    "the second of two strings cut": Case(
+        TEXT,
+        strings(pack_bytes([b"one", b"two"])[:-1], 2),
+        "incomplete string data for inference input 'I', expecting string of length 3 but only "
+        "2 bytes available",
+    ),
+    "no datatype": Case(
+        ONE,
+        untyped(request_of(zeros("I", 1, 4), id="seven")),
+        "[request id: seven] inference input 'I' data-type is '<invalid>', but model 'm' expects "
+        "'FP32'",
+    ),
+    "an unknown output before no datatype": Case(
+        ONE,
+        untyped(request_of(zeros("I", 1, 4), outputs=["X"])),
+        "unexpected inference output 'X' for model 'm'",
+    ),
+    "too large a batch before no datatype": Case(
+        ONE,
+        untyped(request_of(zeros("I", 9, 4))),
+        f"{NO_ID}inference request batch-size must be <= 8 for 'm'",
     ),
     "more strings than memory": Case(
         TEXT,

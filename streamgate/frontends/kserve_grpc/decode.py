@@ -9,7 +9,7 @@ types, and where a tensor's data is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +23,8 @@ from streamgate.frontends.kserve_grpc.parameters import (
     read_output_parameters,
     read_request_parameters,
 )
-from streamgate.frontends.unknown_types import refuse_unknown_type
 from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
-from streamgate.model.config import ModelConfig
-from streamgate.model.datatypes import from_wire
+from streamgate.model.datatypes import DataType, from_wire
 from streamgate.model.request import ParameterValue, Request
 from streamgate.model.tensor import Buffer, Tensor
 
@@ -71,15 +69,15 @@ def parse(data: bytes) -> tuple[ModelInferRequest, Sequence[Buffer]]:
 def decode(
     message: ModelInferRequest,
     payloads: Sequence[Buffer],
-    config: ModelConfig,
     headers: Mapping[str, ParameterValue],
 ) -> Received:
-    """The request of a parsed message to the model that `config` describes.
+    """The request of a parsed message.
 
     `headers` are metadata forwarded as parameters; the message's own win over them. Raises
-    StreamGateError with Triton's texts, in Triton's order: parameters, then outputs, then data.
+    StreamGateError with Triton's texts, in Triton's order: parameters, then data, then outputs.
     """
     found = read_request_parameters(message.parameters) if message.parameters else _NO_PARAMETERS
+    inputs, unknown_types = _inputs(message, payloads)
     outputs: Sequence[str] = ()
     classes: Mapping[str, int] = {}
     if message.outputs:
@@ -88,7 +86,7 @@ def decode(
         message.model_name,
         message.model_version,
         message.id,
-        _inputs(message, payloads, config),
+        inputs,
         outputs,
         {**headers, **found.custom} if headers else found.custom or {},
         found.sequence,
@@ -96,6 +94,7 @@ def decode(
         found.end,
         found.priority,
         found.timeout_us,
+        unknown_types=unknown_types,
     )
     return Received(request, found.empty_final, classes)
 
@@ -114,10 +113,14 @@ def _requested_outputs(message: ModelInferRequest) -> tuple[Sequence[str], Mappi
 
 
 def _inputs(
-    message: ModelInferRequest, payloads: Sequence[Buffer], config: ModelConfig
-) -> Sequence[Tensor]:
-    """The inputs with their data: raw contents in order, or each one's typed contents."""
+    message: ModelInferRequest, payloads: Sequence[Buffer]
+) -> tuple[Sequence[Tensor], Collection[str]]:
+    """The inputs with their data: raw contents in order, or each one's typed contents.
+
+    And the names of those whose datatype is none.
+    """
     inputs = []
+    unknown_types: Collection[str] = ()
     given = len(payloads)
     used = 0
     for tensor in message.inputs[:]:
@@ -149,9 +152,10 @@ def _inputs(
                 f"'{message.model_name}' in request."
             )
         if datatype is None:
-            datatype = refuse_unknown_type(name, message.id, config)
+            unknown_types = {*unknown_types, name}
+            datatype = DataType.UINT8
         inputs.append(Tensor(name, datatype, tuple(tensor.shape[:]), raw=raw))
-    return inputs
+    return inputs, unknown_types
 
 
 def _split_payloads(data: bytes) -> tuple[bytes, Sequence[memoryview]]:

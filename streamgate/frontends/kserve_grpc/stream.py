@@ -135,7 +135,7 @@ class InferStream:
         try:
             config = self._gateway.model(model, message.model_version).config
             exchange.config = config
-            received = decode(message, payloads, config, self._headers)
+            received = decode(message, payloads, self._headers)
             exchange.received = received
             request = received.request
             key = _lane_key(model, request.sequence)

@@ -66,7 +66,7 @@ class UnaryInfer:
                 Code.UNSUPPORTED,
                 "ModelInfer RPC doesn't support models with decoupled transaction policy",
             )
-        received = decode(message, payloads, config, headers)
+        received = decode(message, payloads, headers)
         self._config: ModelConfig = config
         self._classes = received.classes
         self._answer: Callable[[bytes | Failure], None] | None = answer

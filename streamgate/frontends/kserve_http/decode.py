@@ -34,7 +34,6 @@ from streamgate.frontends.kserve_http.parameters import (
     read_output_parameters,
     read_request_parameters,
 )
-from streamgate.frontends.unknown_types import refuse_unknown_type
 from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
@@ -99,7 +98,7 @@ def decode(
     found = _NO_PARAMETERS
     if "parameters" in document:
         found = read_request_parameters(document["parameters"])
-    request.inputs = _inputs(document, text, tail, request.id, config)
+    request.inputs = _inputs(document, text, tail, request)
     received = Received(request, found.binary_output)
     if "outputs" in document:
         _read_outputs(document, received)
@@ -113,9 +112,12 @@ def decode(
 
 
 def _inputs(
-    document: Document, text: memoryview, tail: memoryview, request_id: str, config: ModelConfig
+    document: Document, text: memoryview, tail: memoryview, request: Request
 ) -> Sequence[Tensor]:
-    """The inputs, each with its data from the JSON or, in order, from the binary tail."""
+    """The inputs, each with its data from the JSON or, in order, from the binary tail.
+
+    Notes in `request` which of them have a datatype that is none.
+    """
     inputs = []
     used = 0
     for entry in _entries(document, "inputs"):
@@ -131,15 +133,16 @@ def _inputs(
             if len(raw) < size:
                 raise _invalid(
                     f"unexpected size for input '{name}', expecting {size - len(raw)} additional "
-                    f"bytes for model '{config.name}'"
+                    f"bytes for model '{request.model}'"
                 )
             used += size
             if datatype is None:
-                datatype = refuse_unknown_type(name, request_id, config)
+                request.unknown_types = {*request.unknown_types, name}
+                datatype = DataType.UINT8
             tensor = Tensor(name, datatype, shape, raw=raw)
         inputs.append(tensor)
     if used != len(tail):
-        raise _invalid(f"unexpected additional input data for model '{config.name}'")
+        raise _invalid(f"unexpected additional input data for model '{request.model}'")
     return inputs
 
 
