@@ -1,20 +1,63 @@
 """A model's own metrics: the rules of `pb_utils.MetricFamily`, and what a scrape shows."""
 
 import gc
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
+from streamgate_python import metrics
 from streamgate_python.errors import TritonModelException
+from streamgate_python.metric_store import EXPOSED
 from streamgate_python.metrics import MetricFamily
-
-pytestmark = pytest.mark.usefixtures("execution")
+from streamgate_python.process.channel import Channel, ChannelError, pair
+from streamgate_python.process.metrics import HeldMetrics, RemoteMetrics
+from streamgate_python.process.side import Side
 
 COUNTER, GAUGE, HISTOGRAM = MetricFamily.COUNTER, MetricFamily.GAUGE, MetricFamily.HISTOGRAM
 
 
+@pytest.fixture(params=["here", "in a worker"], autouse=True)
+def _store(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the metrics are made: in the gateway, or as in a worker process."""
+    if request.param == "here":
+        yield
+        return
+    kept, handed = pair()
+    gateway, worker = Channel(kept, maps=False), Channel(handed, maps=True)
+    held = HeldMetrics(("m", "1", "m_0"))
+
+    def serve() -> None:
+        while True:
+            try:
+                _, question, operation, name, *details = gateway.receive().header
+            except ChannelError:
+                return
+            value, refusal = None, None
+            try:
+                value = held.do(operation, name, details)
+            except TritonModelException as error:
+                refusal = str(error)
+            if question is not None:
+                gateway.send(["answer", question, value, refusal])
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    metrics.keep_metrics_in(RemoteMetrics(Side(worker, on_gone=lambda: None)))
+    yield
+    metrics.keep_metrics_in(EXPOSED)
+    gc.collect()
+    worker.shut_down()
+    serving.join(20)
+    gateway.close()
+    worker.close()
+
+
 def scraped(name: str) -> list[str]:
+    # A worker waits for the answer to this, and so for all that it did before.
+    MetricFamily("t_settled", "d", GAUGE)
     text = generate_latest(REGISTRY).decode()
     return [line for line in text.splitlines() if line.startswith(name)]
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY, generate_latest
 
 from streamgate.backend.contract import SessionLostError
 from streamgate.errors import Code, LoadError
 from streamgate.model.config import Execution, WorkerLimits
+from streamgate_python.metrics import MetricFamily
 from streamgate_python.process.session import ProcessSession
 from tests.backends.python_models import Model, RecordingReply, reply_of, request
 
@@ -433,6 +435,72 @@ class TestBetween:
         with pytest.raises(SessionLostError, match="not healthy"):
             session.execute([request()])
         assert is_gone(session.pid)
+
+
+def scraped(name: str) -> list[str]:
+    text = generate_latest(REGISTRY).decode()
+    return [line for line in text.splitlines() if line.startswith(name)]
+
+
+class TestMetrics:
+    """Defect 15 of Triton: custom metrics and a stub that dies bring the server down."""
+
+    SOURCE = """
+    class TritonPythonModel:
+        def initialize(self, args):
+            self.family = pb_utils.MetricFamily(
+                "t_worker_steps", "Steps", pb_utils.MetricFamily.COUNTER
+            )
+            self.steps = self.family.Metric(labels={"model": args["model_name"]})
+
+        def execute(self, requests):
+            self.steps.increment(len(requests))
+            if requests[0].inputs()[0].as_numpy()[0] == 2:
+                import os; os._exit(1)
+            return [out(int(self.steps.value())) for _ in requests]
+    """
+
+    def test_they_are_the_gateways(self, model: Model, opened: Opened) -> None:
+        sessions = [opened(model.write(self.SOURCE)), opened(model)]
+        for expected, session in enumerate(sessions, start=1):
+            made = request()
+            session.execute([made])
+            assert reply_of(made).only.values == {"OUT": [expected]}
+        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 2.0']
+        for session in sessions:
+            session.close()
+        assert scraped("t_worker_steps") == []
+
+    def test_a_crash_takes_no_counter_back(self, model: Model, opened: Opened) -> None:
+        first = opened(model.write(self.SOURCE))
+        first.execute([request()])
+        with pytest.raises(SessionLostError):
+            first.execute([request(2)])
+        first.close()
+        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 2.0']
+        second = opened(model)
+        second.execute([request()])
+        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 3.0']
+        second.close()
+        assert scraped("t_worker_steps") == []
+
+    def test_refusals_are_raised_in_the_worker(self, model: Model, opened: Opened) -> None:
+        family = MetricFamily("t_worker_taken", "d", MetricFamily.GAUGE)
+        session = opened(
+            model.execute(
+                """
+                try:
+                    pb_utils.MetricFamily("t_worker_taken", "d", pb_utils.MetricFamily.COUNTER)
+                except pb_utils.TritonModelException as error:
+                    return [out(str(error).encode(), dtype=object)]
+                """
+            )
+        )
+        made = request()
+        session.execute([made])
+        [text] = reply_of(made).only.values["OUT"]
+        assert b"already exists with different type" in text
+        del family
 
 
 def test_no_worker_outlives_its_gateway(model: Model) -> None:

@@ -15,8 +15,10 @@ from typing import Any, Final, final
 
 from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
 from streamgate.errors import Code, Failure, LoadError
+from streamgate_python.errors import TritonModelException
 from streamgate_python.process.channel import ChannelError, Header, Message
 from streamgate_python.process.keeper import WorkerProcess
+from streamgate_python.process.metrics import HeldMetrics
 from streamgate_python.process.output import log_record
 from streamgate_python.process.values import (
     Buffers,
@@ -58,9 +60,9 @@ class ProcessSession:
         self._busy = True
         self._closing = False
         self._lost: SessionLostError | None = None
-        self._worker = WorkerProcess(
-            self._instance, context.files.name, self._receive, self._process_ended
-        )
+        files = context.files
+        self._metrics = HeldMetrics((files.name, files.version, self._instance))
+        self._worker = WorkerProcess(self._instance, files.name, self._receive, self._process_ended)
         try:
             self._load(limits.load_timeout_ns / 1e9 or None)
         except BaseException:
@@ -68,6 +70,7 @@ class ProcessSession:
             self._worker.kill("")
             self._worker.wait_end(_DRAIN_SECONDS)
             raise
+        self._metrics.loaded()
         self._busy = False
 
     @property
@@ -236,11 +239,28 @@ class ProcessSession:
             case ["is_cancelled", question, number]:
                 request = self._open.get(number)
                 cancelled = request is not None and request.reply.is_cancelled()
-                self._worker.side.send(["answer", question, cancelled])
+                self._tell(question, cancelled)
+            case ["metric", question, operation, name, *details]:
+                self._do_metric(question, operation, name, details)
             case ["log", record]:
                 log_record(record)
             case _:
                 raise ValueError(f"an unknown message '{message.header[0]}'")
+
+    def _do_metric(
+        self, question: int | None, operation: str, name: str, details: list[Any]
+    ) -> None:
+        value, refusal = None, None
+        try:
+            value = self._metrics.do(operation, name, details)
+        except TritonModelException as error:
+            refusal = str(error)
+        if question is not None:
+            self._tell(question, value, refusal)
+
+    def _tell(self, question: int, value: Any, refusal: str | None = None) -> None:
+        """What a thread of the worker waits for."""
+        self._worker.side.send(["answer", question, value, refusal])
 
     def _process_ended(self) -> None:
         """The process is gone: whatever it owed fails, and the engine hears of it."""
@@ -252,6 +272,7 @@ class ProcessSession:
         open_requests, self._open = self._open, {}
         for request in open_requests.values():
             request.reply.send((), error.failure, final=True)
+        self._metrics.end(lost=not expected)
         if expected:
             return
         _logger.error("the process of model instance '%s' is gone: %s", self._instance, why)

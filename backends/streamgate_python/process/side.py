@@ -3,22 +3,29 @@
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from streamgate.model.tensor import Buffer
+from streamgate_python.errors import TritonModelException
 from streamgate_python.process.channel import Channel, ChannelError, Header
 
 GATEWAY_GONE = 70
 """The exit status of a worker whose gateway is gone."""
 
 
+def end_process() -> None:
+    """Whatever the model's threads do: there is nobody to do it for."""
+    os._exit(GATEWAY_GONE)
+
+
 @final
 class Side:
     """The worker's end. A worker whose gateway is gone ends at once."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, on_gone: Callable[[], None] = end_process) -> None:
         self._channel = channel
+        self._on_gone = on_gone
         self._lock = threading.RLock()
         self._questions = itertools.count()
         self._answers: dict[int, _Awaited] = {}
@@ -33,14 +40,16 @@ class Side:
             try:
                 self._channel.send(header, buffers)
             except ChannelError:
-                os._exit(GATEWAY_GONE)
+                self._on_gone()
 
     def ask(self, kind: str, *details: Any) -> Any:
-        """Ask the gateway, and wait for its answer: it always comes soon."""
+        """Ask the gateway, and wait for its answer. Raises TritonModelException when it refuses."""
         number = next(self._questions)
         awaited = self._answers[number] = _Awaited()
         self.tell([kind, number, *details])
         awaited.arrived.wait()
+        if awaited.refusal is not None:
+            raise TritonModelException(awaited.refusal)
         return awaited.value
 
     def _listen(self) -> None:
@@ -48,18 +57,21 @@ class Side:
             try:
                 message = self._channel.receive()
             except ChannelError:
-                os._exit(GATEWAY_GONE)
-            _, number, value = message.header
+                self._on_gone()
+                return
+            _, number, value, refusal = message.header
             awaited = self._answers.pop(number)
             awaited.value = value
+            awaited.refusal = refusal
             awaited.arrived.set()
 
 
 class _Awaited:
     """An answer that a thread waits for."""
 
-    __slots__ = ("arrived", "value")
+    __slots__ = ("arrived", "refusal", "value")
 
     def __init__(self) -> None:
         self.arrived = threading.Event()
         self.value: Any = None
+        self.refusal: str | None = None

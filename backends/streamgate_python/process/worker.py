@@ -18,10 +18,12 @@ from streamgate.backend.contract import LoadContext
 from streamgate.errors import StreamGateError
 from streamgate.model.tensor import Buffer
 from streamgate_python.backend import PythonBackend, load_here
+from streamgate_python.metrics import keep_metrics_in
 from streamgate_python.process.channel import Channel, ChannelError, Message
+from streamgate_python.process.metrics import RemoteMetrics
 from streamgate_python.process.output import pack_record
 from streamgate_python.process.replies import Returned, WorkerReply
-from streamgate_python.process.side import GATEWAY_GONE, Side
+from streamgate_python.process.side import Side, end_process
 from streamgate_python.process.values import Buffers, Value, pack_states, unpack_request
 from streamgate_python.session import PythonSession
 
@@ -42,15 +44,14 @@ def main(step_descriptor: int, side_descriptor: int, gateway: int) -> None:
         step.send(["here"])
         Worker(step, Side(side)).serve()
     except ChannelError:
-        # Whatever the model's threads do: there is nobody to do it for.
-        os._exit(GATEWAY_GONE)
+        end_process()
 
 
 def _die_with(gateway: int) -> None:
     """Ask the kernel to end this process with the thread that started it."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != gateway:
-        os._exit(GATEWAY_GONE)
+        end_process()
 
 
 @final
@@ -93,6 +94,7 @@ class Worker:
         self._state_types = {state.output_name: state.datatype for state in config.states}
         sys.path += [str(files.version_directory), str(files.directory)]
         PythonBackend()
+        keep_metrics_in(RemoteMetrics(self._side))
         try:
             self._session = load_here(LoadContext(config, files, instance))
         except StreamGateError as error:
