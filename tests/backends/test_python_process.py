@@ -6,20 +6,24 @@ import queue
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY, generate_latest
 
 from streamgate.backend.contract import SessionLostError
 from streamgate.errors import Code, LoadError
 from streamgate.model.config import Execution, WorkerLimits
-from streamgate_python.metrics import MetricFamily
 from streamgate_python.process.session import ProcessSession
-from tests.backends.python_models import Model, RecordingReply, reply_of, request
+from tests.backends.python_models import (
+    Model,
+    RecordingReply,
+    eventually,
+    is_gone,
+    reply_of,
+    request,
+)
 
 UNHEALTHY = "Stub process 'm_0' is not healthy."
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,34 +48,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="streamgate_python")
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[[Model], ProcessSession]]:
-    sessions: list[ProcessSession] = []
-
-    def load(model: Model) -> ProcessSession:
-        session = model.load()
-        assert isinstance(session, ProcessSession)
-        sessions.append(session)
-        return session
-
-    yield load
-    for session in sessions:
-        session.close()
-
-
 Opened = Callable[[Model], ProcessSession]
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether there is no such process, not even a zombie."""
-    return not Path(f"/proc/{pid}").exists()
 
 
 def is_over(pid: int) -> bool:
@@ -333,174 +310,6 @@ class TestLimits:
         )
         session.close()
         assert is_gone(session.pid)
-
-
-class TestBetween:
-    def test_prints_are_logged_under_the_models_name(
-        self, model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.INFO, logger="streamgate.models.m")
-        session = opened(
-            model.execute(
-                """
-                import os, sys
-                print("to stdout")
-                print("to stderr", file=sys.stderr)
-                os.write(1, b"unfinished \\xff")
-                return [out(1)]
-                """
-            )
-        )
-        session.execute([request()])
-        session.close()
-        texts = [
-            record.message for record in caplog.records if record.name == "streamgate.models.m"
-        ]
-        assert texts == ["to stdout", "to stderr", "unfinished \ufffd"]
-
-    def test_the_models_log_is_the_gateways(
-        self, model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.WARNING, logger="streamgate.models.m")
-        session = opened(
-            model.execute(
-                """
-                pb_utils.Logger.log_info("not this")
-                pb_utils.Logger.log_warn("but this")
-                return [out(1)]
-                """
-            )
-        )
-        session.execute([request()])
-        [record] = [each for each in caplog.records if each.name == "streamgate.models.m"]
-        assert (record.message, record.levelno) == ("but this", logging.WARNING)
-        assert record.pathname == str(model.path)
-
-    def test_a_cancellation_is_seen_at_once(self, model: Model, opened: Opened) -> None:
-        model.decoupled = True
-        session = opened(
-            model.execute(
-                """
-                import threading, time
-
-                def watch(request, sender):
-                    sender.send(out(int(request.is_cancelled())))
-                    while not sender.is_cancelled():
-                        time.sleep(0.001)
-                    sender.send(out(int(request.is_cancelled())), FINAL)
-
-                for r in requests:
-                    threading.Thread(target=watch, args=(r, r.get_response_sender())).start()
-                """
-            )
-        )
-        wanted, unwanted = request(), request()
-        session.execute([wanted, unwanted])
-        eventually(lambda: bool(reply_of(unwanted).sent), "it does not run")
-        reply_of(unwanted).cancelled = True
-        reply_of(unwanted).wait()
-        assert [sent.values["OUT"] for sent in reply_of(unwanted).sent] == [[0], [1]]
-        assert not reply_of(wanted).finished
-        reply_of(wanted).cancelled = True
-        reply_of(wanted).wait()
-
-    def test_siblings_can_be_imported_in_every_way(self, model: Model, opened: Opened) -> None:
-        model.add("1/beside.py", "NUMBER = 3").add("above.py", "NUMBER = 4")
-        session = opened(
-            model.execute(
-                """
-                import beside, importlib
-                return [out(beside.NUMBER * 10 + importlib.import_module("above").NUMBER)]
-                """
-            )
-        )
-        made = request()
-        session.execute([made])
-        assert reply_of(made).only.values == {"OUT": [34]}
-
-    def test_nonsense_costs_the_session_alone(self, model: Model, opened: Opened) -> None:
-        session = opened(
-            model.execute(
-                """
-                import os, socket
-                for descriptor in map(int, os.listdir("/proc/self/fd")):
-                    try:
-                        socket.socket(fileno=os.dup(descriptor)).send(b"nonsense")
-                    except OSError:
-                        pass
-                import time; time.sleep(600)
-                """
-            )
-        )
-        with pytest.raises(SessionLostError, match="not healthy"):
-            session.execute([request()])
-        assert is_gone(session.pid)
-
-
-def scraped(name: str) -> list[str]:
-    text = generate_latest(REGISTRY).decode()
-    return [line for line in text.splitlines() if line.startswith(name)]
-
-
-class TestMetrics:
-    """Defect 15 of Triton: custom metrics and a stub that dies bring the server down."""
-
-    SOURCE = """
-    class TritonPythonModel:
-        def initialize(self, args):
-            self.family = pb_utils.MetricFamily(
-                "t_worker_steps", "Steps", pb_utils.MetricFamily.COUNTER
-            )
-            self.steps = self.family.Metric(labels={"model": args["model_name"]})
-
-        def execute(self, requests):
-            self.steps.increment(len(requests))
-            if requests[0].inputs()[0].as_numpy()[0] == 2:
-                import os; os._exit(1)
-            return [out(int(self.steps.value())) for _ in requests]
-    """
-
-    def test_they_are_the_gateways(self, model: Model, opened: Opened) -> None:
-        sessions = [opened(model.write(self.SOURCE)), opened(model)]
-        for expected, session in enumerate(sessions, start=1):
-            made = request()
-            session.execute([made])
-            assert reply_of(made).only.values == {"OUT": [expected]}
-        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 2.0']
-        for session in sessions:
-            session.close()
-        assert scraped("t_worker_steps") == []
-
-    def test_a_crash_takes_no_counter_back(self, model: Model, opened: Opened) -> None:
-        first = opened(model.write(self.SOURCE))
-        first.execute([request()])
-        with pytest.raises(SessionLostError):
-            first.execute([request(2)])
-        first.close()
-        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 2.0']
-        second = opened(model)
-        second.execute([request()])
-        assert scraped("t_worker_steps") == ['t_worker_steps{model="m"} 3.0']
-        second.close()
-        assert scraped("t_worker_steps") == []
-
-    def test_refusals_are_raised_in_the_worker(self, model: Model, opened: Opened) -> None:
-        family = MetricFamily("t_worker_taken", "d", MetricFamily.GAUGE)
-        session = opened(
-            model.execute(
-                """
-                try:
-                    pb_utils.MetricFamily("t_worker_taken", "d", pb_utils.MetricFamily.COUNTER)
-                except pb_utils.TritonModelException as error:
-                    return [out(str(error).encode(), dtype=object)]
-                """
-            )
-        )
-        made = request()
-        session.execute([made])
-        [text] = reply_of(made).only.values["OUT"]
-        assert b"already exists with different type" in text
-        del family
 
 
 def test_no_worker_outlives_its_gateway(model: Model) -> None:
