@@ -14,6 +14,7 @@ from streamgate.model.config import (
     DefaultScheduling,
     DirectStrategy,
     DynamicBatching,
+    Ensemble,
     OldestStrategy,
     Scheduling,
     SequenceBatching,
@@ -39,6 +40,8 @@ def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int
             slots = _slots(scheduling, max_batch_size)
             new_lineup = partial(_lineup, scheduling, slots, max_batch_size)
             return SequenceScheduler(scheduling, slots, instances, new_lineup)
+        case Ensemble():
+            raise AssertionError("an ensemble schedules nothing: its models do")
         case _:
             assert_never(scheduling)
 

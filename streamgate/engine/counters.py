@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 
 from streamgate.core.scheduler import SchedulerStatistics
-from streamgate.engine.instances import Instances
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import EndReason
@@ -113,11 +112,24 @@ class Counters:
         for tally, duration in zip(self.compute, phases, strict=True):
             tally.add(duration, len(served))
 
+    def count_ensemble_run(self, rows: int, queue_ns: int, compute_ns: int) -> None:
+        """Count a request that an ensemble has served, its models' time as time of computing."""
+        self.executions += 1
+        self.inferences += rows
+        self.success.add(queue_ns + compute_ns)
+        self.queue.add(queue_ns)
+        batch = self.batches.setdefault(rows, (Tally(), Tally(), Tally()))
+        for tallies in (batch, self.compute):
+            for tally, duration in zip(tallies, (0, compute_ns, 0), strict=True):
+                tally.add(duration)
+
     def count_failure(self, reason: str, duration_ns: int) -> None:
         self.fail.add(duration_ns)
         self.failures[reason] += 1
 
-    def read(self, scheduler: SchedulerStatistics, instances: Instances) -> ModelStatistics:
+    def read(
+        self, scheduler: SchedulerStatistics, instances: InstanceStatistics
+    ) -> ModelStatistics:
         """A snapshot of everything."""
         sequences = None
         if self._config.sequences is not None:
@@ -151,9 +163,7 @@ class Counters:
             pending=scheduler.pending,
             occupancy=self.occupancy.read(),
             step_time=self.step_time.read(),
-            instances=InstanceStatistics(
-                len(instances), instances.working, instances.losses, instances.restarts
-            ),
+            instances=instances,
             sequences=sequences,
             metric_tags=self._config.metric_tags,
         )

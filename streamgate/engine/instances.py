@@ -21,6 +21,7 @@ from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.engine.workers import Inline
 from streamgate.model.config import Execution, Instance, ModelConfig
+from streamgate.model.statistics import InstanceStatistics
 
 T = TypeVar("T")
 
@@ -113,6 +114,9 @@ class Instances:
 
     def __len__(self) -> int:
         return len(self._units)
+
+    def statistics(self) -> InstanceStatistics:
+        return InstanceStatistics(len(self), self.working, self.losses, self.restarts)
 
     @property
     def working(self) -> int:

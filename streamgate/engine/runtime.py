@@ -221,7 +221,7 @@ class ModelRuntime:
         return await self._instances.is_ready()
 
     def statistics(self) -> ModelStatistics:
-        return self._counters.read(self._scheduler.statistics(), self._instances)
+        return self._counters.read(self._scheduler.statistics(), self._instances.statistics())
 
     # -- states
 

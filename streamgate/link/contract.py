@@ -5,6 +5,7 @@ calls. Whoever calls knows models, requests and sequences, not slots.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
@@ -15,6 +16,17 @@ from streamgate.model.statistics import ModelStatistics
 
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
 OnIdleWarning = Callable[[SequenceKey, float], None]
+
+FindRoute = Callable[[str, str], "ModelRoute"]
+"""The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what becomes of a sequence: its end, and so many seconds before one as idle."""
+
+    on_end: OnSequenceEnd
+    on_idle_warning: OnIdleWarning
 
 
 class ModelLink(Protocol):
@@ -57,3 +69,35 @@ class ModelLink(Protocol):
         """Whether the model itself says that it can serve just now. Takes seconds at the most."""
 
     def statistics(self) -> ModelStatistics: ...
+
+
+class ModelRoute(Protocol):
+    """A ready model version with all that stands in front of its link: checks and positions.
+
+    `retired` is set when nothing lives on it any more and nothing ever will.
+    """
+
+    config: ModelConfig
+    version: str
+    link: ModelLink
+    retired: bool
+
+    def submit(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        listener: Listener | None,
+    ) -> RequestNumber:
+        """Check a request and enqueue it; its rows and version are filled in.
+
+        Raises StreamGateError for a request that does not fit the model; then the sink is never
+        called. `listener` is told what becomes of the request's sequence, unless a later request of
+        it names another.
+        """
+
+    def hold(self) -> None:
+        """Requests are still to come from one that is under way: the link stays open for them."""
+
+    def release(self) -> None:
+        """They won't."""

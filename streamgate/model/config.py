@@ -92,7 +92,40 @@ class SequenceBatching:
     end_on_error: bool = False
 
 
-Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching
+@dataclass(frozen=True, slots=True)
+class EnsembleStep:
+    """One model that an ensemble runs. Version "" is the newest that is ready.
+
+    `inputs` maps the model's inputs to the ensemble's tensors that they are taken from, `outputs`
+    the model's outputs to the ensemble's tensors that they become.
+    """
+
+    model: str
+    version: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Steps of other models, run as their tensors become there. The ensemble runs nothing itself.
+
+    What follows from the models that it is composed of is known once these are: `decoupled` and
+    `stateful` hold the places of the steps whose models are so, and `sequence_models` the names
+    of all stateful models that a request reaches, those inside of inner ensembles too. Of one
+    step, at most `max_inflight` runs of one request are under way at a time; `max_pending`
+    requests may be under way in all.
+    """
+
+    steps: tuple[EnsembleStep, ...]
+    max_inflight: int
+    max_pending: int = 10_000
+    decoupled: frozenset[int] = frozenset()
+    stateful: frozenset[int] = frozenset()
+    sequence_models: frozenset[str] = frozenset()
+
+
+Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching | Ensemble
 
 
 class ControlKind(enum.Enum):
@@ -230,5 +263,17 @@ class ModelConfig:
 
     @property
     def sequences(self) -> SequenceBatching | None:
-        """The sequence batching of a stateful model, else None."""
+        """The sequence batching of a model that has its own, else None."""
         return self.scheduling if isinstance(self.scheduling, SequenceBatching) else None
+
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """The steps of an ensemble, else None."""
+        return self.scheduling if isinstance(self.scheduling, Ensemble) else None
+
+    @property
+    def stateful(self) -> bool:
+        """Whether its requests belong to sequences: its own, or those of an ensemble's models."""
+        if isinstance(self.scheduling, Ensemble):
+            return bool(self.scheduling.stateful)
+        return self.sequences is not None

@@ -111,6 +111,11 @@ class Tensor:
                 self._raw = array.tobytes()
         return self._raw
 
+    def viewed(self, name: str, shape: Shape) -> "Tensor":
+        """The same data under another name and in another shape of as many elements."""
+        array = None if self._array is None else self._array.reshape(shape)
+        return Tensor(name, self.datatype, shape, array=array, raw=self._raw)
+
     @property
     def size_bytes(self) -> int:
         """Length of the raw form in bytes."""

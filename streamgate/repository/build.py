@@ -1,5 +1,6 @@
 """A completed and checked message to the `ModelConfig` value that the rest of the house uses."""
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from streamgate.model.config import (
     DefaultScheduling,
     DirectStrategy,
     DynamicBatching,
+    Ensemble,
     Execution,
     ModelConfig,
     OldestStrategy,
@@ -23,6 +25,7 @@ from streamgate.model.config import (
     WorkerLimits,
 )
 from streamgate.model.datatypes import DataType
+from streamgate.repository.ensembles import build_ensemble
 from streamgate.repository.extensions import Extensions
 from streamgate.repository.instances import build_instances
 from streamgate.repository.render import complete_form
@@ -65,9 +68,29 @@ def build_config(
         cpu_accelerators=_accelerators(accelerators.cpu_execution_accelerator),
         gpu_accelerators=_accelerators(accelerators.gpu_execution_accelerator),
         metric_tags=dict(sorted(config.metric_tags.items())),
-        json=json.dumps(complete_form(config), separators=(",", ":"), ensure_ascii=False),
+        json=_json(config),
         wire=config.SerializeToString(deterministic=True),
     )
+
+
+def with_ensemble(config: ModelConfig, ensemble: Ensemble) -> ModelConfig:
+    """The configuration of an ensemble of whose models more is known now.
+
+    One with a decoupled step is decoupled itself, whatever was given.
+    """
+    message = pb.ModelConfig.FromString(config.wire)
+    message.model_transaction_policy.decoupled = bool(ensemble.decoupled)
+    return dataclasses.replace(
+        config,
+        scheduling=ensemble,
+        decoupled=bool(ensemble.decoupled),
+        json=_json(message),
+        wire=message.SerializeToString(deterministic=True),
+    )
+
+
+def _json(config: pb.ModelConfig) -> str:
+    return json.dumps(complete_form(config), separators=(",", ":"), ensure_ascii=False)
 
 
 def _scheduling(config: pb.ModelConfig, extensions: Extensions) -> Scheduling:
@@ -75,6 +98,8 @@ def _scheduling(config: pb.ModelConfig, extensions: Extensions) -> Scheduling:
         return _dynamic(config.dynamic_batching, extensions.max_pending)
     if config.HasField("sequence_batching"):
         return _sequence(config, extensions)
+    if config.HasField("ensemble_scheduling"):
+        return build_ensemble(config, extensions.max_pending)
     return DefaultScheduling(QueuePolicy(max_queue_size=extensions.max_pending))
 
 

@@ -122,6 +122,8 @@ def complete_defaults(config: pb.ModelConfig) -> None:
             batching.max_sequence_idle_microseconds = DEFAULT_IDLE_US
         if batching.HasField("oldest"):
             _prefer_full_batches(config, batching.oldest)
+    if config.HasField("ensemble_scheduling"):
+        return  # Memory is the business of its models.
     for memory in ("input_pinned_memory", "output_pinned_memory"):
         if not config.optimization.HasField(memory):
             getattr(config.optimization, memory).enable = True

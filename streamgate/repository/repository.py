@@ -16,7 +16,7 @@ from streamgate._proto import model_config_pb2 as pb
 from streamgate.backend import registry
 from streamgate.backend.contract import Backend, ModelFiles
 from streamgate.errors import ConfigError, ConfigPhase, LoadError, StreamGateError
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import Execution, ModelConfig, WorkerLimits
 from streamgate.repository import layout
 from streamgate.repository.build import build_config
 from streamgate.repository.complete import (
@@ -25,6 +25,7 @@ from streamgate.repository.complete import (
     complete_from_model,
 )
 from streamgate.repository.defects import defect, located
+from streamgate.repository.ensembles import check_ensemble, is_ensemble
 from streamgate.repository.execution import read_execution
 from streamgate.repository.extensions import read_extensions
 from streamgate.repository.fingerprint import files_state, fingerprint, folder_state
@@ -130,6 +131,17 @@ class ModelRepository:
                 f"model folder of '{name}' can't be read: {error}", phase=ConfigPhase.POLL
             ) from error
 
+    def step_models(self, name: str, config_override: str | None = None) -> tuple[str, ...]:
+        """The models of an ensemble's steps, as they are named now, without reading more of it.
+
+        Empty for other models, and for what can't be read: reading it tells why.
+        """
+        try:
+            config = self._open(name, config_override, _NO_FILES).config
+        except (ConfigError, OSError):
+            return ()
+        return tuple(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+
     def _open(
         self, name: str, config_override: str | None, file_overrides: Mapping[str, bytes]
     ) -> _Given:
@@ -159,7 +171,10 @@ class ModelRepository:
         present = layout.versions(given.folder)
         text = config.SerializeToString(deterministic=True)
         refuse_unserved(config)
-        complete_backend(config, _file_names(given.folder, present))
+        if is_ensemble(config):
+            check_ensemble(config)
+        else:
+            complete_backend(config, _file_names(given.folder, present))
         check_settings(config, ConfigPhase.POLL)
         warn_unserved(config)
         selected = select_versions(config.version_policy, present)
@@ -194,6 +209,8 @@ class ModelRepository:
     def _read_version(self, given: _Given, version: int) -> VersionSource:
         config = pb.ModelConfig()
         config.CopyFrom(given.config)
+        if is_ensemble(config):
+            return _read_ensemble(config, given.folder, version)
         backend = self._find_backend(config.backend)
         if not config.default_model_filename:
             config.default_model_filename = backend.default_model_filename
@@ -210,6 +227,18 @@ class ModelRepository:
         execution, limits = read_execution(config, backend)
         built = build_config(config, extensions, execution, limits, given.folder)
         return VersionSource(files.version, built, files)
+
+
+def _read_ensemble(config: pb.ModelConfig, folder: Path, version: int) -> VersionSource:
+    """An ensemble has no files: what it is made of is served under other names."""
+    complete_defaults(config)
+    check_tensors(config)
+    directory = folder / str(version)
+    files = ModelFiles(config.name, str(version), folder, directory, directory)
+    # Nothing is executed, so that it makes no difference how.
+    extensions = read_extensions(config)
+    built = build_config(config, extensions, Execution.INLINE, WorkerLimits(), folder)
+    return VersionSource(files.version, built, files)
 
 
 def select_versions(policy: pb.ModelVersionPolicy, present: Sequence[int]) -> list[int]:

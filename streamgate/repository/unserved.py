@@ -14,14 +14,9 @@ from streamgate.repository.defects import defect
 _log = logging.getLogger(__name__)
 
 
-def is_ensemble(config: pb.ModelConfig) -> bool:
-    return config.platform == "ensemble" or config.HasField("ensemble_scheduling")
-
-
 def refuse_unserved(config: pb.ModelConfig) -> None:
     """Raise ConfigError (UNSUPPORTED) for what a model can't do without."""
     refusals = (
-        (is_ensemble(config), "ensemble_scheduling", "ensembles are not served yet"),
         (len(config.batch_input) > 0, "batch_input", "inputs made from a batch are not served"),
         (len(config.batch_output) > 0, "batch_output", "scattering by input shape is not served"),
         (

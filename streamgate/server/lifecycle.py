@@ -12,15 +12,23 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 from streamgate.backend.contract import Backend
 from streamgate.engine.host import Host
-from streamgate.engine.runtime import ModelRuntime
-from streamgate.errors import Code, ConfigError, ConfigPhase, EndReason, StreamGateError
+from streamgate.errors import Code, ConfigError, ConfigPhase, StreamGateError
+from streamgate.repository.composition import circular
 from streamgate.repository.repository import ModelRepository, ModelSource
-from streamgate.server.loading import LoadedVersions, load_versions, reason_of
+from streamgate.server.composing import (
+    Ensembles,
+    find_circle,
+    is_ensemble,
+    load_ensemble,
+    unused_steps,
+)
+from streamgate.server.loading import LoadedModel, LoadedVersions, load_versions, reason_of
+from streamgate.server.retiring import Retirement, Served
 from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import (
     LOADING,
@@ -37,8 +45,10 @@ log = logging.getLogger(__name__)
 
 LOADS_AT_A_TIME = 4
 """Triton's default of --model-load-thread-count."""
-CLOSE_SECONDS = 2.0
-"""How long a step that runs may hold up the closing of its model, once waiting is over."""
+
+_Turn = AbstractAsyncContextManager[Any]
+_Tried = dict[str, "asyncio.Task[StreamGateError | None]"]
+"""The models that one load or start-up has tried: an ensemble shares its models with others."""
 
 
 class ControlMode(enum.Enum):
@@ -46,14 +56,6 @@ class ControlMode(enum.Enum):
 
     NONE = "none"
     EXPLICIT = "explicit"
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """A version in service. Its source is held for as long as the runtime may read its files."""
-
-    runtime: ModelRuntime
-    source: ModelSource
 
 
 class Lifecycle:
@@ -78,15 +80,17 @@ class Lifecycle:
         self._table = table
         self._host = host
         self._mode = mode
-        self._drain_seconds = drain_seconds
         self._servers = servers
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(LOADS_AT_A_TIME)
         self._fingerprints: dict[str, str] = {}
-        self._served: dict[Route, _Served] = {}
-        self._loading: set[asyncio.Task[None]] = set()
-        self._retiring: dict[asyncio.Task[None], ModelRuntime] = {}
+        self._served: dict[Route, Served] = {}
+        self._loading: set[asyncio.Task[StreamGateError | None]] = set()
+        self._retirement = Retirement(drain_seconds)
+        self._ensembles = Ensembles()
+        # Loaded because somebody asked for them, not for an ensemble.
+        self._explicit: set[str] = set()
 
     def names(self) -> Sequence[str]:
         return self._repository.names()
@@ -99,8 +103,16 @@ class Lifecycle:
         names = list(dict.fromkeys(wanted))
         if self._mode is ControlMode.NONE or "*" in wanted:
             names = list(await asyncio.to_thread(self.names))
-        failures = await asyncio.gather(*(self._load_at_start(name) for name in names))
-        return {name: error for name, error in zip(names, failures, strict=True) if error}
+        self._explicit.update(names)
+        tried: _Tried = {}
+        loads = [self._try(name, None, {}, self._turns, tried) for name in names]
+        failures = await asyncio.gather(*loads)
+        failed = {name: error for name, error in zip(names, failures, strict=True) if error}
+        for name, error in failed.items():
+            log.error("%s", error.message.strip())
+            if self._table.get(name) is None:
+                self._table.note_trouble(name, reason_of(error))
+        return failed
 
     async def load(
         self,
@@ -110,84 +122,163 @@ class Lifecycle:
         *,
         nested: bool = False,
     ) -> None:
-        """Load or reload a model. Goes on if its caller does not wait for it."""
+        """Load or reload a model, and those that an ensemble is made of. Goes on if its caller does
+        not wait for it."""
         self._check_explicit()
+        self._explicit.add(name)
         # A model that loads others while it is loaded holds a turn, and so may all turns be held.
         turn = nullcontext() if nested else self._turns
-        task = asyncio.create_task(self._load(name, config, files, turn))
-        self._loading.add(task)
-        task.add_done_callback(self._on_loaded)
-        await asyncio.shield(task)
+        task = self._try(name, config, files, turn, {})
+        task.add_done_callback(_log_failure)
+        error = await asyncio.shield(task)
+        if error is not None:
+            raise error
 
     async def unload(self, name: str, *, unload_dependents: bool) -> None:
-        """Stop serving a model. Returns at once; requests under way still finish."""
+        """Stop serving a model, and the ensembles that stand on it. Returns at once; requests under
+        way still finish. `unload_dependents`: also what was loaded for this ensemble only."""
         self._check_explicit()
+        self._explicit.discard(name)
+        unused = unused_steps(name, self._ensembles, self._explicit) if unload_dependents else ()
         async with self._lock(name):
-            self._fingerprints.pop(name, None)
-            # A failed version is cleared too: it no longer keeps the server unready.
-            self._table.note_trouble(name, "")
-            self._retire_all_but(name, frozenset())
+            self._ensembles.forget(name)
+            self._take_out(name)
+        for step in unused:
+            await self.unload(step, unload_dependents=True)
 
     async def stop(self, timeout_seconds: float) -> None:
         """Let requests and sequences under way end, at most so long, then close everything."""
         for load in self._loading:
             load.cancel()
-        runtimes = [served.runtime for served in self._served.values()]
-        for runtime in runtimes:
-            runtime.drain()
-        waiting = {asyncio.create_task(runtime.wait_idle()): runtime for runtime in runtimes}
-        waiting |= self._retiring
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=timeout_seconds)
-            for task in late:
-                log.warning(
-                    "model '%s' is not idle after %g s: closing it",
-                    waiting[task].config.name,
-                    timeout_seconds,
-                )
-                task.cancel()
-            runtimes += [waiting[task] for task in late if task in self._retiring]
-        await asyncio.gather(*(runtime.close(CLOSE_SECONDS) for runtime in runtimes))
+        by_name: dict[str, list[LoadedModel]] = {}
+        for served in self._served.values():
+            by_name.setdefault(served.source.name, []).append(served.model)
+        tiers = [
+            [model for name in names for model in by_name[name]]
+            for names in self._ensembles.tiers(by_name)
+        ]
+        await self._retirement.stop(tiers, timeout_seconds)
         self._servers.close()
         self._served.clear()
 
     # -- loading
 
-    async def _load_at_start(self, name: str) -> StreamGateError | None:
+    def _try(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        turn: _Turn,
+        tried: _Tried,
+    ) -> "asyncio.Task[StreamGateError | None]":
+        """Load a model, unless it was tried. What went wrong is the result."""
+        task = tried.get(name)
+        if task is None:
+            task = asyncio.create_task(self._attempt(name, config, files, turn, tried))
+            tried[name] = task
+            self._loading.add(task)
+            task.add_done_callback(self._loading.discard)
+        return task
+
+    async def _attempt(
+        self,
+        name: str,
+        config: str | None,
+        files: Mapping[str, bytes],
+        turn: _Turn,
+        tried: _Tried,
+    ) -> StreamGateError | None:
         try:
-            await self._load(name, None, {}, self._turns)
+            failures = await self._load_steps(name, config, turn, tried)
+            await self._load(name, config, files, turn, failures)
         except StreamGateError as error:
-            log.error("%s", error.message.strip())
-            if self._table.get(name) is None:
-                self._table.note_trouble(name, reason_of(error))
             return error
+        self._recompose(name)
         return None
+
+    async def _load_steps(
+        self, name: str, config: str | None, turn: _Turn, tried: _Tried
+    ) -> dict[str, StreamGateError]:
+        """Load the models that an ensemble names, before it holds anything itself."""
+        steps = await asyncio.to_thread(self._repository.step_models, name, config)
+        last = await asyncio.to_thread(find_circle, name, steps, self._repository.step_models)
+        if last is not None:
+            raise self._refuse_ensemble(name, circular(name, last))
+        failures = await asyncio.gather(*(self._try(step, None, {}, turn, tried) for step in steps))
+        return {step: error for step, error in zip(steps, failures, strict=True) if error}
 
     async def _load(
         self,
         name: str,
         config: str | None,
         files: Mapping[str, bytes],
-        turn: AbstractAsyncContextManager[None],
+        turn: _Turn,
+        failures: Mapping[str, StreamGateError],
     ) -> None:
         async with self._lock(name), turn:
             source = await self._read(name, config, files)
             if source.fingerprint == self._fingerprints.get(name) and self._table.is_served(name):
                 return
             began = time.monotonic()
-            numbers = [int(version.version) for version in source.versions]
-            self._enter(name, numbers, LOADING)
-            try:
-                loaded = await load_versions(source, self._find_backend, self._host, self._servers)
-            except asyncio.CancelledError:
-                self._enter(name, numbers, UNAVAILABLE, "Unavailable: loading was given up")
-                raise
-            if loaded.failures:
-                raise self._refuse(name, numbers, loaded)
-            self._swap(name, source, loaded)
-            shown = ", ".join(str(number) for number in numbers)
+            if is_ensemble(source):
+                self._compose(source, failures)
+            else:
+                await self._load_versions(source)
+            shown = ", ".join(version.version for version in source.versions)
             seconds = time.monotonic() - began
             log.info("model '%s' version %s is ready after %.2f s", name, shown, seconds)
+
+    async def _load_versions(self, source: ModelSource) -> None:
+        name = source.name
+        numbers = [int(version.version) for version in source.versions]
+        self._enter(name, numbers, LOADING)
+        try:
+            loaded = await load_versions(source, self._find_backend, self._host, self._servers)
+        except asyncio.CancelledError:
+            self._enter(name, numbers, UNAVAILABLE, "Unavailable: loading was given up")
+            raise
+        if loaded.failures:
+            raise self._refuse(name, numbers, loaded)
+        self._ensembles.forget(name)
+        self._swap(source, loaded)
+
+    def _compose(self, source: ModelSource, failures: Mapping[str, StreamGateError]) -> None:
+        """Put an ensemble into service over the models that are ready."""
+        name = source.name
+        try:
+            loaded = load_ensemble(source, self._table, failures, self._host)
+        except ConfigError as error:
+            if not self._table.is_served(name):
+                self._ensembles.want(source)
+            raise self._refuse_ensemble(name, error) from error
+        self._ensembles.want(source)
+        self._swap(source, loaded)
+
+    def _recompose(self, name: str) -> None:
+        """A model was loaded: the ensembles that stand on it come back, or have to fit it anew."""
+        for source in self._ensembles.standing_on(name):
+            try:
+                loaded = load_ensemble(source, self._table, {}, self._host)
+            except ConfigError as error:
+                log.warning("%s", self._refuse_ensemble(source.name, error).message.strip())
+                self._take_out(source.name, reason_of(error))
+                continue
+            routes = {number: self._table.route_of(source.name, number) for number in loaded.models}
+            if any(
+                route is None or route.config != loaded.models[number].config
+                for number, route in routes.items()
+            ):
+                self._swap(source, loaded)
+                log.info("ensemble '%s' is ready over the new '%s'", source.name, name)
+                self._recompose(source.name)
+
+    def _refuse_ensemble(self, name: str, error: ConfigError) -> StreamGateError:
+        """An ensemble does not fit its models. Returns the client's error."""
+        if not self._table.is_served(name):
+            self._table.note_trouble(name, reason_of(error))
+        return StreamGateError(
+            Code.INVALID_ARG, f"load failed for model '{name}': {error.message}\n"
+        )
 
     async def _read(self, name: str, config: str | None, files: Mapping[str, bytes]) -> ModelSource:
         """The model as the repository has it. Raises StreamGateError with the text for a client."""
@@ -214,8 +305,8 @@ class Lifecycle:
 
     def _refuse(self, name: str, numbers: Sequence[int], loaded: LoadedVersions) -> StreamGateError:
         """The load failed: what was loaded goes, what serves stays. Returns the client's error."""
-        for runtime in loaded.runtimes.values():
-            runtime.discard()
+        for model in loaded.models.values():
+            model.discard()
         self._enter(name, numbers, UNAVAILABLE, UNLOADED)
         text = ""
         for number, error in sorted(loaded.failures.items()):
@@ -223,25 +314,29 @@ class Lifecycle:
             text += f"version {number} is at UNAVAILABLE state: {reason_of(error)};\n"
         return StreamGateError(Code.INVALID_ARG, f"load failed for model '{name}': {text}")
 
-    def _swap(self, name: str, source: ModelSource, loaded: LoadedVersions) -> None:
+    def _swap(self, source: ModelSource, loaded: LoadedVersions) -> None:
         """Put the new versions into service and take all others out of it."""
-        for number, runtime in loaded.runtimes.items():
+        name = source.name
+        for number, model in loaded.models.items():
             old = self._table.route_of(name, number)
-            route = Route(runtime)
-            self._served[route] = _Served(runtime, source)
+            route = Route(model)
+            self._served[route] = Served(model, source)
             self._table.set(name, number, VersionState(READY, route=route))
             if old is not None:
                 self._retire(old)
         self._fingerprints[name] = source.fingerprint
-        self._retire_all_but(name, frozenset(loaded.runtimes))
-
-    def _on_loaded(self, load: asyncio.Task[None]) -> None:
-        self._loading.discard(load)
-        if not load.cancelled() and (error := load.exception()) is not None:
-            # Its caller may be gone.
-            log.warning("%s", str(error).strip())
+        self._retire_all_but(name, frozenset(loaded.models))
 
     # -- retiring
+
+    def _take_out(self, name: str, reason: str = UNLOADED) -> None:
+        """Take a model out of service, and before it the ensembles that stand on it."""
+        for source in self._ensembles.standing_on(name):
+            self._take_out(source.name)
+        self._fingerprints.pop(name, None)
+        self._retire_all_but(name, frozenset())
+        # A failed version is cleared too: it no longer keeps the server unready.
+        self._table.note_trouble(name, "" if reason == UNLOADED else reason)
 
     def _retire_all_but(self, name: str, kept: frozenset[int]) -> None:
         """Take all other versions of a model out of service."""
@@ -257,38 +352,7 @@ class Lifecycle:
                 version.reason = UNLOADED
 
     def _retire(self, route: Route, state: VersionState | None = None) -> None:
-        """Close what nobody is sent to any more: it answers the requests that it has and ends its
-        sequences behind them. `state` is UNAVAILABLE then."""
-        served = self._served.pop(route)
-        served.runtime.drain()
-        for key in route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
-            served.runtime.end_sequence(key, EndReason.DRAINED, drain=True)
-
-        async def close() -> None:
-            # Here the source lives on until the last step is done.
-            await self._close_when_idle(served)
-            route.retired = True
-            if state is not None:
-                state.state, state.reason = UNAVAILABLE, UNLOADED
-            log.info("model '%s' version %s is unloaded", route.config.name, route.version)
-
-        task = asyncio.create_task(close())
-        self._retiring[task] = served.runtime
-        task.add_done_callback(self._retiring.pop)
-
-    async def _close_when_idle(self, served: _Served) -> None:
-        runtime = served.runtime
-        try:
-            async with asyncio.timeout(self._drain_seconds):
-                await runtime.wait_idle()
-        except TimeoutError:
-            log.warning(
-                "model '%s' version %s is not idle after %g s: closing it",
-                runtime.config.name,
-                runtime.version,
-                self._drain_seconds,
-            )
-        await runtime.close(CLOSE_SECONDS)
+        self._retirement.begin(route, self._served.pop(route), state)
 
     def _check_explicit(self) -> None:
         if self._mode is not ControlMode.EXPLICIT:
@@ -303,3 +367,10 @@ class Lifecycle:
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         return lock
+
+
+def _log_failure(load: "asyncio.Task[StreamGateError | None]") -> None:
+    """The load's caller may be gone."""
+    error = None if load.cancelled() else load.exception() or load.result()
+    if error is not None:
+        log.warning("%s", str(error).strip())

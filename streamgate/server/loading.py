@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from streamgate.backend.contract import (
     Backend,
@@ -17,6 +18,7 @@ from streamgate.engine.host import Host
 from streamgate.engine.instances import LoadInstance
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, Code, StreamGateError
+from streamgate.link.contract import ModelLink
 from streamgate.model.config import Instance
 from streamgate.repository.repository import ModelSource, VersionSource
 from streamgate.session.model_server import ModelServers
@@ -37,11 +39,27 @@ _STATUS_WORDS = {
 }
 
 
+class LoadedModel(ModelLink, Protocol):
+    """A loaded model version in the hands of whoever loaded it: an engine's, or an ensemble."""
+
+    def drain(self) -> None:
+        """Accept no new sequences and no stateless requests from now on."""
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is under way and no sequence lives. May wait long: bound it."""
+
+    async def close(self, timeout_seconds: float) -> None:
+        """End every sequence, wait at most so long for what runs, and free everything."""
+
+    def discard(self) -> None:
+        """Give it up; it never served."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedVersions:
     """What came of loading a model's versions, by number. With failures, nothing may serve."""
 
-    runtimes: dict[int, ModelRuntime] = field(default_factory=dict)
+    models: dict[int, LoadedModel] = field(default_factory=dict)
     failures: dict[int, StreamGateError] = field(default_factory=dict)
 
 
@@ -75,10 +93,10 @@ async def load_versions(
                 load.result().discard()
         raise
     for version, result in zip(source.versions, results, strict=True):
-        if isinstance(result, ModelRuntime):
-            loaded.runtimes[int(version.version)] = result
-        else:
+        if isinstance(result, BaseException):
             loaded.failures[int(version.version)] = _as_told(result)
+        else:
+            loaded.models[int(version.version)] = result
     return loaded
 
 

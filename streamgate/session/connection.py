@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
+from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
+from streamgate.link.contract import Listener
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.gateway import EndSink, IdleSink, ResponseSink
-from streamgate.session.positions import Listener
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
@@ -21,14 +21,11 @@ log = logging.getLogger(__name__)
 class OpenCall:
     """A request under way. Also the sink that sits between the engine and the front end."""
 
-    __slots__ = ("_connection", "_request", "_sink", "number", "route")
+    __slots__ = ("_connection", "_sink", "number", "route")
 
-    def __init__(
-        self, connection: "SessionConnection", route: Route, request: Request, sink: ResponseSink
-    ) -> None:
+    def __init__(self, connection: "SessionConnection", route: Route, sink: ResponseSink) -> None:
         self._connection = connection
         self.route = route
-        self._request = request
         self._sink = sink
         self.number = RequestNumber(0)
 
@@ -39,8 +36,6 @@ class OpenCall:
         """Hand a response on; the connection forgets the call with its last."""
         if response.final:
             self._connection.forget(self)
-            if not response.admitted and self._request.sequence:
-                self.route.positions.refuse(self._request)
         try:
             self._sink(response)
         except Exception:
@@ -69,18 +64,14 @@ class SessionConnection:
 
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
         route = self._table.route(request.model, request.version)
-        route.checker.check(request)
-        request.version = route.version
-        position = -1
-        owner = NO_OWNER
-        if request.sequence and route.config.sequences is not None:
-            owner = self._owner
-            if route not in self._routes:
-                self._add_route(route)
-            position = route.positions.assign(request, self._routes[route])
-        call = OpenCall(self, route, request, sink)
+        is_of_sequence = request.sequence and route.config.stateful
+        is_new = is_of_sequence and route not in self._routes
+        listener = self._listener(route) if is_new else self._routes.get(route)
+        call = OpenCall(self, route, sink)
+        call.number = route.submit(request, call.receive, self._owner, listener)
         self._calls.add(call)
-        call.number = route.link.submit(request, call.receive, owner, position)
+        if is_new:
+            self._add_route(route, listener)
         if self._is_paused:
             route.link.pause((call.number,))
         return call
@@ -129,10 +120,10 @@ class SessionConnection:
                 return route
         return None
 
-    def _add_route(self, route: Route) -> None:
+    def _add_route(self, route: Route, listener: Listener | None) -> None:
         # A connection may outlive many reloads of its models.
         self._routes = {old: told for old, told in self._routes.items() if not old.retired}
-        self._routes[route] = self._listener(route)
+        self._routes[route] = listener
 
     def _listener(self, route: Route) -> Listener | None:
         on_end, on_idle_warning = self._on_sequence_end, self._on_idle_warning

@@ -5,19 +5,11 @@ who is to be told what becomes of a sequence.
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamgate.errors import EndReason
+from streamgate.link.contract import Listener
 from streamgate.model.request import Request, SequenceKey
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told what becomes of a sequence: its end, and so many seconds before one as idle."""
-
-    on_end: Callable[[SequenceKey, EndReason], None]
-    on_idle_warning: Callable[[SequenceKey, float], None]
 
 
 @dataclass(slots=True, eq=False)

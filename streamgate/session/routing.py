@@ -3,12 +3,15 @@
 The lifecycle writes this table, the gateway reads it. Lookup texts are Triton's.
 """
 
+import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.errors import Code, StreamGateError
-from streamgate.link.contract import ModelLink
+from streamgate.link.contract import Listener, ModelLink
+from streamgate.model.request import Request, Response
 from streamgate.session.check import RequestChecker
 from streamgate.session.gateway import ModelIndexEntry, ModelInfo
 from streamgate.session.positions import Positions
@@ -25,7 +28,7 @@ UNLOADED = "unloaded"
 class Route:
     """A ready model version: its link, its checks and the positions of its live sequences.
 
-    `retired` is set when nothing lives on it any more and nothing ever will.
+    Implements `streamgate.link.contract.ModelRoute`.
     """
 
     def __init__(self, link: ModelLink) -> None:
@@ -35,7 +38,47 @@ class Route:
         self.version = link.version
         self.checker = RequestChecker(link.config)
         self.positions = Positions()
+        self._holders = 0
+        self._when_released: asyncio.Event | None = None
         link.watch_sequences(self.positions.end, self.positions.warn)
+
+    def submit(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        listener: Listener | None,
+    ) -> RequestNumber:
+        self.checker.check(request)
+        request.version = self.version
+        if not request.sequence or not self.config.stateful:
+            return self.link.submit(request, sink, NO_OWNER, -1)
+        position = self.positions.assign(request, listener)
+
+        def receive(response: Response) -> None:
+            if response.final and not response.admitted:
+                self.positions.refuse(request)
+            sink(response)
+
+        return self.link.submit(request, receive, owner, position)
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def release(self) -> None:
+        self._holders -= 1
+        if not self._holders and self._when_released is not None:
+            self._when_released.set()
+
+    @property
+    def is_held(self) -> bool:
+        return self._holders > 0
+
+    async def wait_released(self) -> None:
+        """Until no request that is under way has anything to send here. May wait long: bound it."""
+        while self._holders:
+            self._when_released = asyncio.Event()
+            await self._when_released.wait()
 
 
 @dataclass(slots=True)

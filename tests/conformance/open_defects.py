@@ -19,17 +19,4 @@ class Defect:
     shows_always: bool = True
 
 
-ENSEMBLES: Final = Defect("ensembles are not served yet")
-NOT_READY: Final = Defect("ensembles are not served yet, so the server is not ready")
-
-OPEN: Final[Mapping[str, Defect]] = {
-    "ensemble_chain": ENSEMBLES,
-    "ensemble_errors": ENSEMBLES,
-    "sequence_ensemble": ENSEMBLES,
-    "decoupled_ensemble": ENSEMBLES,
-    "decoupled_ensemble_error": ENSEMBLES,
-    "http_repository": ENSEMBLES,
-    "http_health": NOT_READY,
-    "server_and_model_state": NOT_READY,
-    "unknown_method": NOT_READY,
-}
+OPEN: Final[Mapping[str, Defect]] = {}

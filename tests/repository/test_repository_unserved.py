@@ -7,7 +7,6 @@ from tests.repository.conftest import Models
 from tests.repository.pieces import INPUT_A, PYTHON, START, control, group, tensor
 
 UNSERVED = [
-    ('platform: "ensemble" ensemble_scheduling { }', "ensembles are not served yet"),
     (PYTHON + 'batch_input { target_name: "A" }', "inputs made from a batch are not served"),
     (PYTHON + 'batch_output { target_name: "A" }', "scattering by input shape is not served"),
     (PYTHON + 'model_repository_agents { agents { name: "checksum" } }', "repository agents"),

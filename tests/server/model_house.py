@@ -135,6 +135,11 @@ class Models:
         self._put(folder / str(version) / "model.py", code or MODEL.replace("ANSWER", str(answer)))
         return folder
 
+    def write_ensemble(self, name: str, config: str) -> None:
+        """A model without files: its version folder is empty."""
+        (self.directory / name / "1").mkdir(parents=True, exist_ok=True)
+        self._put(self.directory / name / "config.pbtxt", config)
+
     def _put(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

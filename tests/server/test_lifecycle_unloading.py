@@ -100,7 +100,7 @@ async def test_sequences_end_as_drained_behind_their_steps(models: Models, gates
 async def test_a_model_that_does_not_get_done_is_closed_all_the_same(
     models: Models, gates: Gates, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamgate.server.lifecycle.CLOSE_SECONDS", 0.02)
+    monkeypatch.setattr("streamgate.server.retiring.CLOSE_SECONDS", 0.02)
     models.write("m")
     async with model_house(models.directory, drain_seconds=0.02) as house:
         gates.close("execute m 1")
@@ -151,7 +151,7 @@ async def test_stopping_ends_what_does_not_end_in_time(
 async def test_stopping_does_not_wait_for_a_model_that_hangs(
     models: Models, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamgate.server.lifecycle.CLOSE_SECONDS", 0.02)
+    monkeypatch.setattr("streamgate.server.retiring.CLOSE_SECONDS", 0.02)
     models.write("a")
     models.write("b")
     async with model_house(models.directory) as house:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgate.errors import EndReason
+from streamgate.link.contract import Listener
 from streamgate.model.request import Request, SequenceKey
-from streamgate.session.positions import Listener, Positions
+from streamgate.session.positions import Positions
 
 Told = list[tuple[str, SequenceKey, EndReason | float]]
 

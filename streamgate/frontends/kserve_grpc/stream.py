@@ -142,7 +142,7 @@ class InferStream:
             if self._is_draining and key not in self._live:
                 raise StreamGateError(Code.UNAVAILABLE, SHUTTING_DOWN)
             self._connection.submit(request, exchange.on_response)
-            if request.start and config.sequences is not None:
+            if request.start and config.stateful:
                 self._live.add(key)
         except StreamGateError as error:
             refusal = error.failure

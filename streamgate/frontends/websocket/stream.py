@@ -161,7 +161,7 @@ class SequenceStream:
                 raise invalid(f"unexpected inference output '{name}' for model '{config.name}'")
         format_ = None if message.input is None else input_format(message.input, config)
         # An iterative model's sequences are the steps of one request each: nobody need name them.
-        stateful = config.sequences is not None and not config.sequences.iterative
+        stateful = config.stateful and not (config.sequences and config.sequences.iterative)
         sequence = correlation_id(message.sequence, config) if stateful else 0
         self._opened = _Opened(message, model, format_, sequence)
         fields: dict[str, object] = {"model": config.name, "model_version": model.version}

@@ -1,0 +1,402 @@
+"""One request on its way through the steps of an ensemble.
+
+`Flow` says what can run, `Lane` when it is its turn; here it is run, in the models that the steps
+name, and their answers are taken in.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, final
+
+from streamgate.core.dataflow import Course, Flow, Frame, Progress, Run, StepIndex
+from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
+from streamgate.core.line import Line
+from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane, go_all
+from streamgate.engine.ensemble.tensors import (
+    Held,
+    SequencePlace,
+    ensemble_output,
+    place_parameters,
+    request_tensors,
+    step_input,
+    step_outputs,
+)
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.link.contract import FindRoute, ModelRoute
+from streamgate.model.config import Ensemble, ModelConfig
+from streamgate.model.request import Request, Response
+
+WAITING_MAX: Final = 10_000
+"""Responses of one request's decoupled steps that may wait for the steps behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InnerCall:
+    """A request to one of the models."""
+
+    run: Run[Held]
+    route: ModelRoute
+    request: Request
+    place: SequencePlace | None
+    sequence: EnsembleSequence | None
+
+
+@final
+class EnsembleCall:
+    """One request under way. `on_over` is called once, with its final response."""
+
+    def __init__(
+        self,
+        number: RequestNumber,
+        config: ModelConfig,
+        course: Course,
+        request: Request,
+        owner: OwnerNumber,
+        position: int,
+        arrived_ns: Ns,
+        sink: Callable[[Response], None],
+        on_over: Callable[["EnsembleCall", Response], None],
+    ) -> None:
+        assert config.ensemble is not None
+        self.number = number
+        self.request = request
+        self.owner = owner
+        self.arrived_ns = arrived_ns
+        self.started_ns = arrived_ns
+        self.closed = False
+        self.sequence: EnsembleSequence | None = None
+        self.lane: Lane | None = None
+        self._config = config
+        self._ensemble: Ensemble = config.ensemble
+        self._course = course
+        self._position = position
+        self._sink = sink
+        self._on_over = on_over
+        self._sequences: EnsembleSequences | None = None
+        self._flow: Flow[Held] = Flow(course)
+        self._routes: dict[StepIndex, ModelRoute] = {}
+        self._turns: dict[Run[Held], _StepTurn] = {}
+        self._inner: dict[Run[Held], tuple[ModelRoute, RequestNumber]] = {}
+        self._under_way: Counter[StepIndex] = Counter()
+        self._waiting: dict[StepIndex, deque[Run[Held]]] = {}
+        # Answers of a decoupled ensemble leave in the order in which their frames came to be.
+        self._answers: Line[Frame[Held]] = Line()
+        self._answer_turn: _AnswerTurn | None = None
+        self._answer: Response | None = None
+        self._is_paused = False
+        self._is_behind = False
+        self._is_stopped = False
+        self._index = 0
+
+    def enter(self, sequences: EnsembleSequences) -> None:
+        """Take its place in its sequence. Call before `start`."""
+        request = self.request
+        self._sequences = sequences
+        self.lane, self.sequence = sequences.enter(
+            request.sequence, start=request.start, end=request.end
+        )
+        if not self._config.decoupled:
+            self._answer_turn = _AnswerTurn(self)
+            self.lane.answers.join(self._answer_turn)
+
+    def start(self, find_route: FindRoute, now: Ns) -> None:
+        """Run what can run, unless it was cancelled meanwhile."""
+        self.started_ns = now
+        if self.closed:
+            return
+        try:
+            for steps in self._course.steps.values():
+                for index in steps:
+                    step = self._ensemble.steps[index]
+                    route = self._routes[index] = find_route(step.model, step.version)
+                    route.hold()
+            self._advance(self._flow.begin(request_tensors(self.request, self._config)))
+        except StreamGateError as error:
+            self.fail(error.failure)
+
+    def fail(self, failure: Failure) -> None:
+        """Something in it went wrong: that is its answer. Runs of stateful models go on."""
+        if self.closed or self._is_stopped:
+            return
+        self._stop(with_stateful=False)
+        name = self._config.name
+        told = Failure(failure.code, f"in ensemble '{name}', {failure.message}")
+        self._conclude(self._response(failure=told))
+
+    def cancel(self, failure: Failure, reason: EndReason | None = None) -> None:
+        """Nobody wants its answer any more. `reason` is why its sequence ends, if it does."""
+        if self.closed:
+            return
+        self._stop(with_stateful=True)
+        if reason is not None and self.sequence is not None:
+            self.sequence.close(reason)
+        self._deliver(self._response(failure=failure))
+        if self.lane is not None and self._answer_turn is not None:
+            go_all(self.lane.answers.leave(self._answer_turn))
+
+    def pause(self, *, paused: bool) -> None:
+        """Its client does not read, or reads again."""
+        self._is_paused = paused
+        self._hold_up()
+
+    # -- steps
+
+    def _advance(self, progress: Progress[Held]) -> None:
+        """Run what can run and answer what can be answered. Raises what a model says at once."""
+        if progress.opened is not None:
+            self._take_turns(progress.opened)
+        for run in progress.ready:
+            turn = self._turns.get(run)
+            if turn is None:
+                self.run(run)
+            else:
+                assert self.lane is not None
+                go_all(self.lane.lines[run.step].ready(turn))
+        if self._config.decoupled:
+            for frame in progress.answered:
+                self._emit(self._answers.ready(frame))
+        elif progress.answered:
+            self._answer = self._answer_of(progress.answered[0])
+        self._balance()
+        if self._flow.is_over and not self.closed and not self._is_stopped:
+            self._conclude(self._answer or self._response(empty=True))
+
+    def _take_turns(self, frame: Frame[Held]) -> None:
+        if self.lane is not None:
+            for step in self._course.steps.get(frame.level, ()):
+                if step in self._ensemble.stateful:
+                    run = Run(frame, step)
+                    turn = self._turns[run] = _StepTurn(self, run)
+                    self.lane.lines[step].join(turn)
+        if self._config.decoupled and frame.level == self._course.answer_level:
+            self._answers.join(frame)
+
+    def run(self, run: Run[Held]) -> None:
+        """Run a step, or let it wait while too many runs of it are under way."""
+        self._turns.pop(run, None)
+        step = run.step
+        if self._under_way[step] < self._ensemble.max_inflight:
+            self._submit(run)
+            return
+        waiting = self._waiting.setdefault(step, deque())
+        if len(waiting) >= WAITING_MAX:
+            model = self._ensemble.steps[step].model
+            raise StreamGateError(
+                Code.UNAVAILABLE,
+                f"step of model '{model}' is {WAITING_MAX} responses behind those that it runs on",
+            )
+        waiting.append(run)
+
+    def _submit(self, run: Run[Held]) -> None:
+        inner = self._inner_call(run)
+        listener = None
+        if inner.sequence is not None:
+            assert self._sequences is not None
+            assert self.lane is not None
+            listener = self._sequences.listener(self.lane, inner.sequence, run.step)
+        sink = partial(self._on_response, inner)
+        number = inner.route.submit(inner.request, sink, self.owner, listener)
+        if inner.sequence is not None:
+            inner.sequence.reach(run.step, inner.route, end=inner.request.end)
+        self._inner[run] = (inner.route, number)
+        self._under_way[run.step] += 1
+        if self._is_held(run):
+            inner.route.link.pause((number,))
+
+    def _balance(self) -> None:
+        """Hold up decoupled models that are faster than the steps behind them."""
+        behind = len(self._turns) + sum(len(waiting) for waiting in self._waiting.values())
+        limit = self._ensemble.max_inflight
+        if behind >= limit if not self._is_behind else 2 * behind <= limit:
+            self._is_behind = not self._is_behind
+            self._hold_up()
+
+    def _hold_up(self) -> None:
+        for run, (route, number) in self._inner.items():
+            if self._is_held(run):
+                route.link.pause((number,))
+            else:
+                route.link.resume((number,))
+
+    def _is_held(self, run: Run[Held]) -> bool:
+        return self._is_paused or (self._is_behind and run.step in self._ensemble.decoupled)
+
+    def _inner_call(self, run: Run[Held]) -> _InnerCall:
+        request = self.request
+        step = self._ensemble.steps[run.step]
+        route = self._routes[run.step]
+        config = route.config
+        specs = {spec.name: spec for spec in config.inputs}
+        tensors = []
+        place = None
+        for name, tensor_name in step.inputs.items():
+            held = run.frame.tensors[tensor_name]
+            spec = specs.get(name)
+            if held is None or spec is None:
+                continue  # Left out; whether the model can do without, its checks tell.
+            tensors.append(step_input(held, spec, batches=config.batches))
+            place = held.place or place
+        sequence = self.sequence if run.step in self._ensemble.stateful and not place else None
+        told = place or SequencePlace(request.sequence, request.start, request.end)
+        if sequence is not None:
+            start = run.step not in sequence.reached
+            told = SequencePlace(request.sequence, start, request.end and run.frame.is_last)
+        inner = Request(
+            config.name,
+            route.version,
+            request.id,
+            tensors,
+            self._course.asked[run.step],
+            request.parameters,
+            told.key,
+            told.start,
+            told.end,
+            request.priority,
+            request.timeout_us,
+        )
+        return _InnerCall(run, route, inner, place, sequence)
+
+    def _on_response(self, inner: _InnerCall, response: Response) -> None:
+        run = inner.run
+        if response.final:
+            self._inner.pop(run, None)
+            self._under_way[run.step] -= 1
+            if response.failure is not None and inner.sequence is not None:
+                self._note_failure(inner, response)
+        if self.closed or self._is_stopped:
+            return
+        if response.failure is not None:
+            self.fail(response.failure)
+            return
+        try:
+            outputs = self._outputs(inner, response)
+            progress = self._flow.respond(run, outputs, final=response.final)
+            waiting = self._waiting.get(run.step)
+            if response.final and waiting:
+                self._submit(waiting.popleft())
+            self._advance(progress)
+        except StreamGateError as error:
+            self.fail(error.failure)
+
+    def _outputs(self, inner: _InnerCall, response: Response) -> dict[str, Held] | None:
+        if response.empty:
+            return None
+        names = self._ensemble.steps[inner.run.step].outputs
+        try:
+            return step_outputs(response, names, inner.request, inner.route.config, inner.place)
+        except ValueError as error:
+            raise StreamGateError(Code.INVALID_ARG, str(error)) from error
+
+    def _note_failure(self, inner: _InnerCall, response: Response) -> None:
+        """A request to a stateful model failed: START and END may have been lost with it."""
+        sequence = inner.sequence
+        assert sequence is not None
+        step = inner.run.step
+        if inner.request.start and not response.admitted:
+            sequence.reached.discard(step)
+            sequence.places.pop(step, None)
+        if inner.request.end:
+            sequence.ended.discard(step)
+
+    # -- answers
+
+    def _emit(self, frames: list[Frame[Held]]) -> None:
+        """Answers of a decoupled ensemble whose turn it is."""
+        for place, frame in enumerate(frames, start=1):
+            if self.closed or self._is_stopped:
+                return
+            response = self._answer_of(frame)
+            response.final = self._flow.is_over and not len(self._answers) and place == len(frames)
+            self._deliver(response)
+
+    def _conclude(self, response: Response) -> None:
+        """This is its last answer; in a sequence, those before it come first."""
+        self._answer = response
+        if self.lane is None or self._answer_turn is None:
+            self._deliver(response)
+        else:
+            go_all(self.lane.answers.ready(self._answer_turn))
+
+    def deliver_answer(self) -> None:
+        """It is its turn."""
+        assert self._answer is not None
+        self._deliver(self._answer)
+
+    def _deliver(self, response: Response) -> None:
+        response.index = self._index
+        self._index += 1
+        if response.final:
+            self.closed = True
+            for route in self._routes.values():
+                route.release()
+            self._on_over(self, response)
+        self._sink(response)
+        if response.final and self.lane is not None and self._sequences is not None:
+            self._sequences.leave(self.lane, self.sequence)
+
+    def _stop(self, *, with_stateful: bool) -> None:
+        """Run nothing more; cancel what runs, and give up every turn."""
+        self._is_stopped = True
+        self._waiting.clear()
+        for run, (route, number) in list(self._inner.items()):
+            if with_stateful or run.step not in self._ensemble.stateful:
+                route.link.cancel(number)
+        turns, self._turns = self._turns, {}
+        for run, turn in turns.items():
+            assert self.lane is not None
+            go_all(self.lane.lines[run.step].leave(turn))
+
+    def _answer_of(self, frame: Frame[Held]) -> Response:
+        # Triton lists the outputs of an ensemble in the order of a hash table: nearly always this.
+        pairs = [
+            (held, spec)
+            for spec in reversed(self._config.outputs)
+            if spec.name in self._course.wanted
+            and (held := frame.tensors.get(spec.name)) is not None
+        ]
+        response = self._response()
+        batches = self._config.batches
+        response.outputs = [ensemble_output(held, spec, batches=batches) for held, spec in pairs]
+        response.parameters = place_parameters([held for held, _ in pairs], self.request)
+        return response
+
+    def _response(self, *, failure: Failure | None = None, empty: bool = False) -> Response:
+        request = self.request
+        return Response(
+            request,
+            request.model,
+            request.version,
+            failure=failure,
+            empty=empty,
+            position=self._position,
+        )
+
+
+class _StepTurn:
+    """A run that waits for those of earlier requests of its sequence."""
+
+    __slots__ = ("_call", "_run")
+
+    def __init__(self, call: EnsembleCall, run: Run[Held]) -> None:
+        self._call = call
+        self._run = run
+
+    def go(self) -> None:
+        try:
+            self._call.run(self._run)
+        except StreamGateError as error:
+            self._call.fail(error.failure)
+
+
+class _AnswerTurn:
+    """An answer that waits for those of earlier requests of its sequence."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: EnsembleCall) -> None:
+        self._call = call
+
+    def go(self) -> None:
+        self._call.deliver_answer()

@@ -1,0 +1,235 @@
+"""A loaded ensemble: a model link that runs nothing itself and sends its requests on to others."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Final, final
+
+from streamgate.core.commands import Rejection
+from streamgate.core.dataflow import Course, plan_course
+from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
+from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.engine.counters import Counters
+from streamgate.engine.ensemble.call import EnsembleCall
+from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences
+from streamgate.engine.host import Host
+from streamgate.engine.rejections import failure_for
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.link.contract import FindRoute, Listener, ModelRoute, OnIdleWarning, OnSequenceEnd
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import InstanceStatistics, ModelStatistics
+
+COURSES_MAX: Final = 64
+"""Sets of requested outputs whose courses are remembered."""
+
+
+@final
+class EnsembleRuntime:
+    """One version of an ensemble on this engine. Also the in-process `ModelLink` to it.
+
+    `find_route` finds the models of its steps, anew for each request.
+    """
+
+    def __init__(
+        self, config: ModelConfig, version: str, find_route: FindRoute, host: Host
+    ) -> None:
+        assert config.ensemble is not None
+        self.config = config
+        self.version = version
+        self._ensemble = config.ensemble
+        self._find_route = find_route
+        self._host = host
+        self._counters = Counters(config, version)
+        self._sequences = EnsembleSequences(
+            self._ensemble.stateful, self._on_sequence_end, self._on_idle_warning
+        )
+        self._course = lru_cache(COURSES_MAX)(self._plan)
+        self._calls: dict[RequestNumber, EnsembleCall] = {}
+        self._owned: dict[OwnerNumber, set[EnsembleCall]] = {}
+        # The models through which sequences went, for when their connection is lost.
+        self._stateful_routes: dict[ModelRoute, None] = {}
+        self._numbers = 0
+        self._is_draining = False
+        self._watcher: Listener | None = None
+        self._when_idle: asyncio.Event | None = None
+
+    def _plan(self, requested: frozenset[str]) -> Course:
+        """The way to these outputs, all if none is named."""
+        ensemble = self._ensemble
+        outputs = [spec.name for spec in self.config.outputs]
+        wanted = [name for name in outputs if name in requested] if requested else outputs
+        inputs = [spec.name for spec in self.config.inputs]
+        # What a client wants to see makes no difference to a model's state.
+        return plan_course(ensemble.steps, ensemble.decoupled, inputs, wanted, ensemble.stateful)
+
+    # -- the link
+
+    def submit(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        position: int,
+    ) -> RequestNumber:
+        self._numbers += 1
+        number = RequestNumber(self._numbers)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            response = Response(
+                request,
+                request.model,
+                request.version,
+                failure=refusal,
+                admitted=False,
+                position=position,
+            )
+            self._host.call_soon(partial(sink, response))
+            return number
+        call = EnsembleCall(
+            number,
+            self.config,
+            self._course(frozenset(request.requested_outputs)),
+            request,
+            owner,
+            position,
+            self._host.now(),
+            sink,
+            self._on_over,
+        )
+        self._calls[number] = call
+        if owner != NO_OWNER:
+            self._owned.setdefault(owner, set()).add(call)
+        if request.sequence and self._ensemble.stateful:
+            call.enter(self._sequences)
+        self._host.call_soon(partial(self._start, call))
+        return number
+
+    def cancel(self, number: RequestNumber) -> None:
+        call = self._calls.get(number)
+        if call is not None:
+            call.cancel(Failure(Code.CANCELLED, ""))
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        self._pause(numbers, paused=True)
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        self._pause(numbers, paused=False)
+
+    def _pause(self, numbers: Sequence[RequestNumber], *, paused: bool) -> None:
+        for number in numbers:
+            call = self._calls.get(number)
+            if call is not None:
+                call.pause(paused=paused)
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        calls = list(self._owned.get(owner, ()))
+        for route in list(self._stateful_routes):
+            route.link.hang_up(owner)
+        for call in calls:
+            call.cancel(Failure(Code.CANCELLED, ""), EndReason.CLIENT_ABORT)
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        ended = self._sequences.end(sequence, reason, drain=drain)
+        if ended is not None and not drain:
+            self._cancel_requests_of(ended)
+
+    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
+        self._watcher = Listener(on_end, on_idle_warning)
+
+    async def is_ready(self) -> bool:
+        """Whether the models of all steps are."""
+        try:
+            routes = [self._find_route(step.model, step.version) for step in self._ensemble.steps]
+        except StreamGateError:
+            return False
+        return all(await asyncio.gather(*(route.link.is_ready() for route in routes)))
+
+    def statistics(self) -> ModelStatistics:
+        # What waits, waits in the models of its steps.
+        return self._counters.read(
+            SchedulerStatistics(pending=0, running_steps=0), InstanceStatistics()
+        )
+
+    # -- life
+
+    def drain(self) -> None:
+        """Accept no new sequences and no stateless requests from now on."""
+        self._is_draining = True
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is under way and no sequence lives. May wait long: bound it."""
+        while self._calls or self._sequences.open_keys():
+            self._when_idle = asyncio.Event()
+            await self._when_idle.wait()
+
+    async def close(self, timeout_seconds: float) -> None:
+        """End every sequence and every request. Its models have nothing of it to finish then."""
+        del timeout_seconds
+        self.discard()
+
+    def discard(self) -> None:
+        self._is_draining = True
+        for key in self._sequences.open_keys():
+            self._sequences.end(key, EndReason.DRAINED, drain=False)
+        for call in list(self._calls.values()):
+            call.cancel(Failure(Code.UNAVAILABLE, "Server exiting"))
+
+    # -- requests
+
+    def _refusal(self, request: Request) -> Failure | None:
+        if self._is_draining and (request.start or not self._sequences.knows(request.sequence)):
+            return failure_for(Rejection.STOPPING, request)
+        limit = self._ensemble.max_pending
+        if limit and len(self._calls) >= limit:
+            return failure_for(Rejection.QUEUE_FULL, request)
+        return None
+
+    def _start(self, call: EnsembleCall) -> None:
+        call.start(self._find_route_of_step, self._host.now())
+
+    def _find_route_of_step(self, model: str, version: str) -> ModelRoute:
+        route = self._find_route(model, version)
+        if route.config.stateful and route not in self._stateful_routes:
+            routes = [old for old in self._stateful_routes if not old.retired]
+            self._stateful_routes = dict.fromkeys([*routes, route])
+        return route
+
+    def _cancel_requests_of(self, sequence: EnsembleSequence) -> None:
+        for call in list(self._calls.values()):
+            if call.sequence is sequence:
+                call.cancel(failure_for(Rejection.SEQUENCE_ENDED, call.request))
+
+    def _on_over(self, call: EnsembleCall, response: Response) -> None:
+        del self._calls[call.number]
+        owned = self._owned.get(call.owner)
+        if owned is not None:
+            owned.discard(call)
+            if not owned:
+                del self._owned[call.owner]
+        now = self._host.now()
+        if response.failure is None:
+            self._counters.last_inference_ms = time.time_ns() // 1_000_000
+            self._counters.count_ensemble_run(
+                call.request.rows, call.started_ns - call.arrived_ns, now - call.started_ns
+            )
+        else:
+            cancelled = response.failure.code is Code.CANCELLED
+            reason = "CANCELED" if cancelled else "OTHER"
+            self._counters.count_failure(reason, now - call.arrived_ns)
+        self._tell_idle()
+
+    def _on_sequence_end(self, key: SequenceKey, reason: EndReason) -> None:
+        if self._watcher is not None:
+            self._watcher.on_end(key, reason)
+        self._tell_idle()
+
+    def _on_idle_warning(self, key: SequenceKey, seconds_left: float) -> None:
+        if self._watcher is not None:
+            self._watcher.on_idle_warning(key, seconds_left)
+
+    def _tell_idle(self) -> None:
+        if self._when_idle is not None:
+            # What has just ended is taken out first.
+            self._host.call_soon(self._when_idle.set)

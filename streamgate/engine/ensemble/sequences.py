@@ -1,0 +1,201 @@
+"""The sequences of an ensemble, each of which is one sequence in every stateful model behind it.
+
+What they promise:
+
+- in each stateful model, the requests of one correlation ID run in the order in which they came,
+  whatever stands in front of it and however long that takes;
+- START goes to a model with the first request of the sequence that reaches it;
+- END reaches all of them, also from a request that fails on its way;
+- a sequence that one model ends (idle, aborted, ...) ends in the others too, for that reason, and
+  whoever asked for it is told once.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol, final
+
+from streamgate.core.dataflow import StepIndex
+from streamgate.core.line import Line
+from streamgate.errors import EndReason
+from streamgate.link.contract import Listener, ModelRoute, OnIdleWarning, OnSequenceEnd
+from streamgate.model.request import SequenceKey
+
+
+class Turn(Protocol):
+    """What a request of a sequence may only do in its turn: run a step, or be answered."""
+
+    def go(self) -> None:
+        """Everybody in front is gone."""
+
+
+def go_all(turns: Iterable[Turn]) -> None:
+    """Let those go whose turn it is."""
+    for turn in turns:
+        turn.go()
+
+
+@final
+class EnsembleSequence:
+    """One sequence, from START to its end.
+
+    `places` are the models in which it lives, by step. `calls` counts its requests under way. After
+    `closed`, no request belongs to it any more; `reason` is why it ends, None if not known yet.
+    """
+
+    __slots__ = ("calls", "closed", "drain", "ended", "key", "places", "reached", "reason")
+
+    def __init__(self, key: SequenceKey) -> None:
+        self.key = key
+        self.places: dict[StepIndex, ModelRoute] = {}
+        self.reached: set[StepIndex] = set()
+        self.ended: set[StepIndex] = set()
+        self.calls = 0
+        self.closed = False
+        self.drain = True
+        self.reason: EndReason | None = None
+
+    def reach(self, step: StepIndex, route: ModelRoute, *, end: bool) -> None:
+        """A request of it was given to the model of this step, with END or without."""
+        self.reached.add(step)
+        self.places[step] = route
+        if end:
+            self.ended.add(step)
+
+    def close(self, reason: EndReason) -> None:
+        """It takes no more requests and ends when those under way are over."""
+        self.closed = True
+        self.reason = self.reason or reason
+
+    @property
+    def is_over(self) -> bool:
+        return self.calls == 0 and not self.places
+
+
+@final
+class Lane:
+    """All that goes on under one correlation ID: lines of turns, and the sequences in order."""
+
+    __slots__ = ("answers", "calls", "key", "lines", "sequences")
+
+    def __init__(self, key: SequenceKey, steps: Iterable[int]) -> None:
+        self.key = key
+        self.lines: dict[StepIndex, Line[Turn]] = {StepIndex(step): Line() for step in steps}
+        self.answers: Line[Turn] = Line()
+        self.sequences: deque[EnsembleSequence] = deque()
+        self.calls = 0
+
+    @property
+    def newest(self) -> EnsembleSequence | None:
+        """The sequence that requests without START belong to."""
+        newest = self.sequences[-1] if self.sequences else None
+        return None if newest is None or newest.closed else newest
+
+
+@final
+class EnsembleSequences:
+    """The sequences of one ensemble, whose stateful models have the places `steps`.
+
+    `on_end` is called in the order of their STARTs, `on_idle_warning` for each model that warns.
+    """
+
+    def __init__(
+        self, steps: Iterable[int], on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning
+    ) -> None:
+        self._steps = tuple(steps)
+        self._on_end = on_end
+        self._on_idle_warning = on_idle_warning
+        self._lanes: dict[SequenceKey, Lane] = {}
+
+    def enter(
+        self, key: SequenceKey, *, start: bool, end: bool
+    ) -> tuple[Lane, EnsembleSequence | None]:
+        """A request came. It has no sequence if it is no START and none is there to go on."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key, self._steps)
+        lane.calls += 1
+        if start:
+            lane.sequences.append(EnsembleSequence(key))
+        sequence = lane.newest
+        if sequence is not None:
+            sequence.calls += 1
+            if end:
+                sequence.close(EndReason.CLIENT_END)
+        return lane, sequence
+
+    def leave(self, lane: Lane, sequence: EnsembleSequence | None) -> None:
+        """A request is over and has had its last response."""
+        lane.calls -= 1
+        if sequence is not None:
+            sequence.calls -= 1
+        self._settle(lane)
+
+    def listener(self, lane: Lane, sequence: EnsembleSequence, step: StepIndex) -> Listener:
+        """Who is told what becomes of the sequence in the model of a step."""
+
+        def on_end(_: SequenceKey, reason: EndReason) -> None:
+            self._on_lost(lane, sequence, step, reason)
+
+        return Listener(on_end, self._on_idle_warning)
+
+    def _on_lost(
+        self, lane: Lane, sequence: EnsembleSequence, step: StepIndex, reason: EndReason
+    ) -> None:
+        """The sequence ended in one of its models."""
+        sequence.places.pop(step, None)
+        if step not in sequence.ended or reason is not EndReason.CLIENT_END:
+            sequence.close(reason)
+            # The START that superseded it is on its way to the other models, if it was ours.
+            if reason is not EndReason.SUPERSEDED or sequence is lane.sequences[-1]:
+                self._end_places(lane, sequence)
+        self._settle(lane)
+
+    def end(self, key: SequenceKey, reason: EndReason, *, drain: bool) -> EnsembleSequence | None:
+        """End the newest sequence, after its requests under way if `drain`. None if none lives."""
+        lane = self._lanes.get(key)
+        sequence = lane.newest if lane is not None else None
+        if lane is None or sequence is None:
+            return None
+        sequence.drain = drain
+        sequence.close(reason)
+        if not drain:
+            self._end_places(lane, sequence)
+        self._settle(lane)
+        return sequence
+
+    def knows(self, key: SequenceKey) -> bool:
+        """Whether a sequence of this ID takes requests."""
+        lane = self._lanes.get(key)
+        return lane is not None and lane.newest is not None
+
+    def open_keys(self) -> list[SequenceKey]:
+        """The correlation IDs of sequences that live or have requests under way."""
+        return list(self._lanes)
+
+    def _settle(self, lane: Lane) -> None:
+        """End what nobody waits for any more, and tell of what has ended."""
+        newer_is_closed = False
+        for sequence in list(reversed(lane.sequences)):  # ends come back here at once
+            if sequence.calls == 0 and (sequence.closed or newer_is_closed):
+                sequence.close(EndReason.SUPERSEDED)
+                self._end_places(lane, sequence)
+            newer_is_closed = newer_is_closed or (sequence.closed and sequence.calls == 0)
+        while lane.sequences and lane.sequences[0].is_over:
+            over = lane.sequences.popleft()
+            # Over without a reason: its START reached no model.
+            self._on_end(over.key, over.reason or EndReason.ERROR)
+        if not lane.calls and not lane.sequences and self._lanes.get(lane.key) is lane:
+            del self._lanes[lane.key]
+
+    def _end_places(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        """End it in each model that has had no END of it and no newer sequence under its ID."""
+        newer: set[StepIndex] = set()
+        for other in reversed(lane.sequences):
+            if other is sequence:
+                break
+            newer |= other.reached
+        assert sequence.reason is not None
+        for step, route in list(sequence.places.items()):
+            if step not in newer and step not in sequence.ended:
+                sequence.ended.add(step)
+                route.link.end_sequence(sequence.key, sequence.reason, drain=sequence.drain)

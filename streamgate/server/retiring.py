@@ -1,0 +1,108 @@
+"""How versions go out of service: they answer what they have, end their sequences and close."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streamgate.errors import EndReason
+from streamgate.repository.repository import ModelSource
+from streamgate.server.loading import LoadedModel
+from streamgate.session.routing import UNAVAILABLE, UNLOADED, Route, VersionState
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 2.0
+"""How long a step that runs may hold up the closing of its model, once waiting is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A version in service. Its source is held for as long as the model may read its files."""
+
+    model: LoadedModel
+    source: ModelSource
+
+
+class Retirement:
+    """The versions that are going. `drain_seconds` is how long each may take over it."""
+
+    def __init__(self, drain_seconds: float) -> None:
+        self._drain_seconds = drain_seconds
+        self._going: dict[asyncio.Task[None], LoadedModel] = {}
+
+    def begin(self, route: Route, served: Served, state: VersionState | None) -> None:
+        """Close a version that nobody is sent to any more. `state` is UNAVAILABLE then."""
+        if not route.is_held:
+            _end(route, served.model)
+
+        async def close() -> None:
+            # Here the source lives on until the last step is done.
+            await self._close_when_idle(route, served.model)
+            route.retired = True
+            if state is not None:
+                state.state, state.reason = UNAVAILABLE, UNLOADED
+            log.info("model '%s' version %s is unloaded", route.config.name, route.version)
+
+        task = asyncio.create_task(close())
+        self._going[task] = served.model
+        task.add_done_callback(self._going.pop)
+
+    async def stop(self, tiers: Sequence[Sequence[LoadedModel]], timeout_seconds: float) -> None:
+        """Let everything end, at most so long, and close it. A tier's models may send requests to
+        those of the tiers behind it."""
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + timeout_seconds
+        for models in tiers:
+            for model in models:
+                model.drain()
+            waiting = {asyncio.create_task(model.wait_idle()): model for model in models}
+            for late in await _late(waiting, deadline - clock.time()):
+                log.warning(_NOT_IDLE, late.config.name, timeout_seconds)
+            await _close_all(models)
+        going = await _late(dict(self._going), deadline - clock.time())
+        for late in going:
+            log.warning(_NOT_IDLE, late.config.name, timeout_seconds)
+        await _close_all(going)
+
+    async def _close_when_idle(self, route: Route, model: LoadedModel) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                if route.is_held:
+                    await route.wait_released()
+                    _end(route, model)
+                await model.wait_idle()
+        except TimeoutError:
+            log.warning(
+                "model '%s' version %s is not idle after %g s: closing it",
+                model.config.name,
+                model.version,
+                self._drain_seconds,
+            )
+        await model.close(CLOSE_SECONDS)
+
+
+def _end(route: Route, model: LoadedModel) -> None:
+    """Take nothing new, and end the sequences behind what they have queued."""
+    model.drain()
+    for key in route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
+        model.end_sequence(key, EndReason.DRAINED, drain=True)
+
+
+_NOT_IDLE = "model '%s' is not idle after %g s: closing it"
+
+
+async def _late(
+    waiting: dict[asyncio.Task[None], LoadedModel], timeout_seconds: float
+) -> list[LoadedModel]:
+    """Wait for all these. Returns those that took longer, and gives up waiting for them."""
+    if not waiting:
+        return []
+    _, late = await asyncio.wait(waiting, timeout=max(0.0, timeout_seconds))
+    for task in late:
+        task.cancel()
+    return [waiting[task] for task in late]
+
+
+async def _close_all(models: Iterable[LoadedModel]) -> None:
+    await asyncio.gather(*(model.close(CLOSE_SECONDS) for model in models))
