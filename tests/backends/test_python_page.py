@@ -12,6 +12,7 @@ from streamgate.errors import LoadError
 from streamgate.repository.repository import ModelRepository
 from streamgate_python import create
 from tests.backends.python_models import RecordingReply, received, reply_of
+from tests.server.model_house import model_house
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python-models.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -29,12 +30,27 @@ model_transaction_policy { decoupled: true }
 """
 
 
-def load(folder: Path, name: str, others: Mapping[str, str] | None = None) -> RequestSession:
-    for path, text in {**BLOCKS, **(others or {})}.items():
+SPREAD_CONFIG = """
+backend: "python"
+max_batch_size: 8
+input [ { name: "INPUT" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [
+  { name: "FIRST" data_type: TYPE_FP32 dims: [ -1 ] },
+  { name: "SECOND" data_type: TYPE_FP32 dims: [ -1 ] }
+]
+"""
+
+
+def write(folder: Path, others: Mapping[str, str]) -> None:
+    for path, text in {**BLOCKS, **others}.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     (folder / "models" / "spell" / "config.pbtxt").write_text(SPELL_CONFIG)
+
+
+def load(folder: Path, name: str, others: Mapping[str, str] | None = None) -> RequestSession:
+    write(folder, others or {})
     source = ModelRepository([folder / "models"], find_backend=lambda _: create()).read(name)
     [version] = source.versions
     return create().load(LoadContext(version.config, version.files, version.config.instances[0]))
@@ -54,6 +70,7 @@ def test_the_page_has_its_models() -> None:
         "models/scale/1/model.py",
         "models/scale/config.pbtxt",
         "models/spell/1/model.py",
+        "models/spread/1/model.py",
         "models/total/1/model.py",
         "models/total/config.pbtxt",
     ]
@@ -97,3 +114,14 @@ def test_total(tmp_path: Path) -> None:
         total = made.states["TOTAL_OUT"]
     session.close()
     assert reply_of(made).only.values == {"OUTPUT": [6]}
+
+
+async def test_spread(tmp_path: Path) -> None:
+    write(tmp_path, {"models/spread/config.pbtxt": SPREAD_CONFIG})
+    async with model_house(tmp_path / "models", wanted=["scale", "spread"]) as house:
+        answer = house.ask_with("spread", received("INPUT", np.array([[2]], np.float32)))
+        outputs = (await answer.response()).outputs
+    assert {tensor.name: tensor.array.tolist() for tensor in outputs} == {
+        "FIRST": [[5]],
+        "SECOND": [[12.5]],
+    }

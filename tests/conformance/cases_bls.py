@@ -133,6 +133,7 @@ CASES: Final = (
     _case("many_none", "the final flag alone", _repeat(0)),
     _case("many_one", "one response with the final flag", _repeat(1, final_with_last=1)),
     _case("many_hundred", "a hundred responses in order", _repeat(100)),
+    _case("many_twice", "the same iterator again", _repeat(2, do="exec_many_twice")),
     _case("many_refused", "a refused call, iterated", _repeat(3) | {"inputs": []}),
     _case("many_not_asked", "a decoupled model called for one response", _repeat(2, do="exec")),
     _case("many_not_asked_async", "the same, awaited", _repeat(2, do="async_exec")),

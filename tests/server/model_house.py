@@ -197,7 +197,20 @@ class ModelHouse:
         """Submit a request. Raises what the gateway says at once."""
         batches = self.gateway.model(name, version).config.batches
         shape = (1, 1) if batches else (1,)
-        array = np.full(shape, value, np.int32)
+        tensor = Tensor.of("IN", np.full(shape, value, np.int32), DataType.INT32)
+        return self.ask_with(name, tensor, version=version, key=key, start=start, end=end)
+
+    def ask_with(
+        self,
+        name: str,
+        tensor: Tensor,
+        *,
+        version: str = "",
+        key: SequenceKey = 0,
+        start: bool = False,
+        end: bool = False,
+    ) -> Answer:
+        """As `ask`, with an input of another kind."""
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
         def sink(response: Response) -> None:
@@ -208,7 +221,7 @@ class ModelHouse:
             Request(
                 name,
                 version,
-                inputs=[Tensor.of("IN", array, DataType.INT32)],
+                inputs=[tensor],
                 sequence=key,
                 start=start,
                 end=end,

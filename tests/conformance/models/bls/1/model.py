@@ -34,6 +34,11 @@ class TritonPythonModel:
     def exec_many(self, call):
         return [shown(response) for response in request_of(call).exec(decoupled=True)]
 
+    def exec_many_twice(self, call):
+        responses = request_of(call).exec(decoupled=True)
+        first = [shown(response) for response in responses]
+        return [first, [shown(response) for response in responses]]
+
     def async_exec(self, call):
         return shown(asyncio.run(one(call)))
 
