@@ -19,10 +19,13 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    InstanceBack,
+    InstanceLost,
+    Resize,
     Submit,
 )
 from streamgate.core.factory import create_scheduler
-from streamgate.core.ids import NO_REQUEST, Ns, OwnerNumber, RequestNumber
+from streamgate.core.ids import NO_REQUEST, InstanceIndex, Ns, OwnerNumber, RequestNumber
 from streamgate.core.trace import Recorder
 from streamgate.errors import EndReason
 from streamgate.model.config import (
@@ -86,6 +89,22 @@ class Play:
     def tell(self, event: Event) -> None:
         self.scheduler.receive(event, self.now)
 
+    def lose(
+        self, instance: int, *, keeps_states: bool = True, patience_ns: int = 10 * MS
+    ) -> list[Command]:
+        """The instance is gone, with its step; what the scheduler says to that."""
+        self.running = [step for step in self.running if step.instance != instance]
+        self.tell(InstanceLost(InstanceIndex(instance), keeps_states, patience_ns))
+        return self.poll()
+
+    def bring_back(self, instance: int) -> list[Command]:
+        self.tell(InstanceBack(InstanceIndex(instance)))
+        return self.poll()
+
+    def resize(self, *instances: int, grace_ns: int = 10 * MS) -> list[Command]:
+        self.tell(Resize(tuple(InstanceIndex(index) for index in instances), grace_ns))
+        return self.poll()
+
     def poll(self) -> list[Command]:
         commands = self.scheduler.poll(self.now)
         for command in commands:
@@ -103,12 +122,19 @@ class Play:
             self.poll()
         self.now = Ns(until)
 
-    def complete(self, again: bool = False, over: bool = False, which: int = 0) -> list[Command]:
+    def complete(
+        self, again: bool = False, over: bool = False, failed: bool = False, which: int = 0
+    ) -> list[Command]:
         """The step that has run for longest comes back; what the scheduler says to that."""
         step = self.running.pop(which)
         requests = frozenset(row.request for row in step.rows if row.request != NO_REQUEST)
         none: frozenset[RequestNumber] = frozenset()
-        event = Completed(step.number, requests if again else none, requests if over else none)
+        event = Completed(
+            step.number,
+            requests if again else none,
+            requests if over else none,
+            requests if failed else none,
+        )
         self.scheduler.receive(event, self.now)
         return self.poll()
 
@@ -278,6 +304,103 @@ def iterative() -> Play:
     return play
 
 
+def instances_of_sequences() -> Play:
+    """One is lost and comes back, one is added, one goes, one is given up."""
+    play = Play(oldest(2, max_idle_ns=50 * MS), 2, 2)
+    for sequence in (1, 2, 3, 4, 5):
+        play.submit(sequence, "S")
+        play.submit(sequence)
+    play.poll()
+    play.lose(0)
+    play.wait(2 * MS)
+    play.bring_back(0)
+    play.run()
+    play.submit(2)
+    play.poll()
+    play.lose(1, keeps_states=False)
+    play.submit(6, "SE")
+    play.bring_back(1)
+    play.resize(0, 2, grace_ns=5 * MS)
+    for sequence in (1, 3, 5, 6):
+        play.submit(sequence)
+    play.run()
+    play.submit(1, "E")
+    play.resize(0)
+    play.wait(20 * MS)
+    play.lose(0, patience_ns=MS)
+    play.submit(7, "S")
+    play.wait(2 * MS)
+    play.submit(8, "S")
+    play.poll()
+    play.bring_back(0)
+    play.submit(9, "SE")
+    play.run()
+    play.wait(60 * MS)
+    return play
+
+
+def instances_of_requests() -> Play:
+    """As with sequences, for requests that have none."""
+    play = Play(DynamicBatching((2,)), 2, 2)
+    for _ in range(7):
+        play.submit()
+    play.poll()
+    play.lose(0)
+    play.complete()
+    play.bring_back(0)
+    play.resize(0, 2)
+    play.run()
+    play.resize(2)
+    play.submit()
+    play.poll()
+    play.lose(2, patience_ns=MS)
+    play.submit()
+    play.wait(2 * MS)
+    play.submit()
+    play.bring_back(2)
+    play.submit()
+    play.run()
+    return play
+
+
+def ends_of_their_own() -> Play:
+    """Too old, idle after a warning, and after an error."""
+    play = Play(
+        direct(
+            3,
+            max_idle_ns=4 * MS,
+            max_lifetime_ns=9 * MS,
+            idle_warning_ns=MS,
+            end_on_error=True,
+        ),
+        3,
+    )
+    for sequence in (1, 2, 3):
+        play.submit(sequence, "S")
+    play.poll()
+    play.complete()
+    for _ in range(3):
+        play.wait(2 * MS)
+        play.submit(2)
+        play.submit(3)
+        play.run()
+    play.submit(2)
+    play.submit(2, "S")
+    play.submit(3)
+    play.wait(3 * MS)
+    play.complete()
+    play.submit(2)
+    play.submit(2)
+    play.submit(2, "S")
+    play.run()
+    play.submit(2)
+    play.submit(2)
+    play.poll()
+    play.complete(failed=True)
+    play.wait(10 * MS)
+    return play
+
+
 def dynamic() -> Play:
     """Preferred sizes, the delay, requests that don't fit and shapes that differ."""
     play = Play(DynamicBatching((4, 8), 10 * MS), 8, 2)
@@ -365,6 +488,9 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
     "cancellation": cancellation,
     "endings": endings,
     "iterative": iterative,
+    "instances-of-sequences": instances_of_sequences,
+    "instances-of-requests": instances_of_requests,
+    "ends-of-their-own": ends_of_their_own,
     "dynamic": dynamic,
     "policies": policies,
     "one-by-one": one_by_one,
