@@ -12,7 +12,7 @@ from streamgate.core.commands import (
 from streamgate.core.ids import Generation, InstanceIndex, Ns, SlotIndex
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
-from tests.core.scenarios import Play
+from tests.core.play import Play
 
 
 def rows(commands: list[Command]) -> list[list[Row]]:

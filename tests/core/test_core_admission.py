@@ -7,7 +7,7 @@ from streamgate.core.events import Drain
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
 from tests.core.listening import ended, refusals, requests, rows
-from tests.core.scenarios import Play, direct, oldest
+from tests.core.play import Play, direct, oldest
 
 
 class TestAdmission:

@@ -12,7 +12,7 @@ from tests.core.listening import (
     requests,
     taken,
 )
-from tests.core.scenarios import Play, direct, oldest
+from tests.core.play import Play, direct, oldest
 
 A = OwnerNumber(1)
 B = OwnerNumber(2)

@@ -8,7 +8,7 @@ from streamgate.core.ids import InstanceIndex
 from streamgate.errors import EndReason
 from streamgate.model.config import DefaultScheduling, DynamicBatching, SequenceBatching
 from tests.core.listening import ended, heard, refusals, rejects, requests, taken
-from tests.core.scenarios import MS, Play, direct, oldest
+from tests.core.play import MS, Play, direct, oldest
 
 EITHER = pytest.mark.parametrize("scheduling", [direct(2), oldest(2)], ids=["direct", "oldest"])
 

@@ -7,7 +7,7 @@ from streamgate.core.ids import Ns
 from streamgate.errors import EndReason
 from streamgate.model.config import SequenceBatching
 from tests.core.listening import ended, first_slot, heard, rejects, requests
-from tests.core.scenarios import MS, Play, direct, oldest
+from tests.core.play import MS, Play, direct, oldest
 
 
 class TestLifetime:

@@ -8,7 +8,7 @@ from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.model.config import Scheduling
 from tests.core.listening import ended, heard, rejects, requests
-from tests.core.scenarios import Play, direct, oldest
+from tests.core.play import Play, direct, oldest
 
 A = OwnerNumber(1)
 

@@ -9,7 +9,7 @@ from streamgate.core.ids import Ns, RequestNumber, StepNumber
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
 from tests.core.listening import ended, first_slot, heard, refusals, requests, rows, taken
-from tests.core.scenarios import Play, direct, oldest
+from tests.core.play import Play, direct, oldest
 
 
 class TestDirect:

@@ -13,7 +13,7 @@ from streamgate.model.config import (
     Scheduling,
     TimeoutAction,
 )
-from tests.core.scenarios import Play
+from tests.core.play import Play
 
 DELAYED = DynamicBatching((8,), 400)
 

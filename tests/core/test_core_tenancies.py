@@ -4,7 +4,7 @@ from streamgate.core.commands import Rejection, Run, SequenceEnded, SlotTaken
 from streamgate.core.ids import Ns
 from streamgate.errors import EndReason
 from tests.core.listening import ended, first_slot, heard, refusals, requests, rows, taken
-from tests.core.scenarios import Play, direct, oldest
+from tests.core.play import Play, direct, oldest
 
 
 class TestSlots:
