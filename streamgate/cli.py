@@ -94,6 +94,12 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="NAME",
         help="take configs/NAME.pbtxt in place of config.pbtxt where a model has it",
     )
+    models.add_argument(
+        "--backend-directory",
+        type=Path,
+        metavar="DIR",
+        help="a folder of backends that are a model.py each, in DIR/NAME/model.py",
+    )
     _add_ports(serve)
     running = serve.add_argument_group("running")
     running.add_argument("--id", default="streamgate", help="the server's name in its metadata")
@@ -206,6 +212,7 @@ def _serve(options: argparse.Namespace) -> int:
             strict_readiness=options.strict_readiness,
             auto_complete_config=not options.disable_auto_complete_config,
             model_config_name=options.model_config_name,
+            backend_directory=options.backend_directory,
             allow_http=options.allow_http,
             allow_grpc=options.allow_grpc,
             allow_metrics=options.allow_metrics,

@@ -117,7 +117,11 @@ def load_here(context: LoadContext) -> PythonSession:
 
 def _identity(files: ModelFiles, instance: str, server: ModelServer | None) -> CallingModel:
     others = OtherModels(server, files.name, instance)
-    return CallingModel(files.name, files.version, instance, str(files.path.parent), others)
+    folder = files.path.parent
+    if not folder.is_relative_to(files.version_directory):
+        # The code is shared by many models, and the data is each one's own.
+        folder = files.version_directory
+    return CallingModel(files.name, files.version, instance, str(folder), others)
 
 
 def _arguments(context: LoadContext) -> dict[str, str]:

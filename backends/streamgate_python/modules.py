@@ -47,8 +47,11 @@ class ModelModules:
         self._path = files.path
         self._version = files.version
         self._identity = identity
-        self.folder = str(files.directory)
-        self._directories = [str(files.version_directory), self.folder]
+        self._directories = [str(files.version_directory), str(files.directory)]
+        code = files.path.parent
+        if not code.is_relative_to(files.directory):
+            self._directories.append(str(code))
+        self.folders = tuple(folder + os.sep for folder in self._directories[1:])
         self._local: set[str] = set()
         self._builtins = {**vars(builtins), "__import__": self._import}
 
@@ -201,7 +204,7 @@ class _ModelFinder:
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         self._models[modules.prefix] = modules
-        self._folders.add(modules.folder + os.sep)
+        self._folders.update(modules.folders)
         sys.modules[modules.prefix] = modules.package()
 
     def remove(self, modules: ModelModules) -> None:

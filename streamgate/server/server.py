@@ -15,6 +15,7 @@ from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.repository.repository import ModelRepository
+from streamgate.server.backend_folders import BackendFolders
 from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import GrpcTransport, Settings
@@ -88,18 +89,22 @@ class Server:
         settings = self._settings
         sight = look_for_gpus()
         log.info("%d GPUs%s", len(sight.gpus), f": {sight.trouble}" if sight.trouble else "")
+        find_backend = BackendFolders(
+            settings.backend_directory, registry.names, registry.find
+        ).find
         repository = await asyncio.to_thread(
             ModelRepository,
             settings.model_repositories,
             auto_complete=settings.auto_complete_config,
             config_name=settings.model_config_name,
             gpu_count=len(sight.gpus),
+            find_backend=find_backend,
         )
         host = AsyncioHost(asyncio.get_running_loop())
         servers = ModelServers(host, self._table)
         self._lifecycle = Lifecycle(
             repository,
-            registry.find,
+            find_backend,
             self._table,
             host,
             settings.control_mode,

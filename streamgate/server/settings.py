@@ -35,6 +35,7 @@ class Settings:
     strict_readiness: bool = True
     auto_complete_config: bool = True
     model_config_name: str = ""
+    backend_directory: Path | None = None
     allow_http: bool = True
     allow_grpc: bool = True
     allow_metrics: bool = True

@@ -50,8 +50,9 @@ def test_the_flags_a_triton_user_expects(served: list[Settings]) -> None:
     flags = """
         --model-repository=a --model-store b --model-control-mode explicit --load-model x
         --load-model=y --exit-on-error=false --strict-readiness 0 --disable-auto-complete-config
-        --model-config-name custom --host ::1 --http-port 1 --grpc-port 2 --metrics-port 3
-        --websocket-port 4 --allow-http no --allow-grpc --allow-metrics=off --allow-websocket true
+        --model-config-name custom --backend-directory c
+        --host ::1 --http-port 1 --grpc-port 2 --metrics-port 3 --websocket-port 4
+        --allow-http no --allow-grpc --allow-metrics=off --allow-websocket true
         --http-max-input-size 1000 --http-header-forward-pattern X-.*
         --grpc-header-forward-pattern x-.* --id me --exit-timeout-secs 1.5 --log-level debug
     """
@@ -72,6 +73,7 @@ def test_the_flags_a_triton_user_expects(served: list[Settings]) -> None:
         strict_readiness=False,
         auto_complete_config=False,
         model_config_name="custom",
+        backend_directory=Path("c"),
         allow_http=False,
         allow_grpc=True,
         allow_metrics=False,
