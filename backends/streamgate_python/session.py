@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any, final
 
 from streamgate.backend.contract import ModelRequest
+from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
 from streamgate_python.answers import Answers
 from streamgate_python.calling import CURRENT, CallingModel, calling
 from streamgate_python.errors import TritonModelException
@@ -53,6 +55,8 @@ class PythonSession:
         self._execute = getattr(model, "execute", None)
         self._loop: EventLoopThread | None = None
         self.tells_readiness = hasattr(model, "is_ready")
+        self.hears_sequence_ends = hasattr(model, "on_sequence_end")
+        self.keeps_states = hasattr(model, "get_state") and hasattr(model, "set_state")
         identity.others.open()
 
     def execute(self, requests: Sequence[ModelRequest]) -> None:
@@ -115,14 +119,33 @@ class PythonSession:
 
         Raises ModelRuleError when that is no bool, and with the text of what the model raised.
         """
-        try:
-            with self._calling():
-                answer = self._model.is_ready()
-        except MODEL_FAULTS as error:
-            raise ModelRuleError(describe(error)) from None
+        answer = self._call("is_ready")
         if not isinstance(answer, bool):
             raise ModelRuleError(f"is_ready must return a bool, found type '{type(answer)}'")
         return answer
+
+    def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
+        """Tell the model that a sequence is over. Raises ModelRuleError with what it raised."""
+        self._call("on_sequence_end", correlation_id, reason.value)
+
+    def get_state(self, correlation_id: SequenceKey) -> bytes:
+        """What the model's `get_state` returns. Raises ModelRuleError when that is no bytes, and
+        with the text of what the model raised."""
+        state = self._call("get_state", correlation_id)
+        if not isinstance(state, bytes | bytearray | memoryview):
+            raise ModelRuleError(f"get_state must return bytes, found type '{type(state)}'")
+        return bytes(state)
+
+    def set_state(self, correlation_id: SequenceKey, state: bytes) -> None:
+        """Hand the model what `get_state` gave. Raises ModelRuleError with what it raised."""
+        self._call("set_state", correlation_id, state)
+
+    def _call(self, hook: str, *arguments: object) -> object:
+        try:
+            with self._calling():
+                return getattr(self._model, hook)(*arguments)
+        except MODEL_FAULTS as error:
+            raise ModelRuleError(describe(error)) from None
 
     @contextmanager
     def _calling(self) -> Iterator[None]:

@@ -6,7 +6,6 @@ It knows slots, not sequences: whoever calls has checked the generation.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from streamgate.engine.rows import FixedRows, StateRows, VariableRows
 from streamgate.errors import Code, StreamGateError
@@ -15,23 +14,6 @@ from streamgate.model.tensor import Array, Shape
 
 STATE_BYTES_MAX = 1 << 30
 """What one sequence's row of one state may grow to: 1 GiB, as in Triton."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One slot's states after the step at `position`, by `StateSpec.input_name`.
-
-    `schema` is the fingerprint of what the states are (`schema_of`): a snapshot is only restored
-    where it is equal.
-    """
-
-    position: int
-    schema: str
-    states: Mapping[str, Array]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(array.nbytes for array in self.states.values())
 
 
 NewStates = Sequence[tuple[StateRows, Array]]
@@ -90,24 +72,14 @@ class Arena:
         """The shapes of the slot's states now: rows of equal shapes can share a batch."""
         return tuple(state.shape_of(slot) for state in self._states.values())
 
-    def snapshot(self, slot: int, position: int) -> Snapshot:
-        """A copy of the slot's states."""
-        states = {name: state.read(slot) for name, state in self._states.items()}
-        return Snapshot(position, self.schema, states)
+    def read(self, slot: int) -> dict[str, Array]:
+        """A copy of the slot's states by input name, without batch dimension."""
+        return {name: state.read(slot) for name, state in self._states.items()}
 
-    def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Give the slot a snapshot's states. Raises StreamGateError where schemas differ."""
-        self.check_schema(snapshot)
+    def write(self, slot: int, states: Mapping[str, Array]) -> None:
+        """Give the slot what `read` gave, here or in an arena of an equal `schema`."""
         for name, state in self._states.items():
-            state.write(slot, snapshot.states[name])
-
-    def check_schema(self, snapshot: Snapshot) -> None:
-        """Raise StreamGateError (INVALID_ARG) for a snapshot that can't be restored here."""
-        if snapshot.schema != self.schema:
-            raise StreamGateError(
-                Code.INVALID_ARG,
-                f"snapshot has state schema {snapshot.schema}, expected {self.schema}",
-            )
+            state.write(slot, states[name])
 
     def _check(self, spec: StateSpec, output: Array, rows: int) -> None:
         expected = list(spec.shape)

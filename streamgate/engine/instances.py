@@ -14,9 +14,10 @@ from typing import Protocol, TypeVar
 from streamgate.backend.contract import Session, SessionLostError
 from streamgate.core.commands import Step
 from streamgate.core.ids import InstanceIndex, Ns
-from streamgate.engine.arena import Arena
+from streamgate.engine.departures import Departure
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
+from streamgate.engine.snapshots import Keepers
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.engine.workers import Inline
@@ -149,9 +150,15 @@ class Instances:
         answers = await asyncio.gather(*(stepper.is_ready() for stepper in working))
         return bool(working) and all(answers)
 
-    def ask_arena(self, index: InstanceIndex, question: Callable[[Arena], T]) -> "Future[T]":
-        """Ask about an instance's states between two of its steps."""
-        return self._units[index].stepper.ask_arena(question)
+    def ask_keepers(self, index: InstanceIndex, question: Callable[[Keepers], T]) -> "Future[T]":
+        """Ask where an instance keeps its sequences, between two of its steps."""
+        return self._units[index].stepper.ask_keepers(question)
+
+    def depart(self, index: InstanceIndex, departure: Departure) -> None:
+        """A sequence of the instance is over."""
+        unit = self._units[index]
+        if not unit.is_away:
+            unit.stepper.depart(departure)
 
     def remove(self, index: InstanceIndex) -> None:
         """Close one that has nothing left to do."""

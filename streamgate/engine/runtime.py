@@ -36,24 +36,23 @@ from streamgate.core.events import (
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
     NO_INSTANCE,
-    Generation,
     InstanceIndex,
     Ns,
     OwnerNumber,
     RequestNumber,
-    SlotIndex,
     StepNumber,
 )
-from streamgate.engine.arena import Snapshot
 from streamgate.engine.counters import Counters
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.outcomes import Outcomes
+from streamgate.engine.places import SNAPSHOT_TIMEOUT_SECONDS, Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.rejections import failure_for
+from streamgate.engine.snapshots import Snapshot
 from streamgate.engine.tensor_runner import Outcome
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import OnIdleWarning, OnSequenceEnd
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -64,9 +63,6 @@ STEPS_IN_A_ROW_MAX = 16
 
 MAX_TIMEOUT_US = 10**13
 """Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
-
-Place = tuple[InstanceIndex, SlotIndex, Generation]
-"""One sequence's tenancy of a slot."""
 
 DEFAULT_RESTARTS = RestartPolicy()
 
@@ -98,7 +94,7 @@ class ModelRuntime:
         self._instances = Instances(config, host, self, self._outcomes.put, restarts)
         self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
-        self._places: dict[SequenceKey, Place] = {}
+        self._places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
         self._numbers = 0
@@ -225,28 +221,29 @@ class ModelRuntime:
 
     # -- states
 
-    async def snapshot(self, sequence: SequenceKey, position: int) -> Snapshot:
-        """A copy of a live sequence's states between two of its steps.
+    async def snapshot(
+        self,
+        sequence: SequenceKey,
+        position: int,
+        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
+    ) -> Snapshot:
+        """A copy of all that is kept of a live sequence, between two of its steps.
 
-        Raises StreamGateError (NOT_FOUND) when it holds no slot.
+        Raises StreamGateError: NOT_FOUND when no step of it has been given to a model yet,
+        UNSUPPORTED when its model can't hand over what it keeps, INTERNAL when it fails to,
+        UNAVAILABLE when it does not answer in time.
         """
-        instance, slot, _ = self._place_of(sequence)
-        asked = self._instances.ask_arena(instance, lambda arena: arena.snapshot(slot, position))
-        return await asyncio.wrap_future(asked)
+        return await self._places.snapshot(sequence, position, timeout_seconds)
 
-    async def restore(self, sequence: SequenceKey, snapshot: Snapshot) -> None:
-        """Give a live sequence a snapshot's states. Raises StreamGateError where schemas differ."""
-        instance, slot, _ = self._place_of(sequence)
-        asked = self._instances.ask_arena(instance, lambda arena: arena.restore(slot, snapshot))
-        await asyncio.wrap_future(asked)
-
-    def _place_of(self, sequence: SequenceKey) -> Place:
-        place = self._places.get(sequence)
-        if place is None:
-            raise StreamGateError(
-                Code.NOT_FOUND, f"sequence {sequence} of model '{self.config.name}' has no slot"
-            )
-        return place
+    async def restore(
+        self,
+        sequence: SequenceKey,
+        snapshot: Snapshot,
+        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
+    ) -> None:
+        """Let a live sequence go on from a snapshot. Raises as `snapshot` does, and INVALID_ARG
+        when the snapshot's schema is another."""
+        await self._places.restore(sequence, snapshot, timeout_seconds)
 
     # -- the loop
 
@@ -297,6 +294,8 @@ class ModelRuntime:
             if isinstance(command, Run):
                 self._start(command)
                 started = True
+            elif isinstance(command, SequenceEnded):
+                self._places.leave(command)
         for live, response in responses:
             self._deliver(live, response)
         for command in commands:
@@ -311,6 +310,8 @@ class ModelRuntime:
             if live is not None:
                 live.instance = step.instance
                 live.row = row
+            if row.start:
+                self._places.begin(step.instance, row)
         self._instances.run(step.instance, step, lives)
 
     def _perform(self, command: Command) -> None:
@@ -333,13 +334,10 @@ class ModelRuntime:
                     "CANCELED" if cancelled else "REJECTED",
                     admitted=admitted,
                 )
-            case SlotTaken(sequence, instance, slot, generation, waited_ns):
-                self._places[sequence] = (instance, slot, generation)
+            case SlotTaken(waited_ns=waited_ns):
                 self._counters.sequences_started += 1
                 self._counters.slot_wait.add(waited_ns / 1e9)
-            case SequenceEnded(sequence, instance, slot, generation, reason):
-                if self._places.get(sequence) == (instance, slot, generation):
-                    del self._places[sequence]
+            case SequenceEnded(sequence, reason=reason):
                 self._counters.sequences_ended[reason] += 1
                 if self._on_sequence_end is not None:
                     self._on_sequence_end(sequence, reason)
@@ -423,7 +421,7 @@ class ModelRuntime:
         row = live.row
         if ends and row is not None:
             place = (live.instance, row.slot, row.generation)
-            if self._places.get(row.sequence) == place:
+            if self._places.is_at(row.sequence, place):
                 self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
 
     def _deliver(self, live: LiveRequest, response: Response) -> None:

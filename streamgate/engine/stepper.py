@@ -7,17 +7,20 @@ by default a thread of the instance's own, else the engine's.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol, TypeVar
 
 from streamgate.backend.contract import ReadinessAware, RequestSession, Session, TensorSession
 from streamgate.core.commands import Step
 from streamgate.engine.arena import Arena
+from streamgate.engine.departures import Departure, hears_ends, tell
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
+from streamgate.engine.snapshots import Keepers
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.engine.workers import Worker
-from streamgate.errors import BackendError
+from streamgate.errors import BackendError, Code, StreamGateError
 from streamgate.model.config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,8 @@ class Stepper:
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
+        self._keepers: Keepers | None = None
+        self._hears_ends = False
         self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
 
@@ -59,6 +64,9 @@ class Stepper:
             if self._arena is None:
                 self._arena = Arena(config.states, slots, batches=config.batches)
             self._runner = _runner(config, session, self._arena)
+            is_pure = isinstance(session, TensorSession)
+            self._keepers = Keepers(config.name, session, self._arena, is_pure=is_pure)
+            self._hears_ends = hears_ends(session)
 
         return self.ask(job)
 
@@ -71,13 +79,18 @@ class Stepper:
 
         self._worker.do(job)
 
-    def ask(self, question: Callable[[], T]) -> Future[T]:
-        """Do something between two steps, and answer with what it returned or raised."""
+    def ask(self, question: Callable[[], T], *, if_awaited: bool = False) -> Future[T]:
+        """Do something between two steps, and answer with what it returned or raised.
+
+        With `if_awaited` it is left undone when who asked has cancelled the future before.
+        """
         future: Future[T] = Future()
 
         def job() -> None:
             # Who gave up waiting has not taken the question back: a session is closed all the same.
             is_awaited = future.set_running_or_notify_cancel()
+            if if_awaited and not is_awaited:
+                return
             try:
                 answer = question()
             except BaseException as error:  # noqa: BLE001 - it is the asker's to handle
@@ -90,20 +103,30 @@ class Stepper:
         self._worker.do(job)
         return future
 
-    def ask_arena(self, question: Callable[[Arena], T]) -> Future[T]:
-        """As `ask`, with the arena."""
+    def depart(self, departure: Departure) -> None:
+        """A sequence is over: do what is to be done for it before the slot's next step."""
+        if self._hears_ends:
+            self._worker.do(partial(self._depart, departure))
 
-        def with_arena() -> T:
-            assert self._arena is not None, "a question before load"
-            return question(self._arena)
+    def ask_keepers(self, question: Callable[[Keepers], T]) -> Future[T]:
+        """Ask where sequences are kept, between two steps and only while the answer is awaited.
 
-        return self.ask(with_arena)
+        The future carries StreamGateError (UNAVAILABLE) while there is no session.
+        """
+
+        def with_keepers() -> T:
+            if self._session is None or self._keepers is None:
+                raise StreamGateError(
+                    Code.UNAVAILABLE, f"model instance '{self.name}' is not there just now"
+                )
+            return question(self._keepers)
+
+        return self.ask(with_keepers, if_awaited=True)
 
     @property
     def keeps_states(self) -> bool:
         """Whether all that is kept of sequences is in the arena: a session can be replaced."""
-        arena = self._arena
-        return isinstance(self._session, TensorSession) or (arena is not None and arena.has_states)
+        return self._keepers is not None and self._keepers.arena_is_all
 
     async def is_ready(self) -> bool:
         """Whether the model says that it can serve; a model that says nothing can."""
@@ -111,6 +134,11 @@ class Stepper:
         if not isinstance(session, ReadinessAware) or not session.tells_readiness:
             return True
         return await self._readiness.is_ready(session.is_ready)
+
+    def _depart(self, departure: Departure) -> None:
+        session = self._session
+        if session is not None:
+            tell(self.name, session, departure)
 
     def _close_lost(self) -> None:
         session, self._session = self._session, None

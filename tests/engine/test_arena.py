@@ -8,6 +8,7 @@ import pytest
 
 from streamgate.engine.arena import STATE_BYTES_MAX, Arena, schema_of
 from streamgate.engine.rows import SCRATCH, initial_row
+from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import StateSpec
 from streamgate.model.datatypes import DataType
@@ -121,10 +122,10 @@ def test_schemas_that_are_equal(same: list[StateSpec]) -> None:
 )
 def test_schemas_that_differ(other: list[StateSpec]) -> None:
     assert schema_of(other) != schema_of([WIDE, OTHER])
-    there = Arena(other, 1, batches=True)
-    here = Arena([WIDE, OTHER], 1, batches=True)
+    there = Keepers("m", None, Arena(other, 1, batches=True), is_pure=True)
+    here = Keepers("m", None, Arena([WIDE, OTHER], 1, batches=True), is_pure=True)
     with pytest.raises(StreamGateError, match="state schema") as raised:
-        there.restore(0, here.snapshot(0, 1))
+        there.put(0, 1, here.take(0, 1, 1))
     assert raised.value.code is Code.INVALID_ARG
 
 
@@ -132,8 +133,8 @@ def test_a_snapshot_moves_between_batch_axes() -> None:
     here = Arena([WIDE], 2, batches=True)
     there = Arena([dataclasses.replace(WIDE, batch_axis=1)], 3, batches=True)
     here.scatter([1], [0], here.check({"s_out": np.array([[5, 6]], np.float32)}, 1))
-    snapshot = here.snapshot(1, 7)
+    snapshot = Keepers("m", None, here, is_pure=True).take(1, 5, 7)
     here.reset(1)
-    there.restore(2, snapshot)
+    Keepers("m", None, there, is_pure=True).put(2, 5, snapshot)
     assert there.gather([0, 2])["s"].tolist() == [[0, 5], [0, 6]]
     assert (snapshot.position, snapshot.size_bytes) == (7, 8)

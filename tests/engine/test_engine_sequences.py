@@ -173,7 +173,7 @@ async def test_a_snapshot_is_refused_where_the_state_schema_differs() -> None:
         foreign = type(snapshot)(0, "0" * 16, snapshot.states)
         with pytest.raises(StreamGateError, match="state schema 0000000000000000, expected"):
             await house.runtime.restore(1, foreign)
-        with pytest.raises(StreamGateError, match="sequence 3 of model 'fake' has no slot"):
+        with pytest.raises(StreamGateError, match="no step of sequence 3 of model 'fake' has run"):
             await house.runtime.snapshot(3, position=0)
         client.send(samples(2), end=True)
         assert hashes(await client.collect()) == client.expected()

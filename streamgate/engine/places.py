@@ -1,0 +1,90 @@
+"""Where each sequence lives: which instance, which slot, and how to get at what is kept there."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from streamgate.core.commands import Row, SequenceEnded
+from streamgate.core.ids import Generation, InstanceIndex, SlotIndex
+from streamgate.engine.departures import Departure
+from streamgate.engine.instances import Instances
+from streamgate.engine.snapshots import Keepers, Snapshot
+from streamgate.errors import Code, StreamGateError
+from streamgate.model.request import SequenceKey
+
+Place = tuple[InstanceIndex, SlotIndex, Generation]
+"""One sequence's tenancy of a slot."""
+
+SNAPSHOT_TIMEOUT_SECONDS = 30.0
+"""How long a model may take to hand over or take over a sequence, running steps included."""
+
+T = TypeVar("T")
+
+
+class Places:
+    """The places of the sequences of which a step has been given to a model.
+
+    Before its first step a slot still holds what the sequence before it left there.
+    """
+
+    def __init__(self, model: str, instances: Instances) -> None:
+        self._model = model
+        self._instances = instances
+        self._places: dict[SequenceKey, Place] = {}
+
+    def begin(self, instance: InstanceIndex, row: Row) -> None:
+        """A row with START is about to run."""
+        self._places[row.sequence] = (instance, row.slot, row.generation)
+
+    def is_at(self, sequence: SequenceKey, place: Place) -> bool:
+        """Whether the sequence of this name is still the one that has this place."""
+        return self._places.get(sequence) == place
+
+    def leave(self, ended: SequenceEnded) -> None:
+        """A sequence is over. Its instance hears of it, in order with the steps."""
+        place = (ended.instance, ended.slot, ended.generation)
+        if self.is_at(ended.sequence, place):
+            del self._places[ended.sequence]
+            self._instances.depart(
+                ended.instance,
+                Departure(ended.sequence, ended.slot, ended.generation, ended.reason),
+            )
+
+    async def snapshot(
+        self, sequence: SequenceKey, position: int, timeout_seconds: float
+    ) -> Snapshot:
+        """See `ModelRuntime.snapshot`."""
+        instance, slot, _ = self._place_of(sequence)
+        return await self._ask(
+            instance, lambda keepers: keepers.take(slot, sequence, position), timeout_seconds
+        )
+
+    async def restore(
+        self, sequence: SequenceKey, snapshot: Snapshot, timeout_seconds: float
+    ) -> None:
+        """See `ModelRuntime.restore`."""
+        instance, slot, _ = self._place_of(sequence)
+        await self._ask(
+            instance, lambda keepers: keepers.put(slot, sequence, snapshot), timeout_seconds
+        )
+
+    async def _ask(
+        self, instance: InstanceIndex, question: Callable[[Keepers], T], timeout_seconds: float
+    ) -> T:
+        asked = self._instances.ask_keepers(instance, question)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await asyncio.wrap_future(asked)
+        except TimeoutError:
+            raise StreamGateError(
+                Code.UNAVAILABLE,
+                f"model '{self._model}' did not answer within {timeout_seconds:g} s",
+            ) from None
+
+    def _place_of(self, sequence: SequenceKey) -> Place:
+        place = self._places.get(sequence)
+        if place is None:
+            raise StreamGateError(
+                Code.NOT_FOUND, f"no step of sequence {sequence} of model '{self._model}' has run"
+            )
+        return place
