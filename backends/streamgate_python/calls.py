@@ -138,6 +138,9 @@ class Call:
             decoupled=decoupled,
             holds_instance=execution is not None and execution.holds_instance,
         )
+        if self._gave_up is not None:
+            # More came already than may lie unread, before there was anything to cancel.
+            self._server_call.cancel()
 
     def take(self) -> Response | None:
         """The next response, waited for; None after the final one."""
