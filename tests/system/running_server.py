@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamgate.engine.runtime import ModelRuntime
 from streamgate.server.server import Ports, Server
 from streamgate.server.settings import GrpcTransport, Settings
 from tests.frontends.conftest import LoopThread
@@ -24,6 +25,7 @@ class RunningServer:
     """The server's addresses, and what it and its models have counted."""
 
     thread: LoopThread
+    server: Server
     ports: Ports
     gates: Gates
 
@@ -67,13 +69,20 @@ class RunningServer:
         )
         return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
-    def assert_at_rest(self, model: str) -> None:
-        """Nothing waits or runs, every slot is free, and what began has ended, once."""
+    def wake_at(self, model: str) -> int | None:
+        """When the model's scheduler has something to do next."""
+        (route,) = [each for each in self.server._table.routes() if each.config.name == model]
+        assert isinstance(route.link, ModelRuntime)
+        return route.link._scheduler.wake_at()
+
+    def assert_at_rest(self, model: str, *, never_started: int = 0) -> None:
+        """Nothing waits or runs, every slot is free, and what began has ended, once, as have so
+        many sequences that never had a slot."""
         assert self.metric("nv_inference_pending_request_count", model) == 0
         assert self.metric("streamgate_sequences_active", model) == 0
         assert self.metric("streamgate_sequences_backlog", model) == 0
         started = self.metric("streamgate_sequences_started_total", model)
-        assert started == self.all_ended(model)
+        assert started + never_started == self.all_ended(model)
 
 
 @contextmanager
@@ -97,7 +106,7 @@ def running(
         with gates_for_models() as gates:
             ports = thread.run(server.start())
             try:
-                yield RunningServer(thread, ports, gates)
+                yield RunningServer(thread, server, ports, gates)
             finally:
                 gates.open_all()
                 thread.run(server.stop())
