@@ -95,6 +95,10 @@ class Gates:
         """Until a model stands at a closed gate."""
         assert await asyncio.to_thread(self._entered[name].wait, WAIT_SECONDS), name
 
+    def is_entered(self, name: str, timeout_seconds: float) -> bool:
+        """Whether a model stands at a closed gate within this time."""
+        return self._entered[name].wait(timeout_seconds)
+
     def enter(self, name: str) -> None:
         """For models."""
         if (gate := self._closed.get(name)) is not None:

@@ -5,6 +5,7 @@ has closed that gate.
 """
 
 import re
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamgate.engine.runtime import ModelRuntime
+from streamgate.server.lifecycle import ControlMode
 from streamgate.server.server import Ports, Server
 from streamgate.server.settings import GrpcTransport, Settings
 from tests.frontends.conftest import LoopThread
@@ -44,6 +46,14 @@ class RunningServer:
     def until(self, condition: Callable[[], object]) -> None:
         """Return once the condition holds, which is asked on the server's loop."""
         self.thread.wait_until(condition)
+
+    def pending(self, model: str) -> int:
+        """Requests that wait for a step."""
+        return self.metric("nv_inference_pending_request_count", model)
+
+    def active(self, model: str) -> int:
+        """Sequences that hold a slot."""
+        return self.metric("streamgate_sequences_active", model)
 
     def metrics(self) -> str:
         url = f"http://127.0.0.1:{self.ports.metrics}/metrics"
@@ -85,6 +95,14 @@ class RunningServer:
         assert started + never_started == self.all_ended(model)
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Return once the condition holds, which may ask the server over a socket."""
+    limit = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.01)
+
+
 @contextmanager
 def running(
     directory: Path, transport: GrpcTransport = GrpcTransport.GRPCIO
@@ -99,6 +117,8 @@ def running(
         metrics_port=0,
         websocket_port=0,
         grpc_transport=transport,
+        control_mode=ControlMode.EXPLICIT,
+        load_models=("*",),
         exit_timeout_seconds=2.0,
     )
     server = Server(settings)

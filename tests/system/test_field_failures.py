@@ -10,7 +10,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from streamgate.server.settings import GrpcTransport
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running
+from tests.system.running_server import RunningServer, running, until
 from tests.system.tally import TallyCalls, TallyStream, write_tally
 
 IDLE_MS = 150
@@ -36,13 +36,6 @@ def stream(server: RunningServer) -> Iterator[TallyStream]:
     opened.leave()
 
 
-def until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 def two_new_sequences_are_alone(server: RunningServer) -> None:
     """They take turns, so that each would see the other's sum if they shared a slot."""
     with stream(server) as one:
@@ -51,7 +44,7 @@ def two_new_sequences_are_alone(server: RunningServer) -> None:
             one.ask(101, 1, flags)
             one.ask(102, 1000, flags)
             if step == 5:
-                until(lambda: server.metric("streamgate_sequences_active", "tally") == 2)
+                until(lambda: server.active("tally") == 2)
         totals = [one.total() for _ in range(20)]
     assert sorted(totals) == [*range(1, 11), *range(1000, 10_001, 1000)]
     server.assert_at_rest("tally")
@@ -69,9 +62,9 @@ def test_7117_the_slot_of_a_cancelled_stream_is_released_once(
     cancelled.ask(1, 7, "S")
     cancelled.ask(1, 7)
     cancelled.ask(1, 7)
-    until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 2)
+    until(lambda: server.pending("tally") == 2)
     cancelled.leave(cancel=True)
-    until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 0)
+    until(lambda: server.pending("tally") == 0)
     server.gates.open("step 1")
     until(lambda: server.ended("tally", "client_abort") == 1)
     time.sleep(2 * IDLE_MS / 1000)
@@ -89,11 +82,11 @@ def test_7117_the_slot_of_a_cancelled_call_is_released_once(
     with closing(TallyCalls(server.grpc)) as calls:
         server.gates.close("step 1")
         running_call = calls.begin(1, 7, "S")
-        until(lambda: server.metric("streamgate_sequences_active", "tally") == 1)
+        until(lambda: server.active("tally") == 1)
         queued = calls.begin(1, 7)
-        until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 1)
+        until(lambda: server.pending("tally") == 1)
         queued.cancel()
-        until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 0)
+        until(lambda: server.pending("tally") == 0)
         server.gates.open("step 1")
         assert running_call.total() == 7
     until(lambda: server.ended("tally", "idle") == 1)
@@ -196,9 +189,9 @@ def test_an_id_that_is_used_again_before_its_end_has_run(
         server.gates.close("step 1")
         old.ask(1, 5, "S")
         old.ask(1, 5, "E")
-        until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 1)
+        until(lambda: server.pending("tally") == 1)
         new.ask(1, 100, "S")
-        until(lambda: server.metric("nv_inference_pending_request_count", "tally") == 2)
+        until(lambda: server.pending("tally") == 2)
         server.gates.open("step 1")
         assert [old.total(), old.total()] == [5, 10]
         assert new.total() == 100

@@ -28,6 +28,10 @@ Context: TypeAlias = grpc.aio.ServicerContext
 ResultT = TypeVar("ResultT")
 Handler = Callable[[Any, Context], Awaitable[ResultT]]
 
+HALF_CLOSE_SECONDS: Final = 0.005
+"""How long the end of a client's messages is doubted. A stream that was cancelled loses its
+sequences, one that was closed in good order does not."""
+
 _STATUS_BY_NUMBER: Final[dict[int, grpc.StatusCode]] = {
     status.value[0]: status for status in grpc.StatusCode
 }
@@ -210,6 +214,8 @@ class _Pipe:
             while True:
                 message = await read()
                 if message is end:
+                    # A cancelled call looks the same for a moment, until this task is cancelled.
+                    await asyncio.sleep(HALF_CLOSE_SECONDS)
                     stream.on_half_close()
                     return
                 stream.on_message(message)
