@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -39,7 +40,7 @@ class ModelServers:
     def __init__(self, host: Host, table: ModelTable) -> None:
         self.host = host
         self.table = table
-        self.waits = Waits()
+        self.waits = Waits(self._steps_of)
         self._gateway: LocalGateway | None = None
         self._lock = threading.Lock()
         self._open: WeakSet[InstanceServer] = WeakSet()
@@ -80,6 +81,15 @@ class ModelServers:
         task = asyncio.ensure_future(question())
         self._tasks.add(task)
         task.add_done_callback(done)
+
+    def _steps_of(self, model: ModelLink) -> list[ModelLink]:
+        """The models of an ensemble's steps, as far as they are there."""
+        steps = []
+        ensemble = model.config.ensemble
+        for step in ensemble.steps if ensemble is not None else ():
+            with suppress(StreamGateError):
+                steps.append(self.table.route(step.model, step.version).link)
+        return steps
 
     def close(self) -> None:
         """The engine's thread serves no more: whoever still waits is answered now."""

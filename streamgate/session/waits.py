@@ -5,7 +5,7 @@ instances of a model wait for calls that only they themselves could serve, none 
 on: Triton hangs then. Here the call that would close such a circle is refused.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from streamgate.link.contract import ModelLink
 
@@ -13,10 +13,12 @@ from streamgate.link.contract import ModelLink
 class Waits:
     """The calls that hold an instance, by the model version that the instance belongs to.
 
-    A caller is any value that stands for one instance. Used on one thread.
+    A caller is any value that stands for one instance. `steps_of` gives the models that an
+    ensemble consists of, nothing for others. Used on one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_of: Callable[[ModelLink], Sequence[ModelLink]]) -> None:
+        self._steps_of = steps_of
         self._targets: dict[ModelLink, dict[Hashable, list[ModelLink]]] = {}
 
     def begin(self, caller: Hashable, model: ModelLink, target: ModelLink) -> bool:
@@ -46,12 +48,17 @@ class Waits:
         return sum(len(callers) for callers in self._targets.values())
 
     def _goes_on(self, model: ModelLink, above: frozenset[ModelLink]) -> bool:
-        """Whether an instance of the model is free, or waits for nothing but what goes on."""
+        """Whether an instance of the model is free, or waits for nothing but what goes on; of an
+        ensemble, whether all its models do."""
+        if model in above:
+            return False
+        steps = self._steps_of(model)
+        above |= {model}
+        if steps:
+            return all(self._goes_on(step, above) for step in steps)
         callers = self._targets.get(model, {})
         if len(callers) < len(model.config.instances):
             return True
-        above |= {model}
         return any(
-            all(target not in above and self._goes_on(target, above) for target in targets)
-            for targets in callers.values()
+            all(self._goes_on(target, above) for target in targets) for targets in callers.values()
         )

@@ -73,6 +73,7 @@ CASES: Final = (
     _case("requested_output", "one output of two", _add_sub(outputs=["OUTPUT1"])),
     _case("single_as_many", "a model with one response, iterated", _add_sub(do="exec_many")),
     _case("single_as_many_async", "the same, awaited", _add_sub(do="async_exec_many")),
+    _case("ensemble", "a call of an ensemble", _add_sub() | {"model": "ensemble_chain"}),
     _case("strings", "text in, text out", _failing("ok")),
     _case(
         "versions",
