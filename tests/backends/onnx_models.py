@@ -55,12 +55,13 @@ def save(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     initializers: Mapping[str, np.ndarray] | None = None,
+    opset: int = 18,
 ) -> None:
     """Write the graph as the model file."""
     constants = [numpy_helper.from_array(v, k) for k, v in (initializers or {}).items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
-    opset = helper.make_opsetid("", 18)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     files.path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, files.path)
 
