@@ -51,8 +51,8 @@ quick: setup ## the tests that take no time
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
 
 .PHONY: test-long
-test-long: setup ## the model tests of the scheduler core, long and random (some 20 minutes)
-	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest tests/model $(PYTEST_ARGUMENTS)
+test-long: setup ## the model tests of the core and of the whole engine, long and random (some 30 minutes)
+	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest tests/model tests/simulation $(PYTEST_ARGUMENTS)
 
 .PHONY: format
 format: setup ## bring the sources into shape

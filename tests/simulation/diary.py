@@ -1,0 +1,120 @@
+"""What happened in a simulated house, in order: what clients did, what the model saw, what came.
+
+Nothing here knows the engine. Requests are named by the number that is their payload.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamgate.core.ids import Ns
+from streamgate.errors import EndReason, Failure
+from streamgate.model.request import Response, SequenceKey
+
+
+@dataclass(eq=False)
+class Entry:
+    """Something that happened: when, and in which place of the diary."""
+
+    at: Ns = field(init=False)
+    place: int = field(init=False)
+
+
+@dataclass(eq=False)
+class Asked(Entry):
+    """A client sent a request."""
+
+    number: int
+    key: SequenceKey
+    start: bool
+    end: bool
+    payload: bytes
+    timeout_ns: int
+    connection: int
+
+
+@dataclass(eq=False)
+class Cancelled(Entry):
+    """A client gave up a request."""
+
+    number: int
+
+
+@dataclass(eq=False)
+class HungUp(Entry):
+    """A connection was lost (`abort`), or closed in good order."""
+
+    connection: int
+    abort: bool
+
+
+@dataclass(eq=False)
+class EndAsked(Entry):
+    """A client ended a sequence without a request."""
+
+    key: SequenceKey
+
+
+@dataclass(eq=False)
+class Draining(Entry):
+    """The server accepts no new sequences; with `closes`, nothing at all."""
+
+    closes: bool
+
+
+@dataclass(eq=False)
+class Dispatched(Entry):
+    """The engine gave a step to an instance. A row is a request's number and its two flags."""
+
+    instance: int
+    rows: tuple[tuple[int, bool, bool], ...]
+
+
+@dataclass(eq=False)
+class Ran(Entry):
+    """The model saw these rows, and failed all or one of them if `failures` says so.
+
+    `odd`: what it saw that no model should ever see.
+    """
+
+    instance: int
+    rows: tuple[tuple[int, bool, bool], ...]
+    failures: dict[int, Failure] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Lost(Entry):
+    """An instance's session was lost."""
+
+    instance: int
+    failure: Failure
+
+
+@dataclass(eq=False)
+class Answered(Entry):
+    """A client got a response."""
+
+    number: int
+    response: Response
+
+
+@dataclass(eq=False)
+class Ended(Entry):
+    """A sequence ended; `told` are the connections that were told so."""
+
+    key: SequenceKey
+    reason: EndReason
+    told: list[tuple[int, SequenceKey, EndReason]] = field(default_factory=list)
+
+
+class Diary:
+    """All entries, oldest first."""
+
+    def __init__(self, now: Callable[[], Ns]) -> None:
+        self.entries: list[Entry] = []
+        self._now = now
+
+    def note(self, entry: Entry) -> None:
+        entry.at = self._now()
+        entry.place = len(self.entries)
+        self.entries.append(entry)

@@ -1,0 +1,240 @@
+"""Random clients, models that fail and get lost, and time, over the whole engine."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from streamgate.model.config import (
+    ControlKind,
+    DirectStrategy,
+    Execution,
+    Instance,
+    InstanceKind,
+    ModelConfig,
+    OldestStrategy,
+    SequenceBatching,
+)
+from streamgate.model.request import SequenceKey
+from tests.backend.fake_models import CONTROLS, fake_config, request_config
+from tests.simulation.house_audit import HouseAudit
+from tests.simulation.simulated_house import SimulatedHouse
+from tests.simulation.watched_model import Trouble
+
+CONNECTIONS = 3
+NUMBERS = (1, 2, 3, 2**64 - 1)
+MIXED = (1, 2, "1", "a")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The kind of house in which a story takes place."""
+
+    config: ModelConfig
+    keys: tuple[SequenceKey, ...]
+    later: bool
+
+
+def plot(
+    direct: bool,
+    tensors: bool,
+    slots: int,
+    batches: bool,
+    instances: int,
+    delay_ns: int,
+    backlog: int,
+    pending: int,
+    inline: bool,
+    mixed: bool,
+    answers: str,
+) -> Plot:
+    strategy = (
+        DirectStrategy(delay_ns, 0.5)
+        if direct
+        else OldestStrategy(slots, (2,) if batches else (), delay_ns)
+    )
+    controls = tuple(each for each in CONTROLS if not (mixed and each.kind is ControlKind.CORRID))
+    decoupled = not tensors and answers == "decoupled"
+    make = fake_config if tensors else request_config
+    config = make(
+        scheduling=SequenceBatching(
+            strategy, slots, max_idle_ns=100, max_backlog=backlog, max_pending=pending
+        ),
+        max_batch_size=(slots if direct else 3) if batches else 0,
+        instances=tuple(Instance(f"fake_{index}", InstanceKind.CPU) for index in range(instances)),
+        execution=Execution.INLINE if inline else Execution.THREAD,
+        controls=controls,
+        decoupled=decoupled,
+        **({} if tensors else {"parameters": {"responses": "2"}}),
+    )
+    later = not tensors and answers != "at once"
+    return Plot(config, MIXED if mixed else NUMBERS, later)
+
+
+plots = st.builds(
+    plot,
+    direct=st.booleans(),
+    tensors=st.booleans(),
+    slots=st.integers(1, 3),
+    batches=st.sampled_from((True, True, False)),
+    instances=st.integers(1, 3),
+    delay_ns=st.sampled_from((0, 0, 20)),
+    backlog=st.sampled_from((0, 1, 2)),
+    pending=st.sampled_from((0, 2)),
+    inline=st.sampled_from((False, False, False, True)),
+    mixed=st.booleans(),
+    answers=st.sampled_from(("at once", "at once", "later", "decoupled")),
+)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to send; `key` and `connection` are places."""
+
+    connection: int
+    key: int
+    start: bool
+    end: bool
+    samples: int
+    timeout_us: int
+
+
+asks = st.builds(
+    Ask,
+    st.integers(0, CONNECTIONS - 1),
+    st.integers(0, 3),
+    st.booleans(),
+    st.sampled_from((False, False, True)),
+    st.sampled_from((1, 1, 1, 2)),
+    st.sampled_from((0, 0, 0, 0, 1)),
+)
+
+
+class HouseMachine(RuleBasedStateMachine):
+    """Few IDs, few slots and short limits, so that everything meets everything.
+
+    `settles`: whether the loop gets its turn before the next thing happens.
+    """
+
+    @initialize(plot=plots, lateness_ns=st.sampled_from((0, 0, 5)))
+    def set_up(self, plot: Plot, lateness_ns: int) -> None:
+        self.plot = plot
+        self.house = SimulatedHouse(plot.config, lateness_ns=lateness_ns, later=plot.later)
+        for _ in range(CONNECTIONS):
+            self.house.connect()
+        self.sound = True
+
+    @rule(requests=st.lists(asks, min_size=1, max_size=4), settles=st.booleans())
+    def ask(self, requests: list[Ask], settles: bool) -> None:
+        self.sound = False
+        for each in requests:
+            self.house.ask(
+                each.connection,
+                self.plot.keys[each.key],
+                start=each.start,
+                end=each.end,
+                samples=each.samples,
+                timeout_us=each.timeout_us,
+            )
+        self.settle(settles)
+
+    @precondition(lambda self: self.house.workers)
+    @rule(picks=st.lists(st.integers(0, 2), min_size=1, max_size=4), settles=st.booleans())
+    def work(self, picks: list[int], settles: bool) -> None:
+        """Instances do what they have to do, in any order."""
+        self.sound = False
+        for pick in picks:
+            workers = self.house.workers
+            if workers:
+                workers[pick % len(workers)].do_one()
+        self.settle(settles)
+
+    @rule(quick=st.booleans())
+    def change_pace(self, quick: bool) -> None:
+        """Steps are over at once from now on, or take their time."""
+        self.house.host.quick = quick
+
+    @precondition(lambda self: self.house.desk.promises)
+    @rule(pick=st.integers(0, 5), settles=st.booleans())
+    def keep_promise(self, pick: int, settles: bool) -> None:
+        self.sound = False
+        self.house.keep_promise(pick)
+        self.settle(settles)
+
+    @precondition(lambda self: self.house.asked)
+    @rule(back=st.integers(0, 6), settles=st.booleans())
+    def cancel(self, back: int, settles: bool) -> None:
+        self.sound = False
+        self.house.cancel(max(1, self.house.asked - back))
+        self.settle(settles)
+
+    @rule(connection=st.integers(0, CONNECTIONS - 1), abort=st.booleans(), settles=st.booleans())
+    def hang_up(self, connection: int, abort: bool, settles: bool) -> None:
+        self.sound = False
+        self.house.hang_up(connection, abort=abort)
+        self.settle(settles)
+
+    @rule(connection=st.integers(0, CONNECTIONS - 1), key=st.integers(0, 3), settles=st.booleans())
+    def end_sequence(self, connection: int, key: int, settles: bool) -> None:
+        self.sound = False
+        self.house.end_sequence(connection, self.plot.keys[key])
+        self.settle(settles)
+
+    @rule(duration_ns=st.sampled_from((0, 1, 20, 60, 101, 1_000)))
+    def wait(self, duration_ns: int) -> None:
+        self.sound = False
+        self.house.host.pass_time(duration_ns)
+        self.sound = True
+
+    @rule(instance=st.integers(0, 2), trouble=st.sampled_from(Trouble))
+    def make_trouble(self, instance: int, trouble: Trouble) -> None:
+        """The next step of an instance goes wrong."""
+        self.house.desk.troubles[instance] = trouble
+
+    @rule(
+        instance=st.integers(0, 2),
+        failing_loads=st.integers(0, 3),
+        steps_survive=st.booleans(),
+        settles=st.booleans(),
+    )
+    def lose(self, instance: int, failing_loads: int, steps_survive: bool, settles: bool) -> None:
+        if instance >= len(self.plot.config.instances):
+            return
+        self.sound = False
+        self.house.failing_loads = failing_loads
+        self.house.lose(instance, steps_survive=steps_survive)
+        self.settle(settles)
+
+    @precondition(lambda self: self.house.asked > 20)
+    @rule(closes=st.booleans())
+    def stop(self, closes: bool) -> None:
+        self.sound = False
+        if closes:
+            self.house.close()
+        else:
+            self.house.drain()
+        self.sound = True
+
+    def settle(self, settles: bool) -> None:
+        if settles:
+            self.house.host.run_ready()
+        self.sound = True
+
+    def teardown(self) -> None:
+        if not hasattr(self, "house"):
+            return
+        try:
+            if self.sound:
+                self.check()
+        finally:
+            self.house.discard()
+
+    def check(self) -> None:
+        house = self.house
+        house.come_to_rest()
+        house.check_free()
+        audit = HouseAudit(self.plot.config, later=self.plot.later)
+        audit.read(house.diary)
+        audit.check_counts(house.statistics())
+        house.close()
+        house.check_free()

@@ -1,0 +1,248 @@
+"""The whole engine over the fake in virtual time: gateway, connections, scheduler, runners, arena.
+
+Every method is something that clients, models or time do. What comes of it goes to the diary.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from streamgate.backend.contract import LoadContext, Session, SessionLostError
+from streamgate.core.commands import Step
+from streamgate.core.ids import InstanceIndex
+from streamgate.core.sequences import SequenceScheduler
+from streamgate.engine.instances import RestartPolicy
+from streamgate.engine.live import LiveRequest
+from streamgate.engine.runtime import ModelRuntime
+from streamgate.errors import BackendError, EndReason
+from streamgate.model.config import Instance, ModelConfig
+from streamgate.model.datatypes import DataType
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics
+from streamgate.model.tensor import Tensor
+from streamgate.session.connection import OpenCall, SessionConnection
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.local import LocalGateway
+from streamgate.session.routing import READY, ModelTable, Route, VersionState
+from tests.engine.house import NoModels
+from tests.simulation.diary import (
+    Answered,
+    Asked,
+    Cancelled,
+    Diary,
+    Dispatched,
+    Draining,
+    EndAsked,
+    Ended,
+    HungUp,
+)
+from tests.simulation.virtual_host import VirtualHost, VirtualLoop, VirtualWorker
+from tests.simulation.watched_model import FILES, Desk
+
+CLOSE_SECONDS = 10.0
+ROUNDS_MAX = 10_000
+RESTARTS = RestartPolicy(delays_ns=(0, 50), healthy_ns=1_000, patience_ns=120)
+
+
+class SimulatedHouse:
+    def __init__(self, config: ModelConfig, *, lateness_ns: int = 0, later: bool = False) -> None:
+        self.config = config
+        self.host = VirtualHost(lateness_ns)
+        self.loop = VirtualLoop(self.host)
+        self.diary = Diary(self.host.now)
+        self.desk = Desk(config, self.diary, later)
+        self.asked = 0
+        self.failing_loads = 0
+        self.calls: dict[int, OpenCall] = {}
+        self.connections: list[tuple[int, SessionConnection]] = []
+        self.runtime = ModelRuntime(config, "1", self.host, RESTARTS)
+        self._told: list[tuple[int, SequenceKey, EndReason]] = []
+        self._on_lost: dict[int, Callable[[SessionLostError], None]] = {}
+        self._connected = 0
+        self._closed = False
+        self._watch_steps()
+        self.host.quick = True
+        self.loop.complete(self.runtime.load(self._load), self.host.run_ready)
+        self.host.quick = False
+        self.route = Route(self.runtime)
+        self.runtime.watch_sequences(self._on_end, self.route.positions.warn)
+        table = ModelTable()
+        table.set(config.name, 1, VersionState(READY, route=self.route))
+        self._gateway = LocalGateway(table, NoModels(), ServerInfo("test", "0", ()))
+        self._gateway.start()
+
+    # -- what clients do
+
+    def connect(self) -> int:
+        """A new connection, the last of `connections`."""
+        self._connected += 1
+        number = self._connected
+        connection = self._gateway.connect(
+            lambda _, key, reason: self._told.append((number, key, reason))
+        )
+        self.connections.append((number, connection))
+        return number
+
+    def ask(
+        self,
+        connection: int,
+        key: SequenceKey,
+        *,
+        start: bool = False,
+        end: bool = False,
+        samples: int = 1,
+        timeout_us: int = 0,
+    ) -> int:
+        """A request over one of `connections`; its payload is its number, `samples` times."""
+        self.asked += 1
+        number = self.asked
+        index, session = self.connections[connection]
+        payload = np.full(samples, number, "<i2").tobytes()
+        shape = (1, samples) if self.config.batches else (samples,)
+        request = Request(
+            "fake",
+            inputs=[Tensor("INPUT", DataType.INT16, shape, raw=payload)],
+            sequence=key,
+            start=start,
+            end=end,
+            id=str(number),
+            timeout_us=timeout_us,
+        )
+        self.diary.note(Asked(number, key, start, end, payload, timeout_us * 1000, index))
+        self.calls[number] = session.submit(request, partial(self._answer, number))
+        return number
+
+    def cancel(self, number: int) -> None:
+        self.diary.note(Cancelled(number))
+        self.calls[number].cancel()
+
+    def hang_up(self, connection: int, *, abort: bool) -> None:
+        """Lose or close one of `connections`; a new one takes its place."""
+        index, session = self.connections[connection]
+        self.diary.note(HungUp(index, abort))
+        session.close(abort=abort)
+        self.connect()
+        self.connections[connection] = self.connections.pop()
+
+    def end_sequence(self, connection: int, key: SequenceKey) -> None:
+        self.diary.note(EndAsked(key))
+        self.connections[connection][1].end_sequence("fake", "", key)
+
+    # -- what models do
+
+    @property
+    def workers(self) -> list[VirtualWorker]:
+        """Those that have something to do."""
+        return [worker for worker in self.host.workers if worker.jobs]
+
+    def lose(self, index: int, *, steps_survive: bool) -> None:
+        """A session is lost, and told so at once; a step that it has got may still come back."""
+        error = SessionLostError(self.desk.failure().message)
+        self.desk.lose(index, error)
+        if steps_survive:
+            self.desk.dead.discard(index)
+        self._on_lost[index](error)
+
+    def keep_promise(self, pick: int) -> None:
+        """A model that answers later sends a response."""
+        promises = self.desk.promises
+        place = pick % len(promises)
+        if not promises[place][1].keep():
+            del promises[place]
+
+    # -- what the server does
+
+    def drain(self) -> None:
+        self.diary.note(Draining(closes=False))
+        self.runtime.drain()
+
+    def close(self) -> None:
+        """Close the runtime; whatever waits for time or for a model goes on meanwhile."""
+        self.diary.note(Draining(closes=True))
+        self._closed = True
+        self.loop.complete(self.runtime.close(CLOSE_SECONDS), self._go_on)
+
+    def come_to_rest(self) -> None:
+        """Silence: nobody asks, all steps come back, all promises are kept, all timers run out."""
+        for _ in range(ROUNDS_MAX):
+            self.host.run_ready()
+            if not self._do_something():
+                at = self.host.next_timer_at()
+                if at is None:
+                    return
+                self.host.pass_time(max(0, at - self.host.now()))
+        raise AssertionError("it never comes to rest")
+
+    def statistics(self) -> ModelStatistics:
+        return self.runtime.statistics()
+
+    def check_free(self) -> None:
+        """Nothing that a request or a sequence held is held any more."""
+        runtime = self.runtime
+        scheduler = runtime._scheduler
+        assert isinstance(scheduler, SequenceScheduler)
+        assert not runtime._lives
+        assert not runtime._steps
+        assert not runtime._places._places
+        assert not scheduler._requests
+        assert not scheduler._running
+        assert not list(scheduler._roster)
+        assert not scheduler._roster._owned
+        assert self._closed or scheduler.wake_at() is None
+        assert self.host.next_timer_at() is None
+        assert not self.route.positions.keys()
+        assert not any(connection._calls for _, connection in self.connections)
+
+    def discard(self) -> None:
+        """Free what the test's own machinery holds."""
+        self.loop.close()
+
+    def _go_on(self) -> None:
+        self._do_something()
+        self.host.run_ready()
+
+    def _do_something(self) -> bool:
+        workers = self.workers
+        if workers:
+            workers[0].do_one()
+        elif self.desk.promises:
+            self.keep_promise(0)
+        else:
+            return False
+        return True
+
+    # -- what is watched
+
+    def _watch_steps(self) -> None:
+        instances = self.runtime._instances
+        run = instances.run
+
+        def watched(index: InstanceIndex, step: Step, lives: Sequence[LiveRequest | None]) -> None:
+            rows = tuple(
+                (int(live.request.id), row.start, row.end)
+                for row, live in zip(step.rows, lives, strict=True)
+                if live is not None
+            )
+            self.diary.note(Dispatched(index, rows))
+            run(index, step, lives)
+
+        setattr(instances, "run", watched)  # noqa: B010 - a method
+
+    def _load(self, instance: Instance, on_lost: Callable[[SessionLostError], None]) -> Session:
+        if self._on_lost and self.failing_loads:
+            self.failing_loads -= 1
+            raise BackendError("not yet")
+        index = int(instance.name.rpartition("_")[2])
+        self._on_lost[index] = on_lost
+        return self.desk.load(LoadContext(self.config, FILES, instance), index)
+
+    def _answer(self, number: int, response: Response) -> None:
+        self.diary.note(Answered(number, response))
+
+    def _on_end(self, key: SequenceKey, reason: EndReason) -> None:
+        told = len(self._told)
+        ended = Ended(key, reason)
+        self.diary.note(ended)
+        self.route.positions.end(key, reason)
+        ended.told = self._told[told:]

@@ -1,0 +1,10 @@
+"""Whatever clients, models and time do: the whole engine keeps its promises."""
+
+import pytest
+
+from tests.model.settings import LONG, MODEL
+from tests.simulation.house_machine import HouseMachine
+
+TestHouse = HouseMachine.TestCase
+TestHouse.settings = MODEL
+TestHouse = pytest.mark.timeout(1800 if LONG else 120)(TestHouse)
