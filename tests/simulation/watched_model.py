@@ -221,9 +221,7 @@ class WatchedRequests:
         if fault is not None:
             self._faults[self._steps] = fault
         self._steps += 1
-        self._inner.execute(
-            [self._kept_back(each) for each in requests] if desk.later else requests
-        )
+        self._inner.execute([self._promised(each) for each in requests] if desk.later else requests)
 
     def close(self) -> None:
         self._inner.close()
