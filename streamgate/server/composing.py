@@ -38,17 +38,22 @@ class Ensembles:
             source for each, source in sorted(self._sources.items()) if name in self.steps_of(each)
         ]
 
-    def tiers(self, names: Iterable[str]) -> list[list[str]]:
-        """Models in the order in which they can be closed: those first that no other stands on."""
-        depths = {name: self._depth(name) for name in names}
-        return [
-            sorted(name for name, depth in depths.items() if depth == each)
-            for each in sorted(set(depths.values()), reverse=True)
-        ]
+    def tiers(
+        self, names: Iterable[str], called_by: Callable[[str], Iterable[str]]
+    ) -> list[list[str]]:
+        """Models in the order in which they can be closed: those first that no other stands on.
 
-    def _depth(self, name: str) -> int:
-        # No ensemble in a circle is ever wanted.
-        return 1 + max((self._depth(step) for step in self.steps_of(name)), default=-1)
+        A model that has called others stands on these, but where they stand on each other.
+        """
+        left = set(names)
+        below = {name: {*self.steps_of(name), *called_by(name)} - {name} for name in left}
+        tiers = []
+        while left:
+            stood_on = {each for name in left for each in below[name]}
+            tier = sorted(left - stood_on) or sorted(left)
+            tiers.append(tier)
+            left.difference_update(tier)
+        return tiers
 
 
 def is_ensemble(source: ModelSource) -> bool:

@@ -155,7 +155,7 @@ class Lifecycle:
             by_name.setdefault(served.source.name, []).append(served.model)
         tiers = [
             [model for name in names for model in by_name[name]]
-            for names in self._ensembles.tiers(by_name)
+            for names in self._ensembles.tiers(by_name, self._servers.called_by)
         ]
         await self._retirement.stop(tiers, timeout_seconds)
         self._servers.close()

@@ -41,6 +41,7 @@ class ModelServers:
         self.host = host
         self.table = table
         self.waits = Waits(self._steps_of)
+        self._called: dict[str, set[str]] = {}
         self._gateway: LocalGateway | None = None
         self._lock = threading.Lock()
         self._open: WeakSet[InstanceServer] = WeakSet()
@@ -81,6 +82,14 @@ class ModelServers:
         task = asyncio.ensure_future(question())
         self._tasks.add(task)
         task.add_done_callback(done)
+
+    def note_call(self, caller: str, called: str) -> None:
+        """A model called another, both by name."""
+        self._called.setdefault(caller, set()).add(called)
+
+    def called_by(self, name: str) -> frozenset[str]:
+        """The models that this one has called since the server started."""
+        return frozenset(self._called.get(name, ()))
 
     def _steps_of(self, model: ModelLink) -> list[ModelLink]:
         """The models of an ensemble's steps, as far as they are there."""
@@ -258,6 +267,7 @@ class ModelCall:
                 "models.'",
             )
         caller = self._server.model
+        self._servers.note_call(caller.config.name, route.config.name)
         if self._holds_instance:
             if not self._servers.waits.begin(self._server, caller, route.link):
                 raise StreamGateError(

@@ -225,6 +225,27 @@ async def test_a_server_that_stops_waits_for_no_call(
         gates.open_all()
 
 
+async def test_a_server_that_stops_lets_calls_under_way_be_made(
+    models: Models, gates: Gates
+) -> None:
+    body = """
+    first = got(made(1, 'plain').exec())
+    model_gates.enter("begun")
+    return text([first, got(made(2, 'plain').exec())])
+    """
+    caller(models, body)
+    async with model_house(models.directory) as house:
+        assert await text(house) == "['11', '12']"
+        gates.close("begun")
+        answer = asyncio.create_task(text(house))
+        await gates.wait_entered("begun")
+        stopping = asyncio.create_task(house.lifecycle.stop(20))
+        await asyncio.sleep(0.05)
+        gates.open("begun")
+        assert await answer == "['11', '12']"
+        await stopping
+
+
 async def test_calls_end_with_the_instance_that_makes_them(models: Models, gates: Gates) -> None:
     code = """
     def execute(self, requests):
