@@ -54,14 +54,15 @@ def write_tally(
     slots: int = 4,
     idle_ms: int = 60_000,
     strategy: str = "oldest",
+    state: str = _STATE,
     rest: str = "",
     code: str = _CODE,
 ) -> None:
-    """`rest` is more of the configuration."""
+    """`state` is the configuration of the state, `rest` more of the configuration."""
     options = f"max_candidate_sequences: {slots}" if strategy == "oldest" else ""
     batching = (
         f"sequence_batching {{ max_sequence_idle_microseconds: {idle_ms}000 "
-        f"{strategy} {{ {options} }} {_STATE} }}"
+        f"{strategy} {{ {options} }} {state} }}"
     )
     version = directory / name / "1"
     version.mkdir(parents=True)

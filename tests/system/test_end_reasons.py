@@ -1,0 +1,256 @@
+"""Why a sequence ended, as its client is told on each wire and as the metrics count it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tritonclient.grpc as tritongrpc
+from tritonclient.utils import InferenceServerException
+
+from streamgate.server.settings import GrpcTransport
+from tests.frontends.websocket_client import Client, connected, integers
+from tests.system.running_server import RunningServer, running, until
+from tests.system.tally import (
+    TallyCalls,
+    TallyHttp,
+    TallyStream,
+    setting,
+    write_tally,
+)
+
+_MORTAL = """
+import os
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.totals = {}
+
+    def execute(self, requests):
+        return [self.step(request) for request in requests]
+
+    def step(self, request):
+        value = pb_utils.get_input_tensor_by_name(request, "VALUE").as_numpy()
+        if value.max() == 13:
+            os._exit(13)
+        key = request.correlation_id()
+        start = request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
+        total = self.totals[key] = value if start else self.totals[key] + value
+        return pb_utils.InferenceResponse([pb_utils.Tensor("TOTAL", total)])
+"""
+"""Keeps its sums itself: they are lost with its process, whereas implicit state is not."""
+
+WIRES = [
+    pytest.param((GrpcTransport.GRPCIO, TallyCalls), id="grpcio"),
+    pytest.param((GrpcTransport.LEAN, TallyCalls), id="lean"),
+    pytest.param((GrpcTransport.GRPCIO, TallyHttp), id="http"),
+]
+
+
+def write_models(directory: Path) -> None:
+    """One model for each way to end."""
+    write_tally(directory, "tally")
+    write_tally(directory, "impatient", idle_ms=100, rest=setting("idle_warning_seconds", "0.05"))
+    lifetime = setting("max_sequence_lifetime_seconds", "0.3")
+    write_tally(directory, "brief", rest=lifetime)
+    write_tally(directory, "strict", rest=setting("end_sequence_on_error", "true"))
+    process = setting("execution", "process")
+    write_tally(directory, "mortal", state="", rest=process, code=_MORTAL)
+
+
+@pytest.fixture(params=WIRES)
+def wire(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[RunningServer, Callable[[str], Any]]]:
+    """A server and, for a model's name, calls to it: one for each step, over any connection."""
+    transport, calls = request.param
+    write_models(tmp_path)
+    with running(tmp_path, transport) as server:
+        opened = []
+
+        def call(model: str) -> Any:
+            address = server.http if calls is TallyHttp else server.grpc
+            opened.append(calls(address, model))
+            return opened[-1]
+
+        yield server, call
+        for each in opened:
+            each.close()
+
+
+@pytest.fixture(params=GrpcTransport)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    write_models(tmp_path)
+    with running(tmp_path, request.param) as server:
+        yield server
+
+
+Wire = tuple[RunningServer, Callable[[str], Any]]
+
+
+def refusal(calls: Any, key: int) -> str:
+    """The text with which a step of a sequence that is over is refused."""
+    with pytest.raises(InferenceServerException) as raised:
+        calls.total(key, 1)
+    return str(raised.value.message())
+
+
+def test_client_end(wire: Wire) -> None:
+    server, call = wire
+    calls = call("tally")
+    assert calls.total(1, 1, "S") == 1
+    assert calls.total(1, 1, "E") == 2
+    assert server.ended("tally", "client_end") == 1
+    assert "must specify the START flag" in refusal(calls, 1)
+    server.assert_at_rest("tally")
+
+
+def test_idle(wire: Wire) -> None:
+    server, call = wire
+    calls = call("impatient")
+    assert calls.total(1, 1, "S") == 1
+    until(lambda: server.ended("impatient", "idle") == 1)
+    assert "must specify the START flag" in refusal(calls, 1)
+    server.assert_at_rest("impatient")
+
+
+def test_lifetime(wire: Wire) -> None:
+    server, call = wire
+    calls = call("brief")
+    assert calls.total(1, 1, "S") == 1
+    until(lambda: server.ended("brief", "lifetime") == 1)
+    assert "must specify the START flag" in refusal(calls, 1)
+    server.assert_at_rest("brief")
+
+
+def test_error(wire: Wire) -> None:
+    server, call = wire
+    calls = call("strict")
+    assert calls.total(1, 1, "S") == 1
+    with pytest.raises(InferenceServerException, match="less than nothing"):
+        calls.total(1, -1)
+    assert server.ended("strict", "error") == 1
+    assert "must specify the START flag" in refusal(calls, 1)
+    server.assert_at_rest("strict")
+
+
+def test_superseded(wire: Wire) -> None:
+    server, call = wire
+    calls = call("tally")
+    assert calls.total(1, 1, "S") == 1
+    assert calls.total(1, 100, "S") == 100
+    assert server.ended("tally", "superseded") == 1
+    assert calls.total(1, 1, "E") == 101
+    server.assert_at_rest("tally")
+
+
+def test_engine_lost(wire: Wire) -> None:
+    server, call = wire
+    calls = call("mortal")
+    assert calls.total(1, 1, "S") == 1
+    assert calls.total(2, 1, "S") == 1
+    with pytest.raises(InferenceServerException, match="Stub process 'mortal_0_0' is not healthy"):
+        calls.total(1, 13)
+    until(lambda: server.ended("mortal", "engine_lost") == 2)
+    assert "START flag" in refusal(calls, 2)
+    # The instance comes back, with nothing in it.
+    assert calls.total(2, 5, "SE") == 5
+    server.assert_at_rest("mortal")
+
+
+def test_a_stream_is_told_why_a_queued_step_will_not_run(server: RunningServer) -> None:
+    for model, value, reason in (("brief", 1, "lifetime"), ("strict", -1, "error")):
+        stream = TallyStream(server.grpc, model)
+        server.gates.close("step 1")
+        stream.ask(1, value, "S")
+        assert server.gates.is_entered("step 1", 20)
+        stream.ask(1, 1)
+        until(lambda model=model: server.pending(model) == 1)
+        if model == "brief":
+            until(lambda: not server.wake_at("brief"))
+        server.gates.open("step 1")
+        if value > 0:
+            assert stream.total() == value
+        else:
+            assert "less than nothing" in stream.error()
+        assert stream.error() == (
+            f"sequence 1 of model '{model}' ended ({reason}) before this request ran"
+        )
+        until(lambda model=model, reason=reason: server.ended(model, reason) == 1)
+        stream.leave()
+        server.assert_at_rest(model)
+
+
+def test_client_abort(server: RunningServer) -> None:
+    stream = TallyStream(server.grpc)
+    stream.ask(1, 1, "S")
+    assert stream.total() == 1
+    stream.leave(cancel=True)
+    until(lambda: server.ended("tally", "client_abort") == 1)
+    server.assert_at_rest("tally")
+
+
+def test_drained(server: RunningServer) -> None:
+    """What is queued when its model is unloaded runs; what comes later is refused."""
+    stream = TallyStream(server.grpc)
+    server.gates.close("step 1")
+    stream.ask(1, 1, "S")
+    stream.ask(1, 10)
+    assert server.gates.is_entered("step 1", 20)
+    until(lambda: server.pending("tally") == 1)
+    with closing(tritongrpc.InferenceServerClient(server.grpc)) as client:
+        client.unload_model("tally")
+        until(lambda: not client.is_model_ready("tally"))
+    server.gates.open("step 1")
+    assert [stream.total(), stream.total()] == [1, 11]
+    stream.ask(1, 100)
+    assert "'tally'" in stream.error()
+    stream.leave()
+
+
+async def begun(client: Client, model: str) -> None:
+    """A sequence with one step answered."""
+    await client.open(model, sequence_id=1)
+    await client.frame(integers(1))
+    assert (await client.hear())["outputs"][0]["data"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "code"),
+    [
+        ("impatient", "idle", 4001),
+        ("brief", "lifetime", 4002),
+        ("strict", "error", 1011),
+        ("mortal", "engine_lost", 1011),
+        ("tally", "superseded", 4003),
+        ("tally", "drained", 1012),
+        ("tally", "client_end", 1000),
+    ],
+)
+async def test_a_websocket(tmp_path: Path, model: str, reason: str, code: int) -> None:
+    write_models(tmp_path)
+    with running(tmp_path) as server:
+        async with connected(server.websocket) as client:
+            await begun(client, model)
+            if reason == "idle":
+                assert (await client.hear())["type"] == "idle_warning"
+            elif reason in {"error", "engine_lost"}:
+                await client.frame(integers(-1 if reason == "error" else 13))
+                failed = await client.hear()
+                assert (failed["type"], failed["position"]) == ("error", 1)
+            elif reason == "superseded":
+                with closing(TallyCalls(server.grpc)) as calls:
+                    assert await asyncio.to_thread(calls.total, 1, 5, "SE") == 5
+            elif reason == "drained":
+                with closing(tritongrpc.InferenceServerClient(server.grpc)) as control:
+                    await asyncio.to_thread(control.unload_model, model)
+            elif reason == "client_end":
+                await client.say("end")
+            end = await client.hear_end()
+            assert (end["reason"], end["closed"]) == (reason, code)
+        if reason != "drained":
+            await asyncio.to_thread(lambda: until(lambda: server.ended(model, reason) == 1))
+            server.assert_at_rest(model)
