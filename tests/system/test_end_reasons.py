@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -50,45 +50,48 @@ WIRES = [
 ]
 
 
-def write_models(directory: Path) -> None:
-    """One model for each way to end."""
-    write_tally(directory, "tally")
-    write_tally(directory, "impatient", idle_ms=100, rest=setting("idle_warning_seconds", "0.05"))
-    lifetime = setting("max_sequence_lifetime_seconds", "0.3")
-    write_tally(directory, "brief", rest=lifetime)
-    write_tally(directory, "strict", rest=setting("end_sequence_on_error", "true"))
-    process = setting("execution", "process")
-    write_tally(directory, "mortal", state="", rest=process, code=_MORTAL)
+def write_model(directory: Path, name: str) -> None:
+    """One that is named for the way in which its sequences end."""
+    options: dict[str, dict[str, Any]] = {
+        "tally": {},
+        "impatient": {"idle_ms": 100, "rest": setting("idle_warning_seconds", "0.05")},
+        "brief": {"rest": setting("max_sequence_lifetime_seconds", "0.3")},
+        "strict": {"rest": setting("end_sequence_on_error", "true")},
+        "mortal": {"state": "", "rest": setting("execution", "process"), "code": _MORTAL},
+    }
+    write_tally(directory, name, **options[name])
+
+
+Wire = Callable[[str], tuple[RunningServer, Any]]
+"""Serves a model: the server, and calls to it, one for each step, over any connection."""
 
 
 @pytest.fixture(params=WIRES)
-def wire(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[RunningServer, Callable[[str], Any]]]:
-    """A server and, for a model's name, calls to it: one for each step, over any connection."""
+def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
     transport, calls = request.param
-    write_models(tmp_path)
-    with running(tmp_path, transport) as server:
-        opened = []
+    with ExitStack() as stack:
 
-        def call(model: str) -> Any:
+        def serve(model: str) -> tuple[RunningServer, Any]:
+            write_model(tmp_path, model)
+            server = stack.enter_context(running(tmp_path, transport))
             address = server.http if calls is TallyHttp else server.grpc
-            opened.append(calls(address, model))
-            return opened[-1]
+            return server, stack.enter_context(closing(calls(address, model)))
 
-        yield server, call
-        for each in opened:
-            each.close()
+        yield serve
 
 
 @pytest.fixture(params=GrpcTransport)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
-    write_models(tmp_path)
-    with running(tmp_path, request.param) as server:
-        yield server
+def serve(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[str], RunningServer]]:
+    """Serves a model on each gRPC transport."""
+    with ExitStack() as stack:
 
+        def start(model: str) -> RunningServer:
+            write_model(tmp_path, model)
+            return stack.enter_context(running(tmp_path, request.param))
 
-Wire = tuple[RunningServer, Callable[[str], Any]]
+        yield start
 
 
 def refusal(calls: Any, key: int) -> str:
@@ -99,8 +102,7 @@ def refusal(calls: Any, key: int) -> str:
 
 
 def test_client_end(wire: Wire) -> None:
-    server, call = wire
-    calls = call("tally")
+    server, calls = wire("tally")
     assert calls.total(1, 1, "S") == 1
     assert calls.total(1, 1, "E") == 2
     assert server.ended("tally", "client_end") == 1
@@ -109,8 +111,7 @@ def test_client_end(wire: Wire) -> None:
 
 
 def test_idle(wire: Wire) -> None:
-    server, call = wire
-    calls = call("impatient")
+    server, calls = wire("impatient")
     assert calls.total(1, 1, "S") == 1
     until(lambda: server.ended("impatient", "idle") == 1)
     assert "must specify the START flag" in refusal(calls, 1)
@@ -118,8 +119,7 @@ def test_idle(wire: Wire) -> None:
 
 
 def test_lifetime(wire: Wire) -> None:
-    server, call = wire
-    calls = call("brief")
+    server, calls = wire("brief")
     assert calls.total(1, 1, "S") == 1
     until(lambda: server.ended("brief", "lifetime") == 1)
     assert "must specify the START flag" in refusal(calls, 1)
@@ -127,8 +127,7 @@ def test_lifetime(wire: Wire) -> None:
 
 
 def test_error(wire: Wire) -> None:
-    server, call = wire
-    calls = call("strict")
+    server, calls = wire("strict")
     assert calls.total(1, 1, "S") == 1
     with pytest.raises(InferenceServerException, match="less than nothing"):
         calls.total(1, -1)
@@ -138,8 +137,7 @@ def test_error(wire: Wire) -> None:
 
 
 def test_superseded(wire: Wire) -> None:
-    server, call = wire
-    calls = call("tally")
+    server, calls = wire("tally")
     assert calls.total(1, 1, "S") == 1
     assert calls.total(1, 100, "S") == 100
     assert server.ended("tally", "superseded") == 1
@@ -148,8 +146,7 @@ def test_superseded(wire: Wire) -> None:
 
 
 def test_engine_lost(wire: Wire) -> None:
-    server, call = wire
-    calls = call("mortal")
+    server, calls = wire("mortal")
     assert calls.total(1, 1, "S") == 1
     assert calls.total(2, 1, "S") == 1
     with pytest.raises(InferenceServerException, match="Stub process 'mortal_0_0' is not healthy"):
@@ -161,30 +158,35 @@ def test_engine_lost(wire: Wire) -> None:
     server.assert_at_rest("mortal")
 
 
-def test_a_stream_is_told_why_a_queued_step_will_not_run(server: RunningServer) -> None:
-    for model, value, reason in (("brief", 1, "lifetime"), ("strict", -1, "error")):
-        stream = TallyStream(server.grpc, model)
-        server.gates.close("step 1")
-        stream.ask(1, value, "S")
-        assert server.gates.is_entered("step 1", 20)
-        stream.ask(1, 1)
-        until(lambda model=model: server.pending(model) == 1)
-        if model == "brief":
-            until(lambda: not server.wake_at("brief"))
-        server.gates.open("step 1")
-        if value > 0:
-            assert stream.total() == value
-        else:
-            assert "less than nothing" in stream.error()
-        assert stream.error() == (
-            f"sequence 1 of model '{model}' ended ({reason}) before this request ran"
-        )
-        until(lambda model=model, reason=reason: server.ended(model, reason) == 1)
-        stream.leave()
-        server.assert_at_rest(model)
+@pytest.mark.parametrize(
+    ("model", "value", "reason"), [("brief", 1, "lifetime"), ("strict", -1, "error")]
+)
+def test_a_stream_is_told_why_a_queued_step_will_not_run(
+    serve: Callable[[str], RunningServer], model: str, value: int, reason: str
+) -> None:
+    server = serve(model)
+    stream = TallyStream(server.grpc, model)
+    server.gates.close("step 1")
+    stream.ask(1, value, "S")
+    assert server.gates.is_entered("step 1", 20)
+    stream.ask(1, 1)
+    until(lambda: server.pending(model) == 1)
+    # The time that the sequence has is over before its step is.
+    until(lambda: server.wake_at(model) is None)
+    server.gates.open("step 1")
+    if value > 0:
+        assert stream.total() == value
+    else:
+        assert "less than nothing" in stream.error()
+    text = f"sequence 1 of model '{model}' ended ({reason}) before this request ran"
+    assert stream.error() == text
+    until(lambda: server.ended(model, reason) == 1)
+    stream.leave()
+    server.assert_at_rest(model)
 
 
-def test_client_abort(server: RunningServer) -> None:
+def test_client_abort(serve: Callable[[str], RunningServer]) -> None:
+    server = serve("tally")
     stream = TallyStream(server.grpc)
     stream.ask(1, 1, "S")
     assert stream.total() == 1
@@ -193,8 +195,9 @@ def test_client_abort(server: RunningServer) -> None:
     server.assert_at_rest("tally")
 
 
-def test_drained(server: RunningServer) -> None:
+def test_drained(serve: Callable[[str], RunningServer]) -> None:
     """What is queued when its model is unloaded runs; what comes later is refused."""
+    server = serve("tally")
     stream = TallyStream(server.grpc)
     server.gates.close("step 1")
     stream.ask(1, 1, "S")
@@ -231,7 +234,7 @@ async def begun(client: Client, model: str) -> None:
     ],
 )
 async def test_a_websocket(tmp_path: Path, model: str, reason: str, code: int) -> None:
-    write_models(tmp_path)
+    write_model(tmp_path, model)
     with running(tmp_path) as server:
         async with connected(server.websocket) as client:
             await begun(client, model)
