@@ -40,6 +40,24 @@ class EndReason(enum.Enum):
     SUPERSEDED = "superseded"
     ENGINE_LOST = "engine_lost"
 
+    @property
+    def code(self) -> int:
+        """The number that models see in an end-reason control; 0 there is no end. Never changed."""
+        return _END_CODES[self]
+
+
+_END_CODES = {
+    EndReason.CLIENT_END: 1,
+    EndReason.CLIENT_ABORT: 2,
+    EndReason.IDLE: 3,
+    EndReason.LIFETIME: 4,
+    EndReason.ERROR: 5,
+    EndReason.PREEMPTED: 6,
+    EndReason.SUPERSEDED: 7,
+    EndReason.DRAINED: 8,
+    EndReason.ENGINE_LOST: 9,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

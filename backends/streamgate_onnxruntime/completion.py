@@ -10,6 +10,7 @@ from typing import Any
 
 from streamgate.backend.contract import ConfigDict
 from streamgate.errors import Code, ConfigError, LoadError
+from streamgate.model.config import ControlKind
 from streamgate_onnxruntime.graph import Graph, GraphTensor, shape_text
 
 DEFAULT_MAX_BATCH_SIZE = 4
@@ -116,7 +117,8 @@ def _entry(tensor: GraphTensor, batches: bool) -> ConfigDict:
 
 def _controls(config: ConfigDict) -> set[str]:
     controls = config.get("sequence_batching", {}).get("control_input", ())
-    return {control.get("name", "") for control in controls}
+    reason = config.get("parameters", {}).get(ControlKind.END_REASON.value, {})
+    return {control.get("name", "") for control in controls} | {reason.get("string_value", "")}
 
 
 def _states(config: ConfigDict, key: str) -> set[str]:

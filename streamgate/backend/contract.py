@@ -140,8 +140,10 @@ class ModelRequest:
     `inputs` holds the client's tensors, then control tensors, then state tensors, each in the
     model's own shape with a leading batch dimension when the model batches. A null row of a
     positional batch has `null` true, correlation ID 0, zero-filled inputs and no requested
-    outputs; it wants an answer like any other and the answer is dropped. `states` takes the
-    new state by `StateSpec.output_name` (models that keep none leave it empty).
+    outputs; it wants an answer like any other and the answer is dropped. So is that of a null row
+    that tells of a sequence's end (`streamgate.end_reason_control`), which has its correlation ID
+    and the END flag. `states` takes the new state by `StateSpec.output_name` (models that keep
+    none leave it empty).
     """
 
     inputs: Sequence[Tensor]

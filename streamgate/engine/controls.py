@@ -1,4 +1,4 @@
-"""The control tensors of a step: START, END, READY and CORRID of each row."""
+"""The control tensors of a step: START, END, READY, CORRID and END_REASON of each row."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from streamgate.core.commands import Row
 from streamgate.core.ids import NO_REQUEST
+from streamgate.errors import EndReason
 from streamgate.model.config import ControlInput, ControlKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import SequenceKey
@@ -31,6 +32,18 @@ class ControlTensors:
         Not to be written to. Null rows are not ready and have no ID.
         """
         return [(control, self._array(control, rows)) for control in self._controls]
+
+    def farewell(self, rows: Sequence[Row], reason: EndReason) -> list[tuple[ControlInput, Array]]:
+        """As `arrays`, for a step whose last row says that its sequence is over, and why."""
+        found = []
+        for control, values in self.arrays(rows):
+            if control.kind is ControlKind.END_REASON:
+                told = values.copy()
+                told[-1] = reason.code
+                found.append((control, told))
+            else:
+                found.append((control, values))
+        return found
 
     def _array(self, control: ControlInput, rows: Sequence[Row]) -> Array:
         if control.kind is ControlKind.CORRID:

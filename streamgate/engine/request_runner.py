@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from streamgate.backend.contract import ModelRequest, RequestSession
 from streamgate.core.commands import Row, Step
-from streamgate.core.ids import NO_REQUEST
 from streamgate.engine.arena import Arena
 from streamgate.engine.controls import ControlTensors
+from streamgate.engine.departures import Departure, farewell_rows, says_farewell
 from streamgate.engine.live import NULL_REPLY, LiveRequest
-from streamgate.engine.rows import SCRATCH
-from streamgate.engine.tensor_runner import Outcome, Pair, zeros_like
+from streamgate.engine.rows import state_slot
+from streamgate.engine.tensor_runner import Outcome, Pair, Shapes, blanks, shapes_of, zeros_like
 from streamgate.errors import StreamGateError
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import ControlInput, DirectStrategy, ModelConfig
 from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
-from streamgate.model.tensor import Tensor
+from streamgate.model.tensor import Array, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ class RequestRunner:
         self._session = session
         self._arena = arena
         self._controls = ControlTensors(config)
+        self._says_farewell = says_farewell(config)
+        self._shapes: Shapes = ()
+        self._is_positional = config.sequences is not None and isinstance(
+            config.sequences.strategy, DirectStrategy
+        )
         self._reshapes = {
             spec.name: spec.reshape for spec in config.inputs if spec.reshape is not None
         }
@@ -44,7 +49,10 @@ class RequestRunner:
             live.open_outbox(outbox)
         requests: list[ModelRequest] = []
         try:
-            requests = self._requests(pairs)
+            sample = present[0].request.inputs
+            if self._says_farewell:
+                self._shapes = shapes_of(sample)
+            requests = self._requests(pairs, sample, self._controls.arrays(step.rows))
             outcome.input_ns = time.monotonic_ns()
             self._session.execute(requests)
             outcome.output_ns = time.monotonic_ns()
@@ -66,10 +74,20 @@ class RequestRunner:
         outcome.output_ns = outcome.output_ns or outcome.ended_ns
         return outcome
 
-    def _requests(self, pairs: Sequence[Pair]) -> list[ModelRequest]:
-        rows = [row for row, _ in pairs]
-        sample = next(live for _, live in pairs if live is not None)
-        controls = self._controls.arrays(rows)
+    def farewell(self, departure: Departure) -> None:
+        """Tell the model that a sequence is over, by a step with no request: what it answers and
+        the states it writes are dropped. Raises what the session raises."""
+        rows = farewell_rows(departure, is_positional=self._is_positional)
+        pairs: list[Pair] = [(row, None) for row in rows]
+        controls = self._controls.farewell(rows, departure.reason)
+        self._session.execute(self._requests(pairs, blanks(self._shapes), controls))
+
+    def _requests(
+        self,
+        pairs: Sequence[Pair],
+        sample: Sequence[Tensor],
+        controls: Sequence[tuple[ControlInput, Array]],
+    ) -> list[ModelRequest]:
         requests = []
         for index, (row, live) in enumerate(pairs):
             if live is not None and not self._reshapes:
@@ -83,10 +101,8 @@ class RequestRunner:
             requests.append(self._request(row, live, inputs))
         return requests
 
-    def _client_inputs(self, live: LiveRequest | None, sample: LiveRequest) -> list[Tensor]:
-        tensors = (live or sample).request.inputs
-        if live is None:
-            tensors = [zeros_like(tensor) for tensor in tensors]
+    def _client_inputs(self, live: LiveRequest | None, sample: Sequence[Tensor]) -> list[Tensor]:
+        tensors = live.request.inputs if live else [zeros_like(tensor) for tensor in sample]
         return [self._reshaped(tensor) for tensor in tensors]
 
     def _reshaped(self, tensor: Tensor) -> Tensor:
@@ -99,7 +115,7 @@ class RequestRunner:
     def _state_inputs(self, row: Row) -> list[Tensor]:
         if row.start:
             self._arena.reset(row.slot)
-        arrays = self._arena.gather([row.slot if row.request != NO_REQUEST else SCRATCH])
+        arrays = self._arena.gather([state_slot(row)])
         return [
             Tensor.of(state.input_name, arrays[state.input_name], state.datatype)
             for state in self._config.states
@@ -107,7 +123,10 @@ class RequestRunner:
 
     def _request(self, row: Row, live: LiveRequest | None, inputs: list[Tensor]) -> ModelRequest:
         if live is None:
-            return ModelRequest(inputs, NULL_REPLY, null=True)
+            flags = FLAG_SEQUENCE_END if row.end else 0
+            return ModelRequest(
+                inputs, NULL_REPLY, correlation_id=row.sequence, flags=flags, null=True
+            )
         request = live.request
         flags = (FLAG_SEQUENCE_START if row.start else 0) | (FLAG_SEQUENCE_END if row.end else 0)
         if not row.sequence:

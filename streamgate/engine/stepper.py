@@ -13,14 +13,14 @@ from typing import Protocol, TypeVar
 from streamgate.backend.contract import ReadinessAware, RequestSession, Session, TensorSession
 from streamgate.core.commands import Step
 from streamgate.engine.arena import Arena
-from streamgate.engine.departures import Departure, hears_ends, tell
+from streamgate.engine.departures import Departure, hears_ends, logged, says_farewell, tell
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.snapshots import Keepers
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.engine.workers import Worker
-from streamgate.errors import BackendError, Code, StreamGateError
+from streamgate.errors import BackendError, Code, EndReason, StreamGateError
 from streamgate.model.config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class Runner(Protocol):
     """What runs a step on a session, whatever its kind."""
 
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome: ...
+
+    def farewell(self, departure: Departure) -> None: ...
 
 
 class Stepper:
@@ -49,6 +51,7 @@ class Stepper:
         self._arena: Arena | None = None
         self._keepers: Keepers | None = None
         self._hears_ends = False
+        self._says_farewell = False
         self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
 
@@ -67,6 +70,7 @@ class Stepper:
             is_pure = isinstance(session, TensorSession)
             self._keepers = Keepers(config.name, session, self._arena, is_pure=is_pure)
             self._hears_ends = hears_ends(session)
+            self._says_farewell = says_farewell(config)
 
         return self.ask(job)
 
@@ -105,7 +109,7 @@ class Stepper:
 
     def depart(self, departure: Departure) -> None:
         """A sequence is over: do what is to be done for it before the slot's next step."""
-        if self._hears_ends:
+        if self._hears_ends or self._says_farewell:
             self._worker.do(partial(self._depart, departure))
 
     def ask_keepers(self, question: Callable[[Keepers], T]) -> Future[T]:
@@ -136,9 +140,15 @@ class Stepper:
         return await self._readiness.is_ready(session.is_ready)
 
     def _depart(self, departure: Departure) -> None:
-        session = self._session
-        if session is not None:
-            tell(self.name, session, departure)
+        session, runner = self._session, self._runner
+        if session is None or runner is None:
+            return
+        if self._says_farewell and departure.reason is not EndReason.CLIENT_END:
+            with logged(self.name, departure):
+                runner.farewell(departure)
+        if self._hears_ends:
+            with logged(self.name, departure):
+                tell(session, departure)
 
     def _close_lost(self) -> None:
         session, self._session = self._session, None

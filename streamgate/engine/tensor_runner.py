@@ -15,12 +15,13 @@ from streamgate.core.commands import Row, Step
 from streamgate.core.ids import NO_REQUEST, RequestNumber
 from streamgate.engine.arena import Arena
 from streamgate.engine.controls import ControlTensors
+from streamgate.engine.departures import Departure, farewell_rows, says_farewell
 from streamgate.engine.live import LiveRequest, Outbox
-from streamgate.engine.rows import SCRATCH, zeros
+from streamgate.engine.rows import state_slot, zeros
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.model.config import DirectStrategy, ModelConfig
 from streamgate.model.datatypes import DataType
-from streamgate.model.tensor import Array, Tensor, TensorSpec
+from streamgate.model.tensor import Array, Shape, Tensor, TensorSpec
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class TensorRunner:
         self._output_specs = {spec.name: spec for spec in config.outputs}
         self._all_outputs = tuple(self._output_specs)
         self._state_axes = {state.output_name: state.batch_axis for state in config.states}
+        self._says_farewell = says_farewell(config)
+        self._shapes: Shapes = ()
         self._is_positional = config.sequences is not None and isinstance(
             config.sequences.strategy, DirectStrategy
         )
@@ -121,13 +124,15 @@ class TensorRunner:
         config = self._config
         rows = [row for row, _ in pairs]
         real = [live for _, live in pairs if live is not None]
-        inputs = self._inputs(pairs, real[0])
+        sample = real[0].request.inputs
+        if self._says_farewell:
+            self._shapes = shapes_of(sample)
+        inputs = self._inputs(pairs, sample)
         size = sum(row.rows for row in rows)
         for control, values in self._controls.arrays(rows):
             inputs[control.name] = values
         if config.states:
-            slots = [row.slot if row.request != NO_REQUEST else SCRATCH for row in rows]
-            inputs.update(self._arena.gather(slots))
+            inputs.update(self._arena.gather([state_slot(row) for row in rows]))
         step = TensorStep(inputs, self._wanted(real), size)
         outcome.input_ns = time.monotonic_ns()
         outputs = self._session.run(step)
@@ -145,16 +150,23 @@ class TensorRunner:
             live.send(tensors, final=True)
             live.outbox = None
 
-    def _inputs(self, pairs: Sequence[Pair], sample: LiveRequest) -> dict[str, Array]:
+    def farewell(self, departure: Departure) -> None:
+        """Tell the model that a sequence is over, by a step with no request: what it answers and
+        the states it writes are dropped. Raises what the session raises."""
+        rows = farewell_rows(departure, is_positional=self._is_positional)
+        inputs = self._inputs([(row, None) for row in rows], blanks(self._shapes))
+        for control, values in self._controls.farewell(rows, departure.reason):
+            inputs[control.name] = values
+        inputs.update(self._arena.gather([state_slot(row) for row in rows]))
+        self._session.run(TensorStep(inputs, self._all_outputs + self._state_only, len(rows)))
+
+    def _inputs(self, pairs: Sequence[Pair], sample: Sequence[Tensor]) -> dict[str, Array]:
         """The clients' tensors by name, batched; null rows are zeros shaped like the sample's."""
         if len(pairs) == 1:
-            return {
-                tensor.name: self._reshaped(tensor.array, tensor.name)
-                for tensor in sample.request.inputs
-            }
-        by_name: dict[str, list[Tensor]] = {tensor.name: [] for tensor in sample.request.inputs}
+            return {tensor.name: self._reshaped(tensor.array, tensor.name) for tensor in sample}
+        by_name: dict[str, list[Tensor]] = {tensor.name: [] for tensor in sample}
         for _, live in pairs:
-            for tensor in (live or sample).request.inputs:
+            for tensor in live.request.inputs if live else sample:
                 by_name[tensor.name].append(tensor if live else zeros_like(tensor))
         return {
             name: self._reshaped(_concatenated(tensors), name) for name, tensors in by_name.items()
@@ -230,6 +242,21 @@ def _concatenated(tensors: Sequence[Tensor]) -> Array:
     joined = b"".join([tensor.raw for tensor in tensors])
     batch = sum(tensor.shape[0] for tensor in tensors)
     return np.frombuffer(joined, first.datatype.dtype).reshape((batch, *first.shape[1:]))
+
+
+Shapes = Sequence[tuple[str, DataType, Shape]]
+"""Names, types and shapes of a request's inputs."""
+
+
+def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
+    return [(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors]
+
+
+def blanks(shapes: Shapes) -> list[Tensor]:
+    """Inputs of zeros."""
+    return [
+        Tensor.of(name, zeros(shape, datatype.dtype), datatype) for name, datatype, shape in shapes
+    ]
 
 
 def zeros_like(tensor: Tensor) -> Tensor:

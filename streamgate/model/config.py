@@ -135,6 +135,7 @@ class ControlKind(enum.Enum):
     READY = "CONTROL_SEQUENCE_READY"
     END = "CONTROL_SEQUENCE_END"
     CORRID = "CONTROL_SEQUENCE_CORRID"
+    END_REASON = "streamgate.end_reason_control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ class ControlInput:
 
     `false_value` and `true_value` are what START, END and READY carry; CORRID carries the
     correlation ID in `datatype` (UINT64, INT64, UINT32, INT32: its low bits; BYTES: a string).
+    END_REASON, which Triton does not have, is an INT32: 0, or the `EndReason.code` in the row with
+    which the sequence is over.
     """
 
     name: str

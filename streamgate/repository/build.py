@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import assert_never
 
 from streamgate._proto import model_config_pb2 as pb
+from streamgate.errors import EndReason
 from streamgate.model.config import (
     Accelerator,
     ControlInput,
@@ -57,7 +58,7 @@ def build_config(
         inputs=build_inputs(config),
         outputs=build_outputs(config, folder),
         scheduling=_scheduling(config, extensions),
-        controls=_controls(config.sequence_batching),
+        controls=_controls(config.sequence_batching, extensions),
         states=build_states(config, extensions, folder),
         instances=build_instances(config),
         decoupled=config.model_transaction_policy.decoupled,
@@ -160,12 +161,26 @@ def _sequence(config: pb.ModelConfig, extensions: Extensions) -> SequenceBatchin
     )
 
 
-def _controls(batching: pb.ModelSequenceBatching) -> tuple[ControlInput, ...]:
-    return tuple(
+def _controls(
+    batching: pb.ModelSequenceBatching, extensions: Extensions
+) -> tuple[ControlInput, ...]:
+    controls = [
         _control(tensor.name, control)
         for tensor in batching.control_input
         for control in tensor.control
-    )
+    ]
+    if extensions.end_reason_control:
+        # In ordinary rows it is as an END control: what a client ends is CLIENT_END.
+        controls.append(
+            ControlInput(
+                extensions.end_reason_control,
+                ControlKind.END_REASON,
+                DataType.INT32,
+                0,
+                EndReason.CLIENT_END.code,
+            )
+        )
+    return tuple(controls)
 
 
 def _control(name: str, control: Control) -> ControlInput:
@@ -173,7 +188,7 @@ def _control(name: str, control: Control) -> ControlInput:
     match kind:
         case ControlKind.CORRID:
             return ControlInput(name, kind, data_type(control.data_type))
-        case ControlKind.START | ControlKind.READY | ControlKind.END:
+        case ControlKind.START | ControlKind.READY | ControlKind.END | ControlKind.END_REASON:
             pass
         case _:
             assert_never(kind)

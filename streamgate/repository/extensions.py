@@ -9,6 +9,7 @@
     streamgate.idle_warning_seconds                how long before a sequence ends as idle its
                                                    client is warned (0)
     streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
+    streamgate.end_reason_control                  the INT32 input that says how a sequence ended
 
 A limit of 0 is none. Those that say where steps run are read by `execution`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
@@ -22,7 +23,7 @@ import numpy as np
 
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import ConfigError
-from streamgate.model.config import DirectStrategy, SequenceBatching
+from streamgate.model.config import ControlKind, DirectStrategy, SequenceBatching
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
 from streamgate.repository.execution import EXECUTION_PARAMETERS
@@ -36,7 +37,8 @@ _MAX_PENDING = "streamgate.max_pending_requests"
 _MAX_LIFETIME = "streamgate.max_sequence_lifetime_seconds"
 _IDLE_WARNING = "streamgate.idle_warning_seconds"
 _END_ON_ERROR = "streamgate.end_sequence_on_error"
-_ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR)
+_END_REASON = ControlKind.END_REASON.value
+_ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON)
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
 
@@ -56,6 +58,7 @@ class Extensions:
     max_lifetime_ns: int = 0
     idle_warning_ns: int = 0
     end_on_error: bool = False
+    end_reason_control: str = ""
 
 
 def read_extensions(config: pb.ModelConfig) -> Extensions:
@@ -97,16 +100,18 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         ends.max_lifetime_ns,
         ends.idle_warning_ns,
         ends.end_on_error,
+        ends.end_reason_control,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """When sequences end that nobody has ended."""
+    """When sequences end that nobody has ended, and which tensor says why."""
 
     max_lifetime_ns: int = 0
     idle_warning_ns: int = 0
     end_on_error: bool = False
+    end_reason_control: str = ""
 
 
 def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _Ends:
@@ -116,6 +121,10 @@ def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _End
         if text not in ("true", "false"):
             raise _wrong(config, name, text, "'true' or 'false'")
         return replace(ends, end_on_error=text == "true")
+    if name == _END_REASON:
+        if not text:
+            raise _wrong(config, name, text, "the name of an input of the model")
+        return replace(ends, end_reason_control=text)
     if name == _MAX_LIFETIME:
         return replace(ends, max_lifetime_ns=_seconds(config, name, text, _SECONDS_MAX))
     idle_us = config.sequence_batching.max_sequence_idle_microseconds

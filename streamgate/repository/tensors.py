@@ -11,6 +11,7 @@ from pathlib import Path
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import Code, ConfigError
 from streamgate.model import datatypes
+from streamgate.model.config import ControlKind
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Shape, TensorSpec
 from streamgate.repository.defects import defect
@@ -129,6 +130,9 @@ def _check_names(config: pb.ModelConfig) -> None:
         for i, tensor in enumerate(batching.control_input)
         for _ in tensor.control
     ]
+    reason = ControlKind.END_REASON.value
+    if reason in config.parameters:
+        reads.append((f"parameters['{reason}']", config.parameters[reason].string_value))
     reads += [(f"sequence_batching.state[{i}]", s.input_name) for i, s in enumerate(batching.state)]
     outputs = [(f"output[{i}]", tensor.name) for i, tensor in enumerate(config.output)]
     # A state may be listed as an output too, so that clients can watch it.

@@ -181,3 +181,18 @@ def test_a_missing_or_broken_file_is_named(files: ModelFiles) -> None:
     files.path.write_bytes(b"nonsense")
     with pytest.raises(LoadError, match=r"model 'm': onnx runtime error 7: .*Protobuf"):
         completed(files)
+
+
+def test_the_control_that_says_how_a_sequence_ended_is_no_clients_input(files: ModelFiles) -> None:
+    save(
+        files,
+        [node("Add", ["X", "WHY"], ["Y"])],
+        [tensor("X", ["n", 1]), tensor("WHY", ["n", 1])],
+        [tensor("Y", ["n", 1])],
+    )
+    added = completed(
+        files,
+        sequence_batching={},
+        parameters={"streamgate.end_reason_control": {"string_value": "WHY"}},
+    )
+    assert added["input"] == [fp32("X", 1)]

@@ -160,6 +160,22 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),
     (
+        parameter("streamgate.end_reason_control", "WHY") + PYTHON,
+        "parameter 'streamgate.end_reason_control' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.end_reason_control", "") + sequence(""),
+        (
+            "parameter 'streamgate.end_reason_control' of model m is wrong "
+            "(parameters['streamgate.end_reason_control'].string_value: found '', expected the "
+            "name of an input of the model)"
+        ),
+    ),
+    (
+        parameter("streamgate.end_reason_control", "S") + state(""),
+        "model m reads two tensors called 'S' (sequence_batching.state[0]",
+    ),
+    (
         parameter("streamgate.max_backlog_sequences", "1") + PYTHON,
         "parameter 'streamgate.max_backlog_sequences' of model m is wrong",
     ),

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 
 from streamgate._proto import model_config_pb2 as pb
-from streamgate.errors import Code, ConfigError, StreamGateError
+from streamgate.errors import Code, ConfigError, EndReason, StreamGateError
 from streamgate.model.config import (
     Accelerator,
     ControlInput,
@@ -169,6 +169,26 @@ def test_correlation_types(models: Models, datatype: DataType) -> None:
         f"kind: CONTROL_SEQUENCE_CORRID data_type: {datatype.config_name} }} }} }}"
     )
     assert made.controls == (ControlInput("C", ControlKind.CORRID, datatype),)
+
+
+def test_the_control_that_says_how_a_sequence_ended(models: Models) -> None:
+    made = models.made(
+        parameter("streamgate.end_reason_control", "WHY") + BATCHED + "sequence_batching { }"
+    )
+    assert made.controls == (
+        ControlInput("WHY", ControlKind.END_REASON, DataType.INT32, 0, EndReason.CLIENT_END.code),
+    )
+
+
+def test_whole_numbers_of_64_bits_are_exact(models: Models) -> None:
+    made = models.made(
+        parameter("streamgate.state_initial_value.S", "18446744073709551615")
+        + BATCHED
+        + "sequence_batching { "
+        + STATE.replace("TYPE_FP32", "TYPE_UINT64")
+        + "dims: 1 } }"
+    )
+    assert made.states[0].initial_value == 2**64 - 1
 
 
 def test_states(models: Models) -> None:
