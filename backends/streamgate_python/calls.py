@@ -126,7 +126,7 @@ class Call:
         self._server_call: ServerCall | None = None
         self._gave_up: Failure | None = None
         self._unread: deque[Response] = deque()
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = threading.Condition()
         self._wake: Callable[[], object] | None = None
         self._is_over = False
 
@@ -144,20 +144,23 @@ class Call:
 
     def take(self) -> Response | None:
         """The next response, waited for; None after the final one."""
-        with self._changed:
-            while not self._is_settled():
-                if not self._changed.wait(LOOK_UP_SECONDS):
-                    self._look_up()
-            return self._pop()
+        self._waiting_since_ns = time.monotonic_ns()
+        while True:
+            with self._changed:
+                if self._changed.wait_for(self._is_settled, LOOK_UP_SECONDS):
+                    return self._unread.popleft() if self._unread else None
+            self._look_up()
 
     async def take_async(self) -> Response | None:
         """As `take`, while the event loop goes on."""
         await self.wait_async()
-        return self._pop()
+        with self._changed:
+            return self._unread.popleft() if self._unread else None
 
     async def wait_async(self) -> None:
         """Until there is a response, or none will come any more."""
         loop = asyncio.get_running_loop()
+        self._waiting_since_ns = time.monotonic_ns()
         while True:
             arrived = asyncio.Event()
             with self._changed:
@@ -181,11 +184,6 @@ class Call:
     def _is_settled(self) -> bool:
         return bool(self._unread) or self._is_over
 
-    def _pop(self) -> Response | None:
-        with self._changed:
-            self._waiting_since_ns = time.monotonic_ns()
-            return self._unread.popleft() if self._unread else None
-
     def _look_up(self) -> None:
         """While waiting: is this still worth it?"""
         waited_ns = time.monotonic_ns() - self._waiting_since_ns
@@ -202,14 +200,15 @@ class Call:
             self._is_over = response.final
             if response.final and response.failure is not None and self._gave_up is not None:
                 response.failure, response.admitted = self._gave_up, False
-            if len(self._unread) < UNREAD_MAX or response.final:
+            is_room = len(self._unread) < UNREAD_MAX or response.final
+            if is_room:
                 self._unread.append(response)
-            else:
-                self.cancel(
-                    Failure(Code.INTERNAL, f"more than {UNREAD_MAX} responses were left unread")
-                )
             self._changed.notify_all()
             wake, self._wake = self._wake, None
+        if not is_room:
+            self.cancel(
+                Failure(Code.INTERNAL, f"more than {UNREAD_MAX} responses were left unread")
+            )
         if wake is not None:
             # The event loop that waited may be closed.
             with suppress(RuntimeError):

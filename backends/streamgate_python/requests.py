@@ -104,6 +104,8 @@ class InferenceRequest:
         for tensor in inputs:
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"InferenceRequest: inputs must hold Tensors, found {type(tensor)}")
+        if timeout < 0:
+            raise TypeError(f"InferenceRequest: timeout must be 0 or more us, found {timeout}")
         self._request_id = request_id
         self._correlation_id = correlation_id
         self._inputs = list(inputs)

@@ -204,6 +204,10 @@ class TestOwnRequests:
             self.made(**fields)
         assert str(caught.value) == text
 
+    def test_a_negative_timeout(self) -> None:
+        with pytest.raises(TypeError, match="timeout must be 0 or more us, found -1"):
+            self.made(timeout=-1)
+
     async def test_outside_all_models_nobody_can_be_called(self) -> None:
         with pytest.raises(pb_utils.TritonModelException, match="BLS: no model is calling"):
             self.made().exec()

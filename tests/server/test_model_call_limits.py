@@ -46,6 +46,32 @@ async def test_a_call_ends_when_its_timeout_has_passed(
         gates.open_all()
 
 
+async def test_a_timeout_runs_while_the_model_waits(models: Models) -> None:
+    body = """
+    responses = made(1, 'slow', timeout=300_000).exec(decoupled=True)
+    answers = []
+    for response in responses:
+        answers.append(got(response))
+        # Longer than the timeout, and the next response comes after that.
+        threading.Event().wait(0.5)
+    return text(answers)
+    """
+    code = """
+    def execute(self, requests):
+        for request in requests:
+            threading.Thread(target=self.send, args=(request.get_response_sender(),)).start()
+
+    def send(self, sender):
+        sender.send(out(1))
+        threading.Event().wait(0.6)
+        sender.send(out(2), flags=FINAL)
+    """
+    models.write("slow", config=config(decoupled=True), code=HEADER + code)
+    caller(models, body)
+    async with model_house(models.directory) as house:
+        assert await text(house) == "['1', '2']"
+
+
 async def test_a_slow_model_is_waited_for(models: Models, gates: Gates) -> None:
     caller(models, "return text(got(made(1, 'plain').exec()))")
     async with model_house(models.directory) as house:
