@@ -39,7 +39,7 @@ def _store(request: pytest.FixtureRequest) -> Iterator[None]:
             try:
                 value = held.do(operation, name, details)
             except TritonModelException as error:
-                refusal = str(error)
+                refusal = ["INTERNAL", str(error)]
             if question is not None:
                 gateway.send(["answer", question, value, refusal])
 

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from streamgate.model.config import Execution
 from streamgate.model.request import Response
 from tests.server.model_house import ModelHouse, Models
 
@@ -14,6 +15,7 @@ output { name: "OUT" data_type: TYPE_INT32 dims: 1 }
 output { name: "TEXT" data_type: TYPE_STRING dims: 1 }
 instance_group { kind: KIND_CPU count: COUNT }
 """
+default_execution = Execution.THREAD
 DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 
 HEADER = """
@@ -61,6 +63,11 @@ class TritonPythonModel:
 def config(*, instances: int = 1, decoupled: bool = False, more: str = "") -> str:
     """A configuration with the input IN and the outputs OUT and TEXT, one element each."""
     text = CONFIG.replace("COUNT", str(instances)) + (DECOUPLED if decoupled else "")
+    if "streamgate.execution" not in more:
+        more += (
+            'parameters { key: "streamgate.execution" '
+            f'value {{ string_value: "{default_execution.value}" }} }}\n'
+        )
     return text + more
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -111,17 +112,56 @@ class Gates:
 
 
 @contextmanager
-def gates_for_models() -> Iterator[Gates]:
-    """Gates that models find as the module `model_gates`."""
+def gates_for_models(folder: Path) -> Iterator[Gates]:
+    """Gates that models find as the module `model_gates`, those in processes of their own, too."""
     gates = Gates()
     module = ModuleType("model_gates")
     module.enter = gates.enter  # type: ignore[attr-defined]
     sys.modules["model_gates"] = module
-    try:
-        yield gates
-    finally:
-        gates.open_all()
-        del sys.modules["model_gates"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "gates"))
+        listener.listen()
+        (folder / "model_gates.py").write_text(FAR_GATES.format(repr(listener.getsockname())))
+        sys.path.append(str(folder))
+        accepting = threading.Thread(target=_accept, args=(listener, gates))
+        accepting.start()
+        try:
+            yield gates
+        finally:
+            gates.open_all()
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join(WAIT_SECONDS)
+            sys.path.remove(str(folder))
+            del sys.modules["model_gates"]
+
+
+FAR_GATES = """
+import socket
+
+def enter(name):
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect({})
+        gate.sendall(name.encode())
+        gate.shutdown(socket.SHUT_WR)
+        assert gate.recv(2) == b"ok", name
+"""
+
+
+def _accept(listener: socket.socket, gates: Gates) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_enter, args=(connection, gates), daemon=True).start()
+
+
+def _enter(connection: socket.socket, gates: Gates) -> None:
+    with connection:
+        name = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+        gates.enter(name)
+        with suppress(OSError):  # who waited may be gone
+            connection.sendall(b"ok")
 
 
 @dataclass

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from streamgate.errors import Code
+from streamgate.model.config import Execution
 from tests.server.calling_models import (
     HEADER,
     PREFIX,
@@ -15,7 +16,7 @@ from tests.server.calling_models import (
 )
 from tests.server.model_house import Gates, Models, model_house, until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("execution")]
 
 STUCK = "execute plain 10"
 """The gate at which the called model is held up."""
@@ -182,6 +183,7 @@ async def test_an_iterator_that_is_dropped_cancels_its_call(models: Models, gate
         await until(lambda: gates.count("stopped"))
 
 
+@pytest.mark.parametrize("execution", [Execution.THREAD], indirect=True)
 async def test_responses_that_nobody_reads_end_the_call(
     models: Models, gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ from streamgate.server.lifecycle import LOADS_AT_A_TIME, ControlMode
 from tests.server.calling_models import HEADER, caller, config, text
 from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, model_house, until
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 pytestmark = pytest.mark.timeout(60)
 
 

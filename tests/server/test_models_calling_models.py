@@ -19,6 +19,8 @@ from tests.server.model_house import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 
 @pytest.fixture
 def models(models: Models) -> Models:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.server.lifecycle import ControlMode
@@ -123,7 +124,7 @@ def running(
     )
     server = Server(settings)
     try:
-        with gates_for_models() as gates:
+        with TemporaryDirectory() as folder, gates_for_models(Path(folder)) as gates:
             ports = thread.run(server.start())
             try:
                 yield RunningServer(thread, server, ports, gates)

@@ -26,6 +26,9 @@ Header = list[Any]
 PACKET_BYTES_MAX: Final = 96 * 1024
 """Larger messages go through shared memory. A packet must fit the kernel's default buffer twice."""
 
+MAPPED_BYTES_MIN: Final = 1024 * 1024
+"""Smaller memory files are read at once: a mapping keeps a descriptor while it is used."""
+
 SEND_SECONDS_MAX: Final = 10
 """How long the gateway waits for a worker to take a message. Workers always listen."""
 
@@ -118,7 +121,7 @@ class Channel:
 
     def _read_file(self, descriptor: int) -> "Message":
         size = os.fstat(descriptor).st_size
-        if self._maps:
+        if self._maps and size >= MAPPED_BYTES_MIN:
             mapped = mmap.mmap(
                 descriptor, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ
             )

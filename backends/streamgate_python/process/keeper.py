@@ -61,8 +61,11 @@ class WorkerProcess:
         side, self._side_handed = pair()
         self.step = Channel(step, maps=False)
         self.side = Channel(side, maps=False)
-        self._thread = threading.Thread(target=self._keep, name=f"keeper-{instance}", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start the process, and the thread that keeps it."""
+        name = f"keeper-{self.instance}"
+        threading.Thread(target=self._keep, name=name, daemon=True).start()
 
     @property
     def pid(self) -> int:

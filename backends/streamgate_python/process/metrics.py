@@ -8,6 +8,8 @@ import threading
 from collections import Counter
 from typing import Any, Final, final
 
+from streamgate.errors import StreamGateError
+from streamgate_python.errors import TritonModelException
 from streamgate_python.metric_store import EXPOSED, Labels, MetricKind
 from streamgate_python.process.side import Side
 
@@ -23,7 +25,10 @@ class RemoteMetrics:
         self._side = side
 
     def open(self, name: str, description: str, kind: MetricKind) -> None:
-        self._side.ask("metric", "open", name, description, int(kind))
+        try:
+            self._side.ask("metric", "open", name, description, int(kind))
+        except StreamGateError as error:
+            raise TritonModelException(error.message) from None
 
     def release(self, name: str) -> None:
         self._side.tell(["metric", None, "release", name])

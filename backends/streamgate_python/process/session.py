@@ -16,6 +16,7 @@ from typing import Any, Final, final
 from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
 from streamgate.errors import Code, Failure, LoadError
 from streamgate_python.errors import TritonModelException
+from streamgate_python.process.calls import ServedCalls
 from streamgate_python.process.channel import ChannelError, Header, Message
 from streamgate_python.process.keeper import WorkerProcess
 from streamgate_python.process.metrics import HeldMetrics
@@ -62,7 +63,13 @@ class ProcessSession:
         self._lost: SessionLostError | None = None
         files = context.files
         self._metrics = HeldMetrics((files.name, files.version, self._instance))
-        self._worker = WorkerProcess(self._instance, files.name, self._receive, self._process_ended)
+        self._calls: ServedCalls | None = None
+        self._worker = worker = WorkerProcess(
+            self._instance, files.name, self._receive, self._process_ended
+        )
+        if context.server is not None:
+            self._calls = ServedCalls(context.server, worker.side, worker.kill)
+        worker.start()
         try:
             self._load(limits.load_timeout_ns / 1e9 or None)
         except BaseException:
@@ -157,7 +164,8 @@ class ProcessSession:
             start = pickle.dumps(
                 (self._context.config, self._context.files, self._context.instance)
             )
-            step.send(["load", levels.getEffectiveLevel()], [start])
+            has_server = self._calls is not None
+            step.send(["load", levels.getEffectiveLevel(), has_server], [start])
             message = step.receive(seconds)
         except TimeoutError:
             raise LoadError(
@@ -244,6 +252,20 @@ class ProcessSession:
                 self._do_metric(question, operation, name, details)
             case ["log", record]:
                 log_record(record)
+            case ["infer", number, packed, decoupled, holds] if self._calls is not None:
+                self._calls.begin(
+                    number, packed, Buffers(message.buffers), decoupled=decoupled, holds=holds
+                )
+            case ["cancel", number] if self._calls is not None:
+                self._calls.cancel(number)
+            case ["hang_up"] if self._calls is not None:
+                self._calls.hang_up()
+            case [
+                "is_model_ready" | "load_model" | "unload_model" as kind,
+                question,
+                *details,
+            ] if self._calls is not None:
+                self._calls.ask(kind, question, details, message.buffers)
             case _:
                 raise ValueError(f"an unknown message '{message.header[0]}'")
 
@@ -254,13 +276,17 @@ class ProcessSession:
         try:
             value = self._metrics.do(operation, name, details)
         except TritonModelException as error:
-            refusal = str(error)
+            refusal = [Code.INTERNAL.value, str(error)]
         if question is not None:
             self._tell(question, value, refusal)
 
-    def _tell(self, question: int, value: Any, refusal: str | None = None) -> None:
+    def _tell(self, question: int, value: Any, refusal: Value | None = None) -> None:
         """What a thread of the worker waits for."""
-        self._worker.side.send(["answer", question, value, refusal])
+        try:
+            self._worker.side.send(["answer", question, value, refusal])
+        except ChannelError:
+            # It is gone, or has not listened for long.
+            self._worker.kill("")
 
     def _process_ended(self) -> None:
         """The process is gone: whatever it owed fails, and the engine hears of it."""
@@ -273,6 +299,8 @@ class ProcessSession:
         for request in open_requests.values():
             request.reply.send((), error.failure, final=True)
         self._metrics.end(lost=not expected)
+        if self._calls is not None:
+            self._calls.close()
         if expected:
             return
         _logger.error("the process of model instance '%s' is gone: %s", self._instance, why)

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+from streamgate.errors import Failure, StreamGateError
 from streamgate.model.tensor import Buffer
-from streamgate_python.errors import TritonModelException
-from streamgate_python.process.channel import Channel, ChannelError, Header
+from streamgate_python.process.channel import Channel, ChannelError, Header, Message
+from streamgate_python.process.values import unpack_failure
 
 GATEWAY_GONE = 70
 """The exit status of a worker whose gateway is gone."""
@@ -29,6 +30,7 @@ class Side:
         self._lock = threading.RLock()
         self._questions = itertools.count()
         self._answers: dict[int, _Awaited] = {}
+        self._listeners: dict[str, Callable[[Message], None]] = {"answer": self._receive_answer}
         self.sent = 0
         threading.Thread(target=self._listen, name="side-channel", daemon=True).start()
 
@@ -42,14 +44,18 @@ class Side:
             except ChannelError:
                 self._on_gone()
 
-    def ask(self, kind: str, *details: Any) -> Any:
-        """Ask the gateway, and wait for its answer. Raises TritonModelException when it refuses."""
+    def listen(self, kind: str, receive: Callable[[Message], None]) -> None:
+        """Messages of this kind go there, on this channel's thread, which must not be held up."""
+        self._listeners[kind] = receive
+
+    def ask(self, kind: str, *details: Any, buffers: Sequence[Buffer] = ()) -> Any:
+        """Ask the gateway, and wait for its answer. Raises StreamGateError when it refuses."""
         number = next(self._questions)
         awaited = self._answers[number] = _Awaited()
-        self.tell([kind, number, *details])
+        self.tell([kind, number, *details], buffers)
         awaited.arrived.wait()
         if awaited.refusal is not None:
-            raise TritonModelException(awaited.refusal)
+            raise StreamGateError(awaited.refusal.code, awaited.refusal.message)
         return awaited.value
 
     def _listen(self) -> None:
@@ -59,11 +65,14 @@ class Side:
             except ChannelError:
                 self._on_gone()
                 return
-            _, number, value, refusal = message.header
-            awaited = self._answers.pop(number)
-            awaited.value = value
-            awaited.refusal = refusal
-            awaited.arrived.set()
+            self._listeners[message.header[0]](message)
+
+    def _receive_answer(self, message: Message) -> None:
+        _, number, value, refusal = message.header
+        awaited = self._answers.pop(number)
+        awaited.value = value
+        awaited.refusal = unpack_failure(refusal)
+        awaited.arrived.set()
 
 
 class _Awaited:
@@ -74,4 +83,4 @@ class _Awaited:
     def __init__(self) -> None:
         self.arrived = threading.Event()
         self.value: Any = None
-        self.refusal: str | None = None
+        self.refusal: Failure | None = None

@@ -12,6 +12,7 @@ import numpy as np
 from streamgate.backend.contract import ModelRequest, Reply
 from streamgate.errors import Code, Failure
 from streamgate.model.datatypes import DataType
+from streamgate.model.request import Request, Response
 from streamgate.model.tensor import Array, Buffer, Tensor
 
 Value = list[Any]
@@ -113,3 +114,67 @@ def pack_states(
 
 def unpack_states(packed: Value, buffers: Buffers) -> dict[str, Array]:
     return {tensor.name: tensor.array for tensor in unpack_tensors(packed, buffers)}
+
+
+def pack_call(request: Request, buffers: list[Buffer]) -> Value:
+    """A request of a model to another."""
+    return [
+        request.model,
+        request.version,
+        request.id,
+        pack_tensors(request.inputs, buffers),
+        list(request.requested_outputs),
+        dict(request.parameters),
+        request.sequence,
+        request.start,
+        request.end,
+        request.priority,
+        request.timeout_us,
+    ]
+
+
+def unpack_call(packed: Value, buffers: Buffers) -> Request:
+    model, version, request_id, inputs, outputs, parameters, sequence, start, end, *rest = packed
+    priority, timeout_us = rest
+    return Request(
+        model,
+        version,
+        request_id,
+        unpack_tensors(inputs, buffers),
+        outputs,
+        parameters,
+        sequence,
+        start,
+        end,
+        priority,
+        timeout_us,
+    )
+
+
+def pack_response(response: Response, buffers: list[Buffer]) -> Value:
+    """A response to such a request."""
+    return [
+        response.model,
+        response.version,
+        pack_tensors(response.outputs, buffers),
+        pack_failure(response.failure),
+        response.final,
+        response.empty,
+        response.admitted,
+        dict(response.parameters),
+    ]
+
+
+def unpack_response(packed: Value, request: Request, buffers: Buffers) -> Response:
+    model, version, outputs, failure, final, empty, admitted, parameters = packed
+    return Response(
+        request,
+        model,
+        version,
+        unpack_tensors(outputs, buffers),
+        unpack_failure(failure),
+        final,
+        empty,
+        admitted,
+        parameters,
+    )

@@ -19,6 +19,7 @@ from streamgate.errors import StreamGateError
 from streamgate.model.tensor import Buffer
 from streamgate_python.backend import PythonBackend, load_here
 from streamgate_python.metrics import keep_metrics_in
+from streamgate_python.process.calls import RemoteServer
 from streamgate_python.process.channel import Channel, ChannelError, Message
 from streamgate_python.process.metrics import RemoteMetrics
 from streamgate_python.process.output import pack_record
@@ -86,7 +87,7 @@ class Worker:
 
     def _load(self, message: Message) -> str | None:
         """Load the model. Returns why it could not be, if so."""
-        _, level = message.header
+        _, level, has_server = message.header
         logging.basicConfig(level=level, handlers=[_Forwarded(self._side)], force=True)
         # What the process that started this one wrote.
         config, files, instance = pickle.loads(message.buffers[0])  # noqa: S301
@@ -96,7 +97,8 @@ class Worker:
         PythonBackend()
         keep_metrics_in(RemoteMetrics(self._side))
         try:
-            self._session = load_here(LoadContext(config, files, instance))
+            server = RemoteServer(self._side) if has_server else None
+            self._session = load_here(LoadContext(config, files, instance, server))
         except StreamGateError as error:
             return error.message
         return None
