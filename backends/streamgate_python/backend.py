@@ -22,6 +22,8 @@ from streamgate_python.execution import ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
 from streamgate_python.model_config import ModelConfig
 from streamgate_python.modules import ModelModules
+from streamgate_python.process.choice import asks_for_process
+from streamgate_python.process.completion import complete_apart
 from streamgate_python.process.session import ProcessSession
 from streamgate_python.session import MODEL_FAULTS, PythonSession
 
@@ -53,28 +55,9 @@ class PythonBackend:
         Raises LoadError when the model can't be imported or its function fails, also when that
         is because it contradicts the configuration.
         """
-        identity = _identity(files, "", None)
-        modules = ModelModules(files, identity)
-        fault = ""
-        try:
-            hook = getattr(modules.model_class(), "auto_complete_config", None)
-            if hook is None:
-                return config
-            asked = ModelConfig(json.dumps({"name": files.name, "backend": "python"} | config))
-            with calling(identity):
-                answer = hook(asked)
-            if not isinstance(answer, ModelConfig):
-                raise ModelRuleError(
-                    f"auto_complete_config function in model '{files.name}' must return a valid "
-                    "pb.ModelConfig object."
-                )
-            return _merged(config, answer.as_dict())
-        except MODEL_FAULTS as error:
-            fault = describe(error)
-            _logger.debug("auto-complete of model '%s' failed", files.name, exc_info=True)
-        finally:
-            modules.unload()
-        raise LoadError(fault)
+        if asks_for_process(config):
+            return complete_apart(config, files)
+        return complete_here(config, files)
 
     def load(self, context: LoadContext) -> RequestSession:
         """Import the model and call its `initialize`, here or in a process of its own.
@@ -84,6 +67,36 @@ class PythonBackend:
         if context.config.execution is Execution.PROCESS:
             return ProcessSession(context)
         return load_here(context)
+
+
+def complete_here(config: ConfigDict, files: ModelFiles) -> ConfigDict:
+    """What the model's `auto_complete_config` adds; the configuration itself without one.
+
+    Raises LoadError when the model can't be imported or its function fails, also when that
+    is because it contradicts the configuration.
+    """
+    identity = _identity(files, "", None)
+    modules = ModelModules(files, identity)
+    fault = ""
+    try:
+        hook = getattr(modules.model_class(), "auto_complete_config", None)
+        if hook is None:
+            return config
+        asked = ModelConfig(json.dumps({"name": files.name, "backend": "python"} | config))
+        with calling(identity):
+            answer = hook(asked)
+        if not isinstance(answer, ModelConfig):
+            raise ModelRuleError(
+                f"auto_complete_config function in model '{files.name}' must return a valid "
+                "pb.ModelConfig object."
+            )
+        return _merged(config, answer.as_dict())
+    except MODEL_FAULTS as error:
+        fault = describe(error)
+        _logger.debug("auto-complete of model '%s' failed", files.name, exc_info=True)
+    finally:
+        modules.unload()
+    raise LoadError(fault)
 
 
 def load_here(context: LoadContext) -> PythonSession:

@@ -209,6 +209,14 @@ class Execution(enum.Enum):
     PROCESS = "process"
 
 
+def default_execution(instances: int) -> Execution:
+    """Where the steps of a model run that does not say, if its backend can do all three.
+
+    Several instances are asked for so that they run at a time, which one interpreter can't do.
+    """
+    return Execution.PROCESS if instances > 1 else Execution.THREAD
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
     """What an instance in a process of its own may take before it is ended. 0 means no limit.

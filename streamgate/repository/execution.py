@@ -11,8 +11,9 @@ import math
 from streamgate._proto import model_config_pb2 as pb
 from streamgate.backend.contract import Backend, ProcessAware
 from streamgate.errors import ConfigError
-from streamgate.model.config import Execution, WorkerLimits
+from streamgate.model.config import Execution, WorkerLimits, default_execution
 from streamgate.repository.defects import defect
+from streamgate.repository.instances import build_instances
 
 _EXECUTION = "streamgate.execution"
 _STEP_TIMEOUT = "streamgate.step_timeout_seconds"
@@ -33,6 +34,8 @@ def read_execution(config: pb.ModelConfig, backend: Backend) -> tuple[Execution,
     can_isolate = isinstance(backend, ProcessAware) and backend.can_run_processes()
     choices = [each for each in Execution if can_isolate or each is not Execution.PROCESS]
     execution = Execution.THREAD
+    if can_isolate:
+        execution = default_execution(len(build_instances(config)))
     if _EXECUTION in config.parameters:
         text = config.parameters[_EXECUTION].string_value
         if text not in {choice.value for choice in choices}:

@@ -1,5 +1,6 @@
 """`auto_complete_config`: what it may add, and what contradicts the configuration."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,30 @@ def test_a_configuration_of_its_own(tmp_path: Path) -> None:
     made = pb_utils.ModelConfig('{"name": "x"}')
     made.add_input(IN)
     assert made.as_dict()["input"] == [IN]
+
+
+PROCESS = {"parameters": {"streamgate.execution": {"string_value": "process"}}}
+THREAD = {"parameters": {"streamgate.execution": {"string_value": "thread"}}}
+SEVERAL: dict[str, Any] = {"instance_group": [{"count": 2}]}
+TOLD = "import os; config.set_max_batch_size(os.getpid()); return config"
+
+
+class TestInAProcess:
+    @pytest.mark.parametrize("given", [PROCESS, SEVERAL, {"instance_group": [{}, {}]}])
+    def test_it_is_asked_where_the_model_will_run(
+        self, tmp_path: Path, given: dict[str, Any]
+    ) -> None:
+        assert complete(tmp_path, TOLD, given)["max_batch_size"] != os.getpid()
+
+    @pytest.mark.parametrize("given", [THREAD, SEVERAL | THREAD, {"instance_group": [{}]}])
+    def test_and_here_where_it_runs_here(self, tmp_path: Path, given: dict[str, Any]) -> None:
+        assert complete(tmp_path, TOLD, given)["max_batch_size"] == os.getpid()
+
+    def test_faults_have_the_same_texts(self, tmp_path: Path) -> None:
+        assert refused(tmp_path, "raise OSError('gone')", PROCESS) == "OSError: gone"
+
+    def test_a_crash_is_a_failed_load(self, tmp_path: Path) -> None:
+        assert refused(tmp_path, "import os; os._exit(4)", PROCESS) == (
+            "Stub process 'm' is not healthy. It ended with exit status 4 while it loaded the "
+            "model."
+        )

@@ -44,9 +44,27 @@ def test_the_choices(isolating: Models, choice: Execution) -> None:
     assert made.worker_limits == WorkerLimits()
 
 
-def test_a_thread_unless_told(isolating: Models) -> None:
-    isolating.write("m", PYTHON)
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ("", Execution.THREAD),
+        ("instance_group { count: 1 }", Execution.THREAD),
+        ("instance_group { count: 2 }", Execution.PROCESS),
+        ("instance_group [ { }, { } ]", Execution.PROCESS),
+    ],
+)
+def test_several_instances_have_processes_unless_told(
+    isolating: Models, groups: str, expected: Execution
+) -> None:
+    isolating.write("m", PYTHON + groups)
+    assert isolating.config().execution is expected
+    isolating.write("m", execution("thread") + groups)
     assert isolating.config().execution is Execution.THREAD
+
+
+def test_a_backend_that_can_run_no_process_has_threads(models: Models) -> None:
+    models.write("m", PYTHON + "instance_group { count: 2 }")
+    assert models.config().execution is Execution.THREAD
 
 
 def test_limits(isolating: Models) -> None:

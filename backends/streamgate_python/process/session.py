@@ -6,7 +6,6 @@ sent before it: nothing overtakes.
 """
 
 import logging
-import pickle
 import resource
 import threading
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from typing import Any, Final, final
 from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
 from streamgate.errors import Code, Failure, LoadError
 from streamgate_python.errors import TritonModelException
+from streamgate_python.faults import ModelRuleError
+from streamgate_python.process.beginning import DRAIN_SECONDS, begin, unhealthy
 from streamgate_python.process.calls import ServedCalls
 from streamgate_python.process.channel import ChannelError, Header, Message
 from streamgate_python.process.keeper import WorkerProcess
@@ -30,14 +31,8 @@ from streamgate_python.process.values import (
     unpack_tensors,
 )
 
-START_SECONDS_MAX: Final = 30.0
-"""From starting the process until its interpreter says that it is there. Triton's default too."""
-
 FINALIZE_SECONDS_MAX: Final = 10.0
 """How long a process that is closed may take, `finalize` included, before it is ended."""
-
-_DRAIN_SECONDS = 10.0
-"""How long a process that is ended may take to be gone, and its last messages to be read."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +55,11 @@ class ProcessSession:
         self._lock = threading.Lock()
         self._busy = True
         self._closing = False
+        self._closed_failure = Failure(
+            Code.INTERNAL,
+            f"Failed to process the request(s) for model '{self._instance}', message: the model "
+            "instance is closed",
+        )
         self._lost: SessionLostError | None = None
         files = context.files
         self._metrics = HeldMetrics((files.name, files.version, self._instance))
@@ -69,13 +69,12 @@ class ProcessSession:
         )
         if context.server is not None:
             self._calls = ServedCalls(context.server, worker.side, worker.kill)
-        worker.start()
         try:
             self._load(limits.load_timeout_ns / 1e9 or None)
         except BaseException:
             self._closing = True
             self._worker.kill("")
-            self._worker.wait_end(_DRAIN_SECONDS)
+            self._worker.wait_end(DRAIN_SECONDS)
             raise
         self._metrics.loaded()
         self._busy = False
@@ -97,7 +96,11 @@ class ProcessSession:
             self._open[self._numbers] = request
             packed.append(pack_request(self._numbers, request, buffers))
         message = self._ask(["execute", packed], buffers, self._step_seconds)
-        self._settle(message, requests)
+        try:
+            self._settle(message, requests)
+        except (ValueError, TypeError, LookupError) as error:
+            self._worker.kill(f"It gave an answer that can't be read ({error}), and was killed")
+            raise self._lost_error() from None
         if self._memory_bytes:
             self._check_memory()
 
@@ -118,9 +121,21 @@ class ProcessSession:
                     FINALIZE_SECONDS_MAX,
                 )
                 self._worker.terminate()
-        self._worker.wait_end(_DRAIN_SECONDS)
+        self._worker.wait_end(DRAIN_SECONDS)
+
+    def is_ready(self) -> bool:
+        """What the model's `is_ready` returns. Raises ModelRuleError where it is at fault."""
+        return bool(self._call("is_ready"))
 
     # -- asking the process
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the session that is in the process."""
+        message = self._ask(["call", method, arguments], [], self._step_seconds)
+        _, _, fault, value = message.header
+        if fault is not None:
+            raise ModelRuleError(fault)
+        return value
 
     def _ask(self, header: Header, buffers: Sequence[Any], seconds: float | None) -> Message:
         """One question and its answer. Raises SessionLostError."""
@@ -132,7 +147,7 @@ class ProcessSession:
         try:
             worker.step.send(header, buffers)
             message = worker.step.receive(seconds)
-            worker.wait_messages(message.header[1], _DRAIN_SECONDS)
+            worker.wait_messages(message.header[1], DRAIN_SECONDS)
         except TimeoutError:
             worker.kill(
                 f"A step took longer than {seconds:g} s (streamgate.step_timeout_seconds), and "
@@ -150,35 +165,14 @@ class ProcessSession:
 
     def _lost_error(self) -> SessionLostError:
         """What has become of the process, waited for."""
-        self._worker.wait_end(_DRAIN_SECONDS)
-        return self._lost or SessionLostError(_unhealthy(self._instance, ""))
+        self._worker.wait_end(DRAIN_SECONDS)
+        return self._lost or SessionLostError(unhealthy(self._instance, ""))
 
     def _load(self, seconds: float | None) -> None:
-        step = self._worker.step
-        what, limit = "to start", START_SECONDS_MAX
-        try:
-            step.receive(limit)
-            what = "to load the model (streamgate.load_timeout_seconds)"
-            limit = seconds or 0.0
-            levels = logging.getLogger(f"streamgate.models.{self._context.files.name}")
-            start = pickle.dumps(
-                (self._context.config, self._context.files, self._context.instance)
-            )
-            has_server = self._calls is not None
-            step.send(["load", levels.getEffectiveLevel(), has_server], [start])
-            message = step.receive(seconds)
-        except TimeoutError:
-            raise LoadError(
-                f"the process of model instance '{self._instance}' took longer than {limit:g} s "
-                f"{what}, and was killed"
-            ) from None
-        except ChannelError:
-            self._worker.wait_end(_DRAIN_SECONDS)
-            raise LoadError(
-                _unhealthy(self._instance, f"{self._worker.fate} while it loaded the model")
-            ) from None
-        _, sent, fault = message.header
-        self._worker.wait_messages(sent, _DRAIN_SECONDS)
+        context = self._context
+        details = (context.config, context.files, context.instance, self._calls is not None)
+        message = begin(self._worker, context.files.name, "load", details, seconds)
+        _, _, fault, self.tells_readiness = message.header
         if fault is not None:
             raise LoadError(fault)
 
@@ -227,13 +221,8 @@ class ProcessSession:
             )
 
     def _refuse(self, requests: Sequence[ModelRequest]) -> None:
-        failure = Failure(
-            Code.INTERNAL,
-            f"Failed to process the request(s) for model '{self._instance}', message: the model "
-            "instance is closed",
-        )
         for request in requests:
-            request.reply.send((), failure, final=True)
+            request.reply.send((), self._closed_failure, final=True)
 
     # -- the keeping thread
 
@@ -293,11 +282,12 @@ class ProcessSession:
         why = self._worker.fate
         with self._lock:
             expected = self._closing
-            error = self._lost = SessionLostError(_unhealthy(self._instance, self._worker.why))
+            error = self._lost = SessionLostError(unhealthy(self._instance, self._worker.why))
             idle = not self._busy
         open_requests, self._open = self._open, {}
+        failure = self._closed_failure if expected else error.failure
         for request in open_requests.values():
-            request.reply.send((), error.failure, final=True)
+            request.reply.send((), failure, final=True)
         self._metrics.end(lost=not expected)
         if self._calls is not None:
             self._calls.close()
@@ -306,9 +296,3 @@ class ProcessSession:
         _logger.error("the process of model instance '%s' is gone: %s", self._instance, why)
         if idle:
             self._context.on_lost(error)
-
-
-def _unhealthy(instance: str, why: str) -> str:
-    """Triton's text, and what it does not say."""
-    text = f"Stub process '{instance}' is not healthy."
-    return f"{text} {why}." if why else text

@@ -12,15 +12,19 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, final
 
-from streamgate.backend.contract import LoadContext
+from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles
 from streamgate.errors import StreamGateError
+from streamgate.model.config import Instance, ModelConfig
 from streamgate.model.tensor import Buffer
-from streamgate_python.backend import PythonBackend, load_here
+from streamgate_python import triton_python_backend_utils as pb_utils
+from streamgate_python.backend import complete_here, load_here
+from streamgate_python.faults import ModelRuleError
 from streamgate_python.metrics import keep_metrics_in
 from streamgate_python.process.calls import RemoteServer
-from streamgate_python.process.channel import Channel, ChannelError, Message
+from streamgate_python.process.channel import Channel, ChannelError
 from streamgate_python.process.metrics import RemoteMetrics
 from streamgate_python.process.output import pack_record
 from streamgate_python.process.replies import Returned, WorkerReply
@@ -41,6 +45,7 @@ def main(step_descriptor: int, side_descriptor: int, gateway: int) -> None:
         os.set_inheritable(descriptor, False)
         channels.append(Channel(socket.socket(fileno=descriptor), maps=True))
     step, side = channels
+    pb_utils.install()
     try:
         step.send(["here"])
         Worker(step, Side(side)).serve()
@@ -62,46 +67,67 @@ class Worker:
     def __init__(self, step: Channel, side: Side) -> None:
         self._step = step
         self._side = side
-        self._session: PythonSession | None = None
         self._decoupled = False
         self._state_types: dict[str, Any] = {}
 
     def serve(self) -> None:
-        """Answer the gateway's questions until it says close, or the model can't be loaded."""
-        fault = self._load(self._step.receive())
-        self._step.send(["loaded", self._side.sent, fault])
-        session = self._session
-        if session is None:
+        """Answer the gateway's questions until there is nothing more to do."""
+        message = self._step.receive()
+        question, level = message.header
+        logging.basicConfig(level=level, handlers=[_Forwarded(self._side)], force=True)
+        # What the process that started this one wrote.
+        details = pickle.loads(message.buffers[0])  # noqa: S301
+        if question == "complete":
+            self._complete(*details)
             return
-        while True:
+        session = self._load(*details)
+        while session is not None:
             message = self._step.receive()
             match message.header:
                 case ["execute", packed]:
                     self._execute(session, packed, Buffers(message.buffers))
+                case ["call", method, arguments]:
+                    self._call(getattr(session, method), arguments)
                 case ["close"]:
                     session.close()
-                    return
+                    session = None
                 case _:
                     raise AssertionError(f"an unknown question {message.header}")
             del message
 
-    def _load(self, message: Message) -> str | None:
-        """Load the model. Returns why it could not be, if so."""
-        _, level, has_server = message.header
-        logging.basicConfig(level=level, handlers=[_Forwarded(self._side)], force=True)
-        # What the process that started this one wrote.
-        config, files, instance = pickle.loads(message.buffers[0])  # noqa: S301
+    def _complete(self, config: ConfigDict, files: ModelFiles) -> None:
+        fault, completed = None, None
+        try:
+            completed = complete_here(config, files)
+        except StreamGateError as error:
+            fault = error.message
+        self._step.send(["completed", self._side.sent, fault, completed])
+
+    def _load(
+        self, config: ModelConfig, files: ModelFiles, instance: Instance, has_server: bool
+    ) -> PythonSession | None:
         self._decoupled = config.decoupled
         self._state_types = {state.output_name: state.datatype for state in config.states}
-        sys.path += [str(files.version_directory), str(files.directory)]
-        PythonBackend()
+        places = (files.version_directory, files.directory, files.path.parent)
+        sys.path += dict.fromkeys(map(str, places))
         keep_metrics_in(RemoteMetrics(self._side))
+        server = RemoteServer(self._side) if has_server else None
+        fault, session = None, None
         try:
-            server = RemoteServer(self._side) if has_server else None
-            self._session = load_here(LoadContext(config, files, instance, server))
+            session = load_here(LoadContext(config, files, instance, server))
         except StreamGateError as error:
-            return error.message
-        return None
+            fault = error.message
+        tells_readiness = session is not None and session.tells_readiness
+        self._step.send(["loaded", self._side.sent, fault, tells_readiness])
+        return session
+
+    def _call(self, method: Callable[..., Any], arguments: list[Any]) -> None:
+        fault, value = None, None
+        try:
+            value = method(*arguments)
+        except ModelRuleError as error:
+            fault = str(error)
+        self._step.send(["returned", self._side.sent, fault, value])
 
     def _execute(self, session: PythonSession, packed: Value, buffers: Buffers) -> None:
         returned = Returned(decoupled=self._decoupled)
