@@ -21,7 +21,7 @@ RESPONSE_COMPLETE_FINAL = 1
 class InferenceResponseSender:
     """Sends the responses of one request. Made by `InferenceRequest.get_response_sender()`."""
 
-    __slots__ = ("_answers", "_closed", "_held", "_kept", "_reply", "_sent", "_wanted")
+    __slots__ = ("_answers", "_closed", "_held", "_kept", "_sent", "_source", "_wanted")
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class InferenceResponseSender:
         answers: Answers,
         kept: KeptStates,
     ) -> None:
-        self._reply = source.reply
+        self._source = source
         self._kept = kept
         self._wanted = wanted
         self._answers = answers
@@ -75,7 +75,7 @@ class InferenceResponseSender:
 
     def is_cancelled(self) -> bool:
         """Whether the client no longer wants the request."""
-        return self._reply.is_cancelled()
+        return self._source.reply.is_cancelled()
 
     def _finish(self) -> None:
         with self._answers.lock:
@@ -88,14 +88,16 @@ class InferenceResponseSender:
             self._closed = True
             held, self._held = self._held, None
         if held is None:
-            self._reply.finish()
+            self._source.reply.finish()
         else:
             self._deliver(*held, final=True)
 
     def _deliver(
         self, tensors: list[ModelTensor], response: InferenceResponse, *, final: bool
     ) -> None:
-        self._reply.send(tensors, response._failure, final=final, parameters=response._parameters)
+        self._source.reply.send(
+            tensors, response._failure, final=final, parameters=response._parameters
+        )
 
     def _check_open(self) -> None:
         if self._closed:
@@ -109,8 +111,9 @@ class InferenceResponseSender:
             return owed
 
     def __del__(self) -> None:
-        # Triton leaves the client waiting for ever when a model forgets a sender.
-        if self._closed:
+        # Triton leaves the client waiting for ever when a model forgets a sender. One of a request
+        # that runs again has a successor.
+        if self._closed or self._source.reschedule:
             return
         self._closed = True
         if self._held is not None:
@@ -119,4 +122,4 @@ class InferenceResponseSender:
         failure = self._answers.failure(
             "the response sender was released before the final response was sent"
         )
-        self._reply.send((), failure, final=True)
+        self._source.reply.send((), failure, final=True)

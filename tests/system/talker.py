@@ -1,8 +1,9 @@
 """A decoupled model that sends what it is told, and the clients that tell it.
 
 PROGRAM is [count, size in bytes, where]: 0 sends from within `execute`, 1 from a thread of the
-request's own. Each response has its INDEX and DATA of that size. The model passes the gates
-`step KEY`, `sent KEY`, `cancelled KEY` and `done KEY`.
+request's own, 2 too, with an error in place of the response at index 1. Each response has its INDEX
+and DATA of that size. The model passes the gates `step KEY`, `sent KEY`, `cancelled KEY` and
+`done KEY`.
 """
 
 import queue
@@ -15,7 +16,7 @@ import tritonclient.grpc as tritongrpc
 
 from tests.system.running_server import WAIT_SECONDS
 
-IN_EXECUTE, IN_A_THREAD = 0, 1
+IN_EXECUTE, IN_A_THREAD, WITH_AN_ERROR = 0, 1, 2
 
 _CONFIG = """
 backend: "python"
@@ -42,20 +43,24 @@ class TritonPythonModel:
             count, size, where = program.ravel().tolist()
             key = request.correlation_id()
             model_gates.enter(f"step {key}")
-            work = self.talk, (request.get_response_sender(), key, count, size)
+            work = self.talk, (request.get_response_sender(), key, count, size, where == 2)
             if where:
                 threading.Thread(target=work[0], args=work[1], daemon=True).start()
             else:
                 work[0](*work[1])
 
-    def talk(self, sender, key, count, size):
+    def talk(self, sender, key, count, size, fails):
         data = pb_utils.Tensor("DATA", np.zeros((1, size), np.uint8))
         for index in range(count):
             if sender.is_cancelled():
                 model_gates.enter(f"cancelled {key}")
                 break
             number = pb_utils.Tensor("INDEX", np.array([[index]], np.int32))
-            sender.send(pb_utils.InferenceResponse([number, data]))
+            response = pb_utils.InferenceResponse([number, data])
+            if fails and index == 1:
+                error = pb_utils.TritonError("boom", pb_utils.TritonError.INVALID_ARG)
+                response = pb_utils.InferenceResponse(error=error)
+            sender.send(response)
             model_gates.enter(f"sent {key}")
         sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         model_gates.enter(f"done {key}")
