@@ -144,6 +144,16 @@ def in_any_order(answers: Sequence[Answer]) -> list[Answer]:
     return sorted(answers, key=json.dumps)
 
 
+def by_lane(answers: Sequence[Answer]) -> list[Answer]:
+    """Sorted by the part of the id before "#"; within that, as they came."""
+    return sorted(answers, key=_lane)
+
+
+def _lane(answer: Answer) -> str:
+    identifier = answer.get("id", "") if isinstance(answer, Mapping) else ""
+    return str(identifier).partition("#")[0]
+
+
 def without_paths(answer: Answer, repository: Path) -> Answer:
     """The answer with the model repository's place replaced by a word."""
     match answer:

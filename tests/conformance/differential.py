@@ -18,65 +18,24 @@ StreamGate is compared with the nearest.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from benchmarks.server_process import ServerProcess
-from benchmarks.streamgate_server import streamgate_server
-from benchmarks.triton_server import triton_server
 from tests.conformance import random_cases
 from tests.conformance.allowed_differences import ALLOWED
 from tests.conformance.answers import Answer, in_any_order
 from tests.conformance.cases import select
 from tests.conformance.compare import Difference, Verdict, differences, judge
 from tests.conformance.open_defects import OPEN
-from tests.conformance.perform import Target, perform
-from tests.conformance.steps import Case
+from tests.conformance.servers import SERVERS, run_cases
+from tests.conformance.steps import Case, client_steps
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-MODELS: Final = ROOT / "tests" / "conformance" / "models"
 GOLDEN: Final = ROOT / "tests" / "conformance" / "triton-2.51-golden.json"
 Variants: TypeAlias = dict[str, list[Answer]]
-SERVERS: Final = {"triton": triton_server, "streamgate": streamgate_server}
-# A model that fails to load shows in the cases that use it, instead of hiding all others.
-OPTIONS: Final = ("--exit-on-error=false",)
-
-
-@contextlib.contextmanager
-def running(name: str) -> Iterator[tuple[Target, ServerProcess]]:
-    """The server `name` on a fresh copy of the models (servers write into a repository)."""
-    with tempfile.TemporaryDirectory(prefix=f"conformance-{name}-") as directory:
-        scratch = Path(directory).resolve()
-        repository = scratch / "models"
-        shutil.copytree(MODELS, repository, ignore=shutil.ignore_patterns("__pycache__"))
-        with SERVERS[name](repository, scratch, OPTIONS) as server:
-            yield Target(name, server.grpc, server.http, repository), server
-
-
-def run_cases(
-    cases: Sequence[Case], target: Target, server: ServerProcess | None = None
-) -> dict[str, Answer]:
-    """Answers by case name. A case that breaks off is answered by the reason."""
-    answers: dict[str, Answer] = {}
-    for case in cases:
-        begin = time.monotonic()
-        try:
-            answers[case.name] = perform(case, target)
-        except Exception as error:  # noqa: BLE001 - one broken case must not hide the others
-            answers[case.name] = {"broke_off": f"{type(error).__name__}: {error}"}
-        seconds = time.monotonic() - begin
-        if seconds > 5:
-            sys.stderr.write(f"  {target.name}: {case.name} took {seconds:.1f} s" + "\n")
-        if server is not None and not server.is_alive():
-            raise RuntimeError(f"{target.name} ended during {case.name}:\n{server.log_tail()}")
-    return answers
 
 
 def read_golden() -> Variants:
@@ -154,8 +113,9 @@ def report(verdict: Verdict, cases: Sequence[Case]) -> str:
     for difference, entry in verdict.allowed:
         lines.append(f"allowed   {difference.case} at {difference.path}: {entry.reason}")
     bad = {difference.case for difference in verdict.unexpected}
+    count = sum(client_steps(case.steps) for case in cases)
     lines.append(
-        f"{len(cases)} cases: {len(cases) - len(bad)} agree, {len(bad)} differ "
+        f"{len(cases)} cases of {count} requests: {len(cases) - len(bad)} agree, {len(bad)} differ "
         f"({len(verdict.unexpected)} places), {len(verdict.allowed)} allowed differences, "
         f"{len(verdict.unused)} stale allowances"
     )
@@ -168,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     live: dict[str, Variants] = {}
     for name in SERVERS:
         if getattr(options, name):
-            live[name] = merged([_run(name, cases) for _ in range(options.runs)])
+            live[name] = merged([run_cases(name, cases).answers for _ in range(options.runs)])
             if options.any_order:
                 live[name] = _unordered(live[name])
             if options.show:
@@ -217,11 +177,6 @@ def merged_variants(first: Variants, second: Variants) -> Variants:
         + [answer for answer in second.get(name, []) if answer not in first.get(name, [])]
         for name in first.keys() | second.keys()
     }
-
-
-def _run(name: str, cases: Sequence[Case]) -> dict[str, Answer]:
-    with running(name) as (target, server):
-        return run_cases(cases, target, server)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -22,11 +22,13 @@ import tritonclient.grpc as client_grpc
 import tritonclient.http as client_http
 from google.protobuf import text_format
 from tritonclient.grpc import service_pb2
+from tritonclient.grpc._utils import _get_inference_request
 from tritonclient.utils import InferenceServerException
 
 from tests.conformance.answers import (
     DTYPES,
     Answer,
+    by_lane,
     grpc_failure,
     http_body,
     http_infer_response,
@@ -36,10 +38,13 @@ from tests.conformance.answers import (
     stream_response,
     without_paths,
 )
+from tests.conformance.open_streams import OpenStream
 from tests.conformance.steps import (
     Await,
     Case,
     Counted,
+    Exchange,
+    HangUp,
     Infer,
     Join,
     Pause,
@@ -52,6 +57,7 @@ from tests.conformance.steps import (
     Step,
     Stream,
     Tensor,
+    Together,
 )
 
 LIMIT_SECONDS: Final = 20.0
@@ -73,6 +79,7 @@ def perform(case: Case, target: Target) -> Answer:
     """The answers to the steps of `case`, one entry per step that has an answer."""
     with Performance(target) as performance:
         answers = [performance.run(step) for step in case.steps]
+        answers.append(performance.hang_up())
         performance.end_sequences()
     kept: list[Answer] = [answer for answer in answers if answer is not None]
     return without_paths(kept, target.repository.resolve())
@@ -89,6 +96,7 @@ class Performance:
         )
         self._threads = ThreadPoolExecutor(max_workers=16)
         self._background: dict[str, Future[Answer]] = {}
+        self._streams: dict[str, OpenStream] = {}
         self._open: dict[tuple[str, int | str], Infer] = {}
 
     def __enter__(self) -> Self:
@@ -124,15 +132,27 @@ class Performance:
                 return None
             case Join(name):
                 return self._background.pop(name).result(LIMIT_SECONDS)
+            case Exchange():
+                return self._exchange(step)
+            case HangUp(name, cancel):
+                return list(self._streams.pop(name).hang_up(cancel=cancel))
+            case Together(requests):
+                running = [self._threads.submit(self.run, request) for request in requests]
+                return [answer.result(LIMIT_SECONDS) for answer in running]
             case Counted(model, steps):
                 return self._counted(model, steps)
             case _:
                 assert_never(step)
 
+    def hang_up(self) -> Answer:
+        """Half-close the streams that are still open, and take what nobody has awaited."""
+        names = sorted(self._streams)
+        return {name: self.run(HangUp(name)) for name in names} or None
+
     def end_sequences(self) -> None:
         """Send END to every sequence that the case left open, so that the next finds free slots."""
-        parts = tuple(
-            replace(
+        for (_, key), request in self._open.items():
+            ending = replace(
                 request,
                 sequence=SequenceStep(key, end=True),
                 via="grpc",
@@ -140,10 +160,7 @@ class Performance:
                 deadline_ms=None,
                 cancel_after_ms=None,
             )
-            for (_, key), request in self._open.items()
-        )
-        if parts:
-            self._stream(Stream(parts))
+            self._stream(Stream((ending,)))
 
     def _note(self, request: Infer) -> None:
         if request.sequence is None or request.sequence.id in (0, ""):
@@ -245,6 +262,15 @@ class Performance:
         client.close()
         return in_any_order(answers) if step.any_order else answers
 
+    def _exchange(self, step: Exchange) -> Answer:
+        messages = []
+        for request in step.requests:
+            self._note(request)
+            messages.append(_message(request))
+        if step.stream not in self._streams:
+            self._streams[step.stream] = OpenStream(self._channel, LIMIT_SECONDS)
+        return by_lane(self._streams[step.stream].exchange(messages, step.responses))
+
     def _raw_grpc(self, step: RawGrpc) -> Answer:
         message, response_type = _encode(step.method, step.message)
         path = step.method if step.method.startswith("/") else SERVICE + step.method
@@ -339,9 +365,29 @@ def _request(step: Infer, client: Any) -> dict[str, Any]:
         keywords["outputs"] = [_output(output, client, step.json) for output in step.outputs]
     if step.sequence is not None:
         keywords["sequence_id"] = step.sequence.id
+        if client is client_grpc:
+            keywords["sequence_id"] = _signed(step.sequence.id)
         keywords["sequence_start"] = step.sequence.start
         keywords["sequence_end"] = step.sequence.end
     return keywords
+
+
+def _message(step: Infer) -> bytes:
+    """The message that tritonclient's `async_stream_infer` would send."""
+    keywords = _request(step, client_grpc)
+    parameters = keywords.pop("parameters")
+    for name in ("sequence_id", "sequence_start", "sequence_end", "outputs"):
+        keywords.setdefault(name, 0 if name == "sequence_id" else None)
+    message = _get_inference_request(**keywords, parameters=parameters)
+    if step.empty_final:
+        message.parameters["triton_enable_empty_final_response"].bool_param = True
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def _signed(key: int | str) -> int | str:
+    """An id as gRPC carries it: the 64 bits of a number as a signed one."""
+    return key - 2**64 if isinstance(key, int) and key >= 2**63 else key
 
 
 def _input(tensor: Tensor, client: Any, json: bool) -> Any:
@@ -395,6 +441,8 @@ def requests_of(steps: tuple[Step, ...]) -> Iterator[Infer]:
                 yield from (part for part in parts if isinstance(part, Infer))
             case Start(_, inner):
                 yield from requests_of((inner,))
+            case Exchange(_, requests, _) | Together(requests):
+                yield from requests
             case Counted(_, inner_steps):
                 yield from requests_of(inner_steps)
             case _:

@@ -1,9 +1,7 @@
-"""Cases drawn from a seed: sequence programs, and requests with several faults at once.
+"""Cases drawn from a seed: client programs, and requests with several faults at once.
 
-The same seed gives the same cases. Their answers are not recorded: they are for a live Triton
-beside StreamGate (`differential.py --triton --streamgate --random 7:200`). What Triton is known
-to do by chance, or wrongly, is left out: a START that overtakes its id's END, more sequences than
-slots, faults that it reports in the order of a hash table.
+The same seed gives the same cases. What Triton does by chance, or wrongly, is left out, where
+random_programs.py says so; faults that Triton reports in the order of a hash table are, too.
 """
 
 from __future__ import annotations
@@ -12,91 +10,23 @@ import random
 from typing import Final
 
 from tests.conformance.cases_raw_grpc import DATA, parameter
-from tests.conformance.cases_sequences import BOTH, CONTROLLED, SUM, step, without_sequence
-from tests.conformance.steps import (
-    Await,
-    Case,
-    Infer,
-    Pause,
-    RawGrpc,
-    RawGrpcStream,
-    RequestedOutput,
-    Step,
-    Stream,
-)
+from tests.conformance.random_programs import random_program
+from tests.conformance.steps import Case, RawGrpc, RawGrpcStream, Step
 
-SEQUENCES_MAX: Final = 3  # the models have four slots
-STREAMS_SHARE: Final = 0.6
-FLAG_WORDS: Final = ("", "", "", "s", "s", "e", "se")
+FAULTS_EVERY: Final = 4
 
 
 def random_cases(seed: int, count: int) -> tuple[Case, ...]:
-    """`count` cases, half of them sequence programs and half of them faulty requests."""
+    """`count` cases, every fourth of them faulty requests and the others client programs."""
     return tuple(_case(seed, number) for number in range(count))
 
 
 def _case(seed: int, number: int) -> Case:
     source = random.Random(f"{seed}:{number}")
-    if number % 2:
-        return Case(f"random_{seed}_{number}", "requests with several faults", _faults(source))
-    return Case(f"random_{seed}_{number}", "a sequence program", _sequences(source, number))
-
-
-def _sequences(source: random.Random, number: int) -> tuple[Step, ...]:
-    model = source.choice((*CONTROLLED, "sequence_flags"))
-    first = 10_000 + 10 * number
-    keys: list[int | str] = [first + index for index in range(SEQUENCES_MAX)]
-    if model == "sequence_flags":
-        keys = [source.choice((key, f"text-{key}")) for key in keys]
-    # Which slot a sequence gets after a stream, whose steps overlap, is a matter of timing.
-    has_streams = source.random() < STREAMS_SHARE
-    outputs = SUM if has_streams and model in CONTROLLED else ()
-    steps: list[Step] = []
-    for _ in range(source.randint(4, 16)):
-        kind = source.random()
-        if kind < 0.1:
-            steps.append(without_sequence(model, source.choice(BOTH)))
-        elif has_streams and kind < 0.4:
-            steps.append(_stream(source, model, keys, outputs))
-        else:
-            steps.append(_unary(source, model, source.choice(keys), outputs))
-    return tuple(steps)
-
-
-def _unary(
-    source: random.Random, model: str, key: int | str, outputs: tuple[RequestedOutput, ...]
-) -> Infer:
-    return step(
-        model,
-        source.randint(-100, 100),
-        key,
-        source.choice(FLAG_WORDS),
-        via=source.choice(BOTH),
-        id=source.choice(("", f"request-{key}")),
-        outputs=outputs,
-    )
-
-
-def _stream(
-    source: random.Random,
-    model: str,
-    keys: list[int | str],
-    outputs: tuple[RequestedOutput, ...],
-) -> Stream:
-    """Steps sent without waiting, but never one of a sequence that has just ended."""
-    parts: list[Infer | Pause | Await] = []
-    ended: set[int | str] = set()
-    for count in range(source.randint(1, 8)):
-        key = source.choice(keys)
-        if key in ended:
-            parts.append(Await(count))
-            ended.clear()
-        flags = source.choice(FLAG_WORDS)
-        if "e" in flags:
-            ended.add(key)
-        value = source.randint(-100, 100)
-        parts.append(step(model, value, key, flags, id=f"{key}:{count}", outputs=outputs))
-    return Stream(tuple(parts), any_order=True)
+    name = f"random_{seed}_{number}"
+    if number % FAULTS_EVERY == FAULTS_EVERY - 1:
+        return Case(name, "requests with several faults", _faults(source))
+    return Case(name, "a program of several clients", random_program(source, number))
 
 
 def _faults(source: random.Random) -> tuple[Step, ...]:

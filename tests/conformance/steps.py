@@ -140,6 +140,35 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """Requests sent on a stream that stays open, without waiting; then so many messages awaited.
+
+    The first exchange opens the stream, a HangUp or the end of the case closes it. Answers are
+    listed by the part of their id before "#", and in the order of their arrival within it: two
+    sequences on a stream do not wait for one another here, as they do in Triton.
+    """
+
+    stream: str
+    requests: tuple[Infer, ...]
+    responses: int
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Half-close a stream, or cancel it, and take what still comes."""
+
+    stream: str
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Requests sent at the same time, each over a call of its own."""
+
+    requests: tuple[Infer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """Run steps and tell by how much the model's statistics counters grew."""
 
@@ -148,7 +177,18 @@ class Counted:
 
 
 Step: TypeAlias = (
-    Infer | Stream | RawGrpc | RawGrpcStream | RawHttp | Pause | Start | Join | Counted
+    Infer
+    | Stream
+    | RawGrpc
+    | RawGrpcStream
+    | RawHttp
+    | Pause
+    | Start
+    | Join
+    | Exchange
+    | HangUp
+    | Together
+    | Counted
 )
 
 
@@ -159,6 +199,28 @@ class Case:
     name: str
     about: str
     steps: tuple[Step, ...]
+
+
+def client_steps(steps: Sequence[Step]) -> int:
+    """How many requests the steps send."""
+    count = 0
+    for step in steps:
+        match step:
+            case Stream(parts):
+                count += sum(isinstance(part, Infer) for part in parts)
+            case RawGrpcStream(messages):
+                count += len(messages)
+            case Exchange(_, requests, _) | Together(requests):
+                count += len(requests)
+            case Start(_, inner):
+                count += client_steps((inner,))
+            case Counted(_, inner_steps):
+                count += client_steps(inner_steps)
+            case Infer() | RawGrpc() | RawHttp():
+                count += 1
+            case _:
+                pass
+    return count
 
 
 def int32(name: str, *data: int, shape: Sequence[int] | None = None) -> Tensor:

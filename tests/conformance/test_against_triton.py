@@ -6,7 +6,6 @@ Needs .venv-triton (`make triton-env`).
 import pytest
 
 from benchmarks import triton_server
-from tests.conformance.answers import Answer
 from tests.conformance.cases import CASES
 from tests.conformance.compare import Difference
 from tests.conformance.differential import (
@@ -16,10 +15,9 @@ from tests.conformance.differential import (
     nearest,
     read_golden,
     report,
-    run_cases,
-    running,
 )
 from tests.conformance.open_defects import OPEN
+from tests.conformance.servers import Run, run_cases
 
 pytestmark = [
     pytest.mark.triton,
@@ -30,22 +28,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def triton_answers() -> dict[str, Answer]:
-    with running("triton") as (target, server):
-        return run_cases(CASES, target, server)
+def triton() -> Run:
+    return run_cases("triton", CASES)
 
 
-def test_the_record_is_what_triton_says(triton_answers: dict[str, Answer]) -> None:
+def test_the_record_is_what_triton_says(triton: Run) -> None:
     golden = read_golden()
     found: list[Difference] = []
-    for case in CASES:
-        found += nearest(case.name, golden[case.name], triton_answers[case.name])
+    for name, answer in triton.answers.items():
+        found += nearest(name, golden[name], answer)
     assert not found, "\n".join(map(str, found))
 
 
-def test_streamgate_answers_like_triton(triton_answers: dict[str, Answer]) -> None:
-    with running("streamgate") as (target, server):
-        answers = run_cases(CASES, target, server)
-    verdict = compare(CASES, merged_variants(merged([triton_answers]), read_golden()), answers)
+def test_streamgate_answers_like_triton(triton: Run) -> None:
+    streamgate = run_cases("streamgate", CASES)
+    assert streamgate.ended_during == []
+    truth = merged_variants(merged([triton.answers]), read_golden())
+    verdict = compare(CASES, truth, streamgate.answers)
     unexpected = [entry for entry in verdict.unexpected if entry.case not in OPEN]
     assert not unexpected, report(verdict, CASES)

@@ -20,7 +20,6 @@ from tests.conformance.answers import (
 from tests.conformance.cases import CASES, select
 from tests.conformance.compare import ABSENT, AllowedDifference, Difference, differences, judge
 from tests.conformance.differential import (
-    MODELS,
     compare,
     merged,
     merged_variants,
@@ -32,6 +31,7 @@ from tests.conformance.differential import (
 )
 from tests.conformance.open_defects import OPEN
 from tests.conformance.perform import requests_of
+from tests.conformance.servers import MODELS
 from tests.conformance.steps import Case, Infer, Join, Start
 
 CASE_NAMES = [case.name for case in CASES]

@@ -4,9 +4,17 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import service_pb2
 
-from tests.conformance.perform import requests_of
-from tests.conformance.random_cases import SEQUENCES_MAX, parse, random_cases
-from tests.conformance.steps import Await, Infer, RawGrpc, RawGrpcStream, Stream
+from tests.conformance.random_cases import parse, random_cases
+from tests.conformance.steps import (
+    Exchange,
+    HangUp,
+    Infer,
+    Pause,
+    RawGrpc,
+    RawGrpcStream,
+    Together,
+    client_steps,
+)
 
 CASES = random_cases(1, 200)
 
@@ -17,8 +25,8 @@ def test_a_seed_gives_the_same_cases_again() -> None:
 
 
 def test_another_seed_gives_others() -> None:
-    assert {case.steps for case in CASES[1::2]} != {
-        case.steps for case in random_cases(2, 200)[1::2]
+    assert {case.steps for case in CASES[3::4]} != {
+        case.steps for case in random_cases(2, 200)[3::4]
     }
 
 
@@ -37,24 +45,42 @@ def test_every_message_can_be_encoded() -> None:
                 assert text_format.Parse(message, service_pb2.ModelInferRequest()).inputs
 
 
-def test_no_case_has_more_sequences_than_slots() -> None:
+def test_programs_are_long_and_varied() -> None:
+    programs = [case for case in CASES if case.about == "a program of several clients"]
+    assert len(programs) == 150
+    assert sum(client_steps(case.steps) for case in programs) > 3000
+    kinds = {type(step) for case in programs for step in case.steps}
+    assert kinds == {Infer, Exchange, HangUp, Together, Pause}
+
+
+def test_every_request_on_a_stream_has_an_id_of_its_own() -> None:
     for case in CASES:
-        ids = {request.sequence.id for request in requests_of(case.steps) if request.sequence}
-        assert len(ids) <= SEQUENCES_MAX
+        ids = [
+            request.id
+            for step in case.steps
+            if isinstance(step, Exchange)
+            for request in step.requests
+            if request.id
+        ]
+        assert len(set(ids)) == len(ids), case.name
 
 
-def test_no_stream_reuses_an_id_before_its_end_was_answered() -> None:
-    streams = [step for case in CASES for step in case.steps if isinstance(step, Stream)]
-    assert any(isinstance(part, Await) for stream in streams for part in stream.parts)
-    for stream in streams:
-        ended: set[int | str] = set()
-        for part in stream.parts:
-            if isinstance(part, Await):
-                ended.clear()
-            elif isinstance(part, Infer) and part.sequence:
-                assert part.sequence.id not in ended
-                if part.sequence.end:
-                    ended.add(part.sequence.id)
+def test_no_id_is_started_anew_before_its_end_was_answered() -> None:
+    for case in CASES:
+        live: set[tuple[str, int | str]] = set()
+        for step in case.steps:
+            requests = step.requests if isinstance(step, Exchange | Together) else (step,)
+            ended: set[tuple[str, int | str]] = set()
+            for request in requests:
+                if not isinstance(request, Infer) or not request.id or not request.sequence:
+                    continue
+                key = (request.model, request.sequence.id)
+                if request.sequence.start:
+                    assert key not in ended, case.name
+                    live.add(key)
+                if request.sequence.end and key in live:
+                    live.discard(key)
+                    ended.add(key)
 
 
 def test_cases_are_asked_for_by_seed_and_count() -> None:
