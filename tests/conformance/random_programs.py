@@ -11,6 +11,7 @@ alone, so that two servers can be compared. The writer therefore knows which seq
 - text ids only go to models whose CORRID control is not a number: Triton gives those the bits of
   a pointer;
 - the row of a batch is only asked for in programs without concurrent steps;
+- a stream is only cancelled when it has no sequences: ours end with it, Triton's do not;
 - calls are cancelled, and deadlines pass, only in the middle of a long execution;
 - a request to a decoupled model that is refused has a stream of its own: after others, Triton's
   refusal may stay away until the next message, and now and then it ends Triton.
@@ -25,6 +26,7 @@ from typing import Final
 
 from tests.conformance.cases_decoupled import repeat, talk
 from tests.conformance.cases_sequences import BOTH, SUM, step, without_sequence
+from tests.conformance.perform import requests_of
 from tests.conformance.random_requests import misfit, stateless
 from tests.conformance.steps import (
     Exchange,
@@ -122,6 +124,18 @@ class Writer:
         else:
             via = self.source.choice(BOTH)
             self.steps.append(replace(request, via=via, json=via == "http" and self.chance(0.3)))
+
+    def has_sequence_on(self, stream: str) -> bool:
+        """Whether a sequence lives whose last step went over this stream."""
+        last: dict[tuple[str, Key], str] = {}
+        for entry in self.steps:
+            for request in requests_of((entry,)):
+                if request.sequence is not None:
+                    place = entry.stream if isinstance(entry, Exchange) else ""
+                    last[request.model, request.sequence.id] = place
+        return any(
+            last.get((model, key)) == stream for model, alive in self.live.items() for key in alive
+        )
 
     def chance(self, share: float) -> bool:
         return self.source.random() < share
@@ -312,7 +326,9 @@ def _hang_up(writer: Writer) -> None:
     }
     opened = sorted(stream for stream in is_open if is_open[stream])
     if opened:
-        writer.steps.append(HangUp(writer.source.choice(opened), cancel=writer.chance(0.5)))
+        stream = writer.source.choice(opened)
+        cancel = writer.chance(0.5) and not writer.has_sequence_on(stream)
+        writer.steps.append(HangUp(stream, cancel=cancel))
 
 
 @dataclass(frozen=True, slots=True)
