@@ -5,9 +5,10 @@ It knows slots, not sequences: whoever calls has checked the generation.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from streamgate.engine.rows import FixedRows, StateRows, VariableRows
+from streamgate.engine.canary import Canary
+from streamgate.engine.rows import SCRATCH, FixedRows, StateRows, VariableRows
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import StateSpec
 from streamgate.model.tensor import Array, Shape
@@ -21,9 +22,17 @@ NewStates = Sequence[tuple[StateRows, Array]]
 
 
 class Arena:
-    """All states of one instance's slots."""
+    """All states of one instance's slots. With `watched_as`, the instance's name, a canary watches
+    them."""
 
-    def __init__(self, specs: Sequence[StateSpec], slots: int, *, batches: bool) -> None:
+    def __init__(
+        self,
+        specs: Sequence[StateSpec],
+        slots: int,
+        *,
+        batches: bool,
+        watched_as: str | None = None,
+    ) -> None:
         self.slots = slots
         self.schema = schema_of(specs)
         self._specs = tuple(specs)
@@ -36,6 +45,46 @@ class Arena:
         }
         self.varies = any(-1 in spec.shape for spec in specs)
         self.has_states = bool(specs)
+        self._canary: Canary | None = None
+        if watched_as is not None:
+            self._canary = Canary(watched_as, tuple(self._states.values()), slots)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a canary."""
+        return self._canary is not None
+
+    @property
+    def violations(self) -> int:
+        """How many rows the canary has found spoiled. From any thread."""
+        return 0 if self._canary is None else self._canary.violations
+
+    def begin(self, slot: int) -> None:
+        """A sequence begins in the slot: give its states their initial values."""
+        if self._canary is not None:
+            self._canary.check_free(slot)
+        for state in self._states.values():
+            state.reset(slot)
+        if self._canary is not None:
+            self._canary.begin(slot)
+
+    def leave(self, slot: int) -> None:
+        """The slot's sequence is over."""
+        if self._canary is not None:
+            self._canary.leave(slot)
+
+    def spoiled(self, slots: Collection[int]) -> set[int]:
+        """Those of these slots whose rows are not what their sequences left there, as far as the
+        canary can tell."""
+        if self._canary is None:
+            return set()
+        found = self._canary.spoiled(slots)
+        if SCRATCH in found:
+            found.discard(SCRATCH)
+            for state in self._states.values():
+                state.reset(SCRATCH)
+            self._canary.seal((SCRATCH,))
+        return found
 
     def gather(self, slots: Sequence[int]) -> dict[str, Array]:
         """The state inputs of these slots, in this order; `SCRATCH` stands for a null row.
@@ -62,11 +111,8 @@ class Arena:
         """Keep row `rows[i]` of each state output for slot `slots[i]`."""
         for state, output in new:
             state.scatter(slots, rows, output)
-
-    def reset(self, slot: int) -> None:
-        """Give the slot's states their initial values."""
-        for state in self._states.values():
-            state.reset(slot)
+        if self._canary is not None:
+            self._canary.seal(slots)
 
     def shapes_of(self, slot: int) -> tuple[Shape, ...]:
         """The shapes of the slot's states now: rows of equal shapes can share a batch."""
@@ -80,6 +126,8 @@ class Arena:
         """Give the slot what `read` gave, here or in an arena of an equal `schema`."""
         for name, state in self._states.items():
             state.write(slot, states[name])
+        if self._canary is not None:
+            self._canary.seal((slot,))
 
     def _check(self, spec: StateSpec, output: Array, rows: int) -> None:
         expected = list(spec.shape)

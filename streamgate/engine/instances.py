@@ -110,6 +110,7 @@ class Instances:
         self._closed = False
         self.losses = 0
         self.restarts = 0
+        self._old_violations = 0
         for instance in config.instances:
             self._add(instance)
 
@@ -117,7 +118,10 @@ class Instances:
         return len(self._units)
 
     def statistics(self) -> InstanceStatistics:
-        return InstanceStatistics(len(self), self.working, self.losses, self.restarts)
+        violations = sum(unit.stepper.violations for unit in self._units.values())
+        return InstanceStatistics(
+            len(self), self.working, self.losses, self.restarts, self._old_violations + violations
+        )
 
     @property
     def working(self) -> int:
@@ -162,7 +166,9 @@ class Instances:
 
     def remove(self, index: InstanceIndex) -> None:
         """Close one that has nothing left to do."""
-        closing = self._close(self._units.pop(index))
+        unit = self._units.pop(index)
+        self._old_violations += unit.stepper.violations
+        closing = self._close(unit)
         self._gone.add(closing)
         closing.add_done_callback(lambda done: self._host.post(partial(self._gone.discard, done)))
 

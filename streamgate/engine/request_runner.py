@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from streamgate.backend.contract import ModelRequest, RequestSession
 from streamgate.core.commands import Row, Step
 from streamgate.engine.arena import Arena
+from streamgate.engine.assembly import (
+    Pair,
+    Shapes,
+    begin,
+    blanks,
+    is_positional,
+    shapes_of,
+    state_slot,
+    trusted,
+    zeros_like,
+)
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.departures import Departure, farewell_rows, says_farewell
 from streamgate.engine.live import NULL_REPLY, LiveRequest
-from streamgate.engine.rows import state_slot
-from streamgate.engine.tensor_runner import Outcome, Pair, Shapes, blanks, shapes_of, zeros_like
+from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import StreamGateError
-from streamgate.model.config import ControlInput, DirectStrategy, ModelConfig
+from streamgate.model.config import ControlInput, ModelConfig
 from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
 from streamgate.model.tensor import Array, Tensor
 
@@ -30,9 +40,7 @@ class RequestRunner:
         self._controls = ControlTensors(config)
         self._says_farewell = says_farewell(config)
         self._shapes: Shapes = ()
-        self._is_positional = config.sequences is not None and isinstance(
-            config.sequences.strategy, DirectStrategy
-        )
+        self._is_positional = is_positional(config)
         self._reshapes = {
             spec.name: spec.reshape for spec in config.inputs if spec.reshape is not None
         }
@@ -42,22 +50,19 @@ class RequestRunner:
         """Run the step; failures become responses. Never raises."""
         outcome = Outcome(step, started_ns=time.monotonic_ns())
         pairs = list(zip(step.rows, lives, strict=True))
+        if self._config.states:
+            begin(self._arena, step.rows)
+            pairs, spoiled = trusted(self._arena, pairs, positional=self._is_positional)
+            outcome.expel(spoiled)
         # A decoupled model's responses leave as they come; others leave with the step.
         outbox = None if self._config.decoupled else outcome.responses
-        present = [live for live in lives if live is not None]
+        present = [live for _, live in pairs if live is not None]
         for live in present:
             live.open_outbox(outbox)
         requests: list[ModelRequest] = []
         try:
-            sample = present[0].request.inputs
-            if self._says_farewell:
-                self._shapes = shapes_of(sample)
-            requests = self._requests(pairs, sample, self._controls.arrays(step.rows))
-            outcome.input_ns = time.monotonic_ns()
-            self._session.execute(requests)
-            outcome.output_ns = time.monotonic_ns()
-            if self._config.states:
-                self._keep_states(pairs, requests, outcome)
+            if present:
+                requests = self._run(pairs, present[0].request.inputs, outcome)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             failure = outcome.fail(error)
             for live in present:
@@ -66,13 +71,27 @@ class RequestRunner:
             live.outbox = None
         outcome.rescheduled = frozenset(
             row.request
-            for row, request in zip(step.rows, requests, strict=False)
+            for (row, _), request in zip(pairs, requests, strict=False)
             if request.reschedule
         )
         outcome.ended_ns = time.monotonic_ns()
         outcome.input_ns = outcome.input_ns or outcome.ended_ns
         outcome.output_ns = outcome.output_ns or outcome.ended_ns
         return outcome
+
+    def _run(
+        self, pairs: Sequence[Pair], sample: Sequence[Tensor], outcome: Outcome
+    ) -> list[ModelRequest]:
+        if self._says_farewell:
+            self._shapes = shapes_of(sample)
+        controls = self._controls.arrays([row for row, _ in pairs])
+        requests = self._requests(pairs, sample, controls)
+        outcome.input_ns = time.monotonic_ns()
+        self._session.execute(requests)
+        outcome.output_ns = time.monotonic_ns()
+        if self._config.states:
+            self._keep_states(pairs, requests, outcome)
+        return requests
 
     def farewell(self, departure: Departure) -> None:
         """Tell the model that a sequence is over, by a step with no request: what it answers and
@@ -113,8 +132,6 @@ class RequestRunner:
         return Tensor.of(tensor.name, tensor.array.reshape(lead + reshape), tensor.datatype)
 
     def _state_inputs(self, row: Row) -> list[Tensor]:
-        if row.start:
-            self._arena.reset(row.slot)
         arrays = self._arena.gather([state_slot(row)])
         return [
             Tensor.of(state.input_name, arrays[state.input_name], state.datatype)

@@ -9,18 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from streamgate.core.commands import Row
 from streamgate.model.config import StateSpec
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Array, Shape, unpack_bytes
 
 SCRATCH = -1
 """The slot of null rows. Never written, so it holds the initial value."""
-
-
-def state_slot(row: Row) -> int:
-    """Where a row's state is read: a null row has no sequence, and reads none's."""
-    return row.slot if row.sequence else SCRATCH
 
 
 class StateRows(Protocol):

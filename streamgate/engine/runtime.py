@@ -379,9 +379,9 @@ class ModelRuntime:
         for live in lives if outcome.rescheduled else ():
             if live is not None and live.number in outcome.rescheduled:
                 live.instance = NO_INSTANCE
-        failed: frozenset[RequestNumber] = frozenset()
+        failed = outcome.spoiled
         if self._ends_on_error:
-            failed = frozenset(
+            failed |= frozenset(
                 live.number for live, response in outcome.responses if response.failure is not None
             )
         event = Completed(step.number, outcome.rescheduled, failed=failed)

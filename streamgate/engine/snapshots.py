@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from streamgate.backend.contract import StateKeeper
 from streamgate.engine.arena import Arena
+from streamgate.engine.canary import spoiled_error
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.request import SequenceKey
 from streamgate.model.tensor import Array
@@ -56,6 +57,8 @@ class Keepers:
         when it fails to.
         """
         self._check_movable()
+        if self._arena.spoiled((slot,)):
+            raise spoiled_error(sequence)
         objects = None
         if self._keeper is not None:
             try:

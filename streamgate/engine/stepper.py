@@ -52,6 +52,7 @@ class Stepper:
         self._keepers: Keepers | None = None
         self._hears_ends = False
         self._says_farewell = False
+        self._has_canary = False
         self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
 
@@ -65,7 +66,12 @@ class Stepper:
             self._close_lost()
             self._session = session = load()
             if self._arena is None:
-                self._arena = Arena(config.states, slots, batches=config.batches)
+                rules = config.sequences
+                self._has_canary = rules is not None and rules.state_canary
+                watched_as = self.name if self._has_canary else None
+                self._arena = Arena(
+                    config.states, slots, batches=config.batches, watched_as=watched_as
+                )
             self._runner = _runner(config, session, self._arena)
             is_pure = isinstance(session, TensorSession)
             self._keepers = Keepers(config.name, session, self._arena, is_pure=is_pure)
@@ -109,7 +115,7 @@ class Stepper:
 
     def depart(self, departure: Departure) -> None:
         """A sequence is over: do what is to be done for it before the slot's next step."""
-        if self._hears_ends or self._says_farewell:
+        if self._hears_ends or self._says_farewell or self._has_canary:
             self._worker.do(partial(self._depart, departure))
 
     def ask_keepers(self, question: Callable[[Keepers], T]) -> Future[T]:
@@ -126,6 +132,11 @@ class Stepper:
             return question(self._keepers)
 
         return self.ask(with_keepers, if_awaited=True)
+
+    @property
+    def violations(self) -> int:
+        """How many rows of state the canary has found spoiled."""
+        return 0 if self._arena is None else self._arena.violations
 
     @property
     def keeps_states(self) -> bool:
@@ -149,6 +160,8 @@ class Stepper:
         if self._hears_ends:
             with logged(self.name, departure):
                 tell(session, departure)
+        if self._arena is not None:
+            self._arena.leave(departure.slot)
 
     def _close_lost(self) -> None:
         session, self._session = self._session, None

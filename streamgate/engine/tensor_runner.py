@@ -14,14 +14,26 @@ from streamgate.backend.contract import SessionLostError, TensorSession, TensorS
 from streamgate.core.commands import Row, Step
 from streamgate.core.ids import NO_REQUEST, RequestNumber
 from streamgate.engine.arena import Arena
+from streamgate.engine.assembly import (
+    Pair,
+    Shapes,
+    begin,
+    blanks,
+    is_positional,
+    null_row,
+    shapes_of,
+    state_slot,
+    trusted,
+    zeros_like,
+)
+from streamgate.engine.canary import spoiled_error
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.departures import Departure, farewell_rows, says_farewell
 from streamgate.engine.live import LiveRequest, Outbox
-from streamgate.engine.rows import state_slot, zeros
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.model.config import DirectStrategy, ModelConfig
+from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
-from streamgate.model.tensor import Array, Shape, Tensor, TensorSpec
+from streamgate.model.tensor import Array, Tensor, TensorSpec
 
 
 @dataclass(slots=True)
@@ -29,7 +41,8 @@ class Outcome:
     """What came of a step: responses in order, and when its phases ended (monotonic ns).
 
     `failure` is what failed all of the step's rows, if something did; `lost` that the session
-    can't run any more.
+    can't run any more. `spoiled` are the rows that did not run, because their states were not what
+    their sequences left there: those end.
     """
 
     step: Step
@@ -37,6 +50,7 @@ class Outcome:
     failure: Failure | None = None
     lost: SessionLostError | None = None
     rescheduled: frozenset[RequestNumber] = frozenset()
+    spoiled: frozenset[RequestNumber] = frozenset()
     started_ns: int = 0
     input_ns: int = 0
     output_ns: int = 0
@@ -49,8 +63,13 @@ class Outcome:
             self.lost = error
         return self.failure
 
-
-Pair = tuple[Row, LiveRequest | None]
+    def expel(self, spoiled: Sequence[tuple[Row, LiveRequest]]) -> None:
+        """Fail rows that must not run."""
+        for row, live in spoiled:
+            self.spoiled |= {row.request}
+            live.open_outbox(self.responses)
+            live.send((), spoiled_error(row.sequence).failure, final=True)
+            live.outbox = None
 
 
 class TensorRunner:
@@ -67,18 +86,16 @@ class TensorRunner:
         self._state_axes = {state.output_name: state.batch_axis for state in config.states}
         self._says_farewell = says_farewell(config)
         self._shapes: Shapes = ()
-        self._is_positional = config.sequences is not None and isinstance(
-            config.sequences.strategy, DirectStrategy
-        )
+        self._is_positional = is_positional(config)
 
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
         """Run the step; failures become responses. Never raises."""
         outcome = Outcome(step, started_ns=time.monotonic_ns())
         pairs = list(zip(step.rows, lives, strict=True))
         if self._config.states:
-            for row in step.rows:
-                if row.start:
-                    self._arena.reset(row.slot)
+            begin(self._arena, step.rows)
+            pairs, spoiled = trusted(self._arena, pairs, positional=self._is_positional)
+            outcome.expel(spoiled)
         parts = self._parts(pairs)
         succeeded = False
         for part in parts:
@@ -92,7 +109,7 @@ class TensorRunner:
                         live.open_outbox(outcome.responses)
                         live.send((), failure, final=True)
                         live.outbox = None
-        if len(parts) > 1:
+        if len(parts) > 1 or outcome.spoiled:
             places = {live: place for place, live in enumerate(lives)}
             outcome.responses.sort(key=lambda sent: places[sent[0]])
             if succeeded:
@@ -108,7 +125,7 @@ class TensorRunner:
         Where a row's place counts, each part has null rows in the places of the others.
         """
         if not self._arena.varies:
-            return [pairs]
+            return [pairs] if pairs else []
         parts: dict[object, list[Pair]] = {}
         for place, pair in enumerate(pairs):
             row = pair[0]
@@ -116,7 +133,7 @@ class TensorRunner:
                 continue
             part = parts.setdefault(self._arena.shapes_of(row.slot), [])
             if self._is_positional:
-                part += [(_null(row), None) for row, _ in pairs[len(part) : place]]
+                part += [(null_row(row), None) for row, _ in pairs[len(part) : place]]
             part.append(pair)
         return list(parts.values())
 
@@ -242,31 +259,6 @@ def _concatenated(tensors: Sequence[Tensor]) -> Array:
     joined = b"".join([tensor.raw for tensor in tensors])
     batch = sum(tensor.shape[0] for tensor in tensors)
     return np.frombuffer(joined, first.datatype.dtype).reshape((batch, *first.shape[1:]))
-
-
-Shapes = Sequence[tuple[str, DataType, Shape]]
-"""Names, types and shapes of a request's inputs."""
-
-
-def shapes_of(tensors: Sequence[Tensor]) -> Shapes:
-    return [(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors]
-
-
-def blanks(shapes: Shapes) -> list[Tensor]:
-    """Inputs of zeros."""
-    return [
-        Tensor.of(name, zeros(shape, datatype.dtype), datatype) for name, datatype, shape in shapes
-    ]
-
-
-def zeros_like(tensor: Tensor) -> Tensor:
-    array = zeros(tensor.shape, tensor.datatype.dtype)
-    return Tensor.of(tensor.name, array, tensor.datatype)
-
-
-def _null(row: Row) -> Row:
-    """The null row in this row's place."""
-    return Row(NO_REQUEST, row.slot, row.generation)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -77,7 +77,8 @@ class SequenceBatching:
     `max_backlog` bounds the sequences that wait for a slot, `max_pending` the requests that one
     sequence may have waiting; 0 means no limit. Triton has neither limit; ours have defaults.
     A sequence ends `max_lifetime_ns` after its START arrived (0: never), and when one of its steps
-    fails if `end_on_error` (Triton goes on). `idle_warning_ns` before it would end as idle, its
+    fails if `end_on_error` (Triton goes on). With `state_canary` rows of state are checked for what
+    nobody should have written. `idle_warning_ns` before it would end as idle, its
     connection is warned (0: not at all).
     """
 
@@ -90,6 +91,7 @@ class SequenceBatching:
     max_lifetime_ns: int = 0
     idle_warning_ns: int = 0
     end_on_error: bool = False
+    state_canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

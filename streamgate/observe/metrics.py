@@ -127,6 +127,11 @@ class ModelCollector(Collector):
         for name, text, field in (
             ("streamgate_instance_losses", "Model instances that were lost", "losses"),
             ("streamgate_instance_restarts", "Lost instances that were loaded again", "restarts"),
+            (
+                "streamgate_state_canary_violations",
+                "Rows of state that were found spoiled (streamgate.state_canary)",
+                "violations",
+            ),
         ):
             counter = CounterMetricFamily(name, text)
             for model in models:

@@ -158,6 +158,7 @@ def _sequence(config: pb.ModelConfig, extensions: Extensions) -> SequenceBatchin
         max_lifetime_ns=extensions.max_lifetime_ns,
         idle_warning_ns=extensions.idle_warning_ns,
         end_on_error=extensions.end_on_error,
+        state_canary=extensions.state_canary,
     )
 
 

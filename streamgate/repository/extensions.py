@@ -9,6 +9,7 @@
     streamgate.idle_warning_seconds                how long before a sequence ends as idle its
                                                    client is warned (0)
     streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
+    streamgate.state_canary                        true: rows of state are watched (false)
     streamgate.end_reason_control                  the INT32 input that says how a sequence ended
 
 A limit of 0 is none. Those that say where steps run are read by `execution`.
@@ -38,6 +39,7 @@ _MAX_LIFETIME = "streamgate.max_sequence_lifetime_seconds"
 _IDLE_WARNING = "streamgate.idle_warning_seconds"
 _END_ON_ERROR = "streamgate.end_sequence_on_error"
 _END_REASON = ControlKind.END_REASON.value
+_CANARY = "streamgate.state_canary"
 _ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON)
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
@@ -59,6 +61,7 @@ class Extensions:
     idle_warning_ns: int = 0
     end_on_error: bool = False
     end_reason_control: str = ""
+    state_canary: bool = False
 
 
 def read_extensions(config: pb.ModelConfig) -> Extensions:
@@ -68,6 +71,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     values: dict[str, float] = {}
     limits: dict[str, int] = {}
     ends = _Ends()
+    state_canary = False
     for name in sorted(config.parameters):
         if not name.startswith(PREFIX) or name in EXECUTION_PARAMETERS:
             continue
@@ -82,10 +86,14 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             if name == _MAX_BACKLOG and not config.HasField("sequence_batching"):
                 raise _wrong(config, name, text, "no such parameter without sequence_batching")
             limits[name] = _integer(config, name, text, 0, _LIMIT_MAX, "")
+        elif name == _CANARY:
+            if not states:
+                raise _wrong(config, name, text, "no such parameter without states")
+            state_canary = _flag(config, name, text)
         elif name in _ENDS:
             ends = _with_end(config, ends, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, *_ENDS, *EXECUTION_PARAMETERS]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS, *EXECUTION_PARAMETERS]
             known += [
                 prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
             ]
@@ -101,6 +109,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         ends.idle_warning_ns,
         ends.end_on_error,
         ends.end_reason_control,
+        state_canary,
     )
 
 
@@ -118,9 +127,7 @@ def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _End
     if not config.HasField("sequence_batching"):
         raise _wrong(config, name, text, "no such parameter without sequence_batching")
     if name == _END_ON_ERROR:
-        if text not in ("true", "false"):
-            raise _wrong(config, name, text, "'true' or 'false'")
-        return replace(ends, end_on_error=text == "true")
+        return replace(ends, end_on_error=_flag(config, name, text))
     if name == _END_REASON:
         if not text:
             raise _wrong(config, name, text, "the name of an input of the model")
@@ -133,6 +140,12 @@ def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _End
         limit = f"less than max_sequence_idle_microseconds, which is {idle_us}"
         raise _wrong(config, name, text, limit)
     return replace(ends, idle_warning_ns=warning_ns)
+
+
+def _flag(config: pb.ModelConfig, name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise _wrong(config, name, text, "'true' or 'false'")
+    return text == "true"
 
 
 def _seconds(config: pb.ModelConfig, name: str, text: str, high: int) -> int:

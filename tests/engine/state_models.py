@@ -48,7 +48,12 @@ class State:
 
 
 def configure(
-    states: Sequence[State], *, batches: bool = True, direct: bool = False, shown: bool = False
+    states: Sequence[State],
+    *,
+    batches: bool = True,
+    direct: bool = False,
+    shown: bool = False,
+    state_canary: bool = False,
 ) -> ModelConfig:
     """With `shown` the states are outputs as well."""
     inputs = [TensorSpec("X", DataType.INT64, (1,))]
@@ -70,6 +75,7 @@ def configure(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         states=tuple(state.spec for state in states),
+        state_canary=state_canary,
     )
 
 

@@ -134,7 +134,7 @@ def test_a_snapshot_moves_between_batch_axes() -> None:
     there = Arena([dataclasses.replace(WIDE, batch_axis=1)], 3, batches=True)
     here.scatter([1], [0], here.check({"s_out": np.array([[5, 6]], np.float32)}, 1))
     snapshot = Keepers("m", None, here, is_pure=True).take(1, 5, 7)
-    here.reset(1)
+    here.begin(1)
     Keepers("m", None, there, is_pure=True).put(2, 5, snapshot)
     assert there.gather([0, 2])["s"].tolist() == [[0, 5], [0, 6]]
     assert (snapshot.position, snapshot.size_bytes) == (7, 8)

@@ -159,6 +159,17 @@ async def test_under_the_direct_strategy(tmp_path: Path, kind: str, name: str, s
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("name", MANY)
+async def test_the_canary_is_silent(tmp_path: Path, kind: str, name: str, direct: bool) -> None:
+    states = TABLE[name]
+    config = configure(states, direct=direct, state_canary=True)
+    async with open_stage(*with_files(kind, tmp_path, states, config)) as stage:
+        await run_side_by_side(stage, states)
+        assert stage.runtime.statistics().instances.violations == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MANY)
 async def test_without_batching(tmp_path: Path, kind: str, name: str) -> None:
     states = TABLE[name]

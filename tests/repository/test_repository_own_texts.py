@@ -160,6 +160,18 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),
     (
+        parameter("streamgate.state_canary", "yes") + state(""),
+        (
+            "parameter 'streamgate.state_canary' of model m is wrong "
+            "(parameters['streamgate.state_canary'].string_value: found 'yes', expected 'true' or "
+            "'false')"
+        ),
+    ),
+    (
+        parameter("streamgate.state_canary", "true") + sequence(""),
+        "parameter 'streamgate.state_canary' of model m is wrong",
+    ),
+    (
         parameter("streamgate.end_reason_control", "WHY") + PYTHON,
         "parameter 'streamgate.end_reason_control' of model m is wrong",
     ),

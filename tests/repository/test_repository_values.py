@@ -180,6 +180,14 @@ def test_the_control_that_says_how_a_sequence_ended(models: Models) -> None:
     )
 
 
+def test_the_canary(models: Models) -> None:
+    config = BATCHED + "sequence_batching { " + STATE + "dims: 1 } }"
+    for text in ("true", "false"):
+        made = models.made(parameter("streamgate.state_canary", text) + config)
+        assert made.sequences is not None
+        assert made.sequences.state_canary == (text == "true")
+
+
 def test_whole_numbers_of_64_bits_are_exact(models: Models) -> None:
     made = models.made(
         parameter("streamgate.state_initial_value.S", "18446744073709551615")
