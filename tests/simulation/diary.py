@@ -48,6 +48,14 @@ class HungUp(Entry):
 
 
 @dataclass(eq=False)
+class Paused(Entry):
+    """A connection does not read its responses for a while, or reads them again."""
+
+    connection: int
+    paused: bool
+
+
+@dataclass(eq=False)
 class EndAsked(Entry):
     """A client ended a sequence without a request."""
 
@@ -73,13 +81,14 @@ class Dispatched(Entry):
 class Ran(Entry):
     """The model saw these rows, and failed all or one of them if `failures` says so.
 
-    `odd`: what it saw that no model should ever see.
+    `odd`: what it saw that no model should ever see. `lost`: its session was lost with the step.
     """
 
     instance: int
     rows: tuple[tuple[int, bool, bool], ...]
     failures: dict[int, Failure] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    lost: bool = False
 
 
 @dataclass(eq=False)
@@ -88,6 +97,22 @@ class Lost(Entry):
 
     instance: int
     failure: Failure
+
+
+@dataclass(eq=False)
+class Loaded(Entry):
+    """An instance has a new session."""
+
+    instance: int
+
+
+@dataclass(eq=False)
+class Heard(Entry):
+    """The model was told that a sequence ended."""
+
+    instance: int
+    key: SequenceKey
+    reason: EndReason
 
 
 @dataclass(eq=False)
@@ -105,6 +130,15 @@ class Ended(Entry):
     key: SequenceKey
     reason: EndReason
     told: list[tuple[int, SequenceKey, EndReason]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Warned(Entry):
+    """A connection was told that its sequence will end as idle."""
+
+    connection: int
+    key: SequenceKey
+    left_ns: int
 
 
 class Diary:

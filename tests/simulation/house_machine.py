@@ -18,7 +18,7 @@ from streamgate.model.config import (
 from streamgate.model.request import SequenceKey
 from tests.backend.fake_models import CONTROLS, fake_config, request_config
 from tests.simulation.house_audit import HouseAudit
-from tests.simulation.simulated_house import SimulatedHouse
+from tests.simulation.simulated_house import RESTARTS, SimulatedHouse
 from tests.simulation.watched_model import Trouble
 
 CONNECTIONS = 3
@@ -47,6 +47,9 @@ def plot(
     inline: bool,
     mixed: bool,
     answers: str,
+    lifetime_ns: int,
+    warning_ns: int,
+    end_on_error: bool,
 ) -> Plot:
     strategy = (
         DirectStrategy(delay_ns, 0.5)
@@ -58,7 +61,14 @@ def plot(
     make = fake_config if tensors else request_config
     config = make(
         scheduling=SequenceBatching(
-            strategy, slots, max_idle_ns=100, max_backlog=backlog, max_pending=pending
+            strategy,
+            slots,
+            max_idle_ns=100,
+            max_backlog=backlog,
+            max_pending=pending,
+            max_lifetime_ns=lifetime_ns,
+            idle_warning_ns=warning_ns,
+            end_on_error=end_on_error,
         ),
         max_batch_size=(slots if direct else 3) if batches else 0,
         instances=tuple(Instance(f"fake_{index}", InstanceKind.CPU) for index in range(instances)),
@@ -75,26 +85,29 @@ plots = st.builds(
     plot,
     direct=st.booleans(),
     tensors=st.booleans(),
-    slots=st.integers(1, 3),
+    slots=st.sampled_from((1, 2, 3, 3)),
     batches=st.sampled_from((True, True, False)),
-    instances=st.integers(1, 3),
+    instances=st.sampled_from((1, 1, 2, 3)),
     delay_ns=st.sampled_from((0, 0, 20)),
-    backlog=st.sampled_from((0, 1, 2)),
-    pending=st.sampled_from((0, 2)),
+    backlog=st.sampled_from((0, 0, 1, 2)),
+    pending=st.sampled_from((0, 0, 2)),
     inline=st.sampled_from((False, False, False, True)),
     mixed=st.booleans(),
     answers=st.sampled_from(("at once", "at once", "later", "decoupled")),
+    lifetime_ns=st.sampled_from((0, 0, 0, 150)),
+    warning_ns=st.sampled_from((0, 0, 40)),
+    end_on_error=st.sampled_from((False, False, True)),
 )
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to send; `key` and `connection` are places."""
+    """A request to send; `key` and `connection` are places. `manner`: a step or an END, preceded by
+    a START where none is known to live; a START in any case; or neither, come what may."""
 
     connection: int
     key: int
-    start: bool
-    end: bool
+    manner: str
     samples: int
     timeout_us: int
 
@@ -103,23 +116,24 @@ asks = st.builds(
     Ask,
     st.integers(0, CONNECTIONS - 1),
     st.integers(0, 3),
-    st.booleans(),
-    st.sampled_from((False, False, True)),
+    st.sampled_from(("step", "step", "step", "step", "end", "end", "start", "both", "stray")),
     st.sampled_from((1, 1, 1, 2)),
-    st.sampled_from((0, 0, 0, 0, 1)),
+    st.sampled_from((0, 0, 0, 0, 0, 0, 1)),
 )
 
 
 class HouseMachine(RuleBasedStateMachine):
     """Few IDs, few slots and short limits, so that everything meets everything.
 
-    `settles`: whether the loop gets its turn before the next thing happens.
+    `settles`: whether the loop gets its turn before the next thing happens. `sound` is false once
+    something went wrong, after which nothing that follows means anything.
     """
 
     @initialize(plot=plots, lateness_ns=st.sampled_from((0, 0, 5)))
     def set_up(self, plot: Plot, lateness_ns: int) -> None:
         self.plot = plot
         self.house = SimulatedHouse(plot.config, lateness_ns=lateness_ns, later=plot.later)
+        self.started: set[int] = set()
         for _ in range(CONNECTIONS):
             self.house.connect()
         self.sound = True
@@ -128,15 +142,32 @@ class HouseMachine(RuleBasedStateMachine):
     def ask(self, requests: list[Ask], settles: bool) -> None:
         self.sound = False
         for each in requests:
-            self.house.ask(
-                each.connection,
-                self.plot.keys[each.key],
-                start=each.start,
-                end=each.end,
-                samples=each.samples,
-                timeout_us=each.timeout_us,
-            )
+            self.send(each)
         self.settle(settles)
+
+    @rule(connection=st.integers(0, CONNECTIONS - 1), settles=st.booleans())
+    def ask_for_all(self, connection: int, settles: bool) -> None:
+        """A step of each sequence, so that there is something to batch."""
+        self.sound = False
+        for key in range(len(self.plot.keys)):
+            self.send(Ask(connection, key, "step", 1, 0))
+        self.settle(settles)
+
+    def send(self, ask: Ask) -> None:
+        key, manner = ask.key, ask.manner
+        start = manner in ("start", "both") or (manner != "stray" and key not in self.started)
+        end = manner in ("end", "both")
+        self.started.add(key)
+        if end:
+            self.started.discard(key)
+        self.house.ask(
+            ask.connection,
+            self.plot.keys[key],
+            start=start,
+            end=end,
+            samples=ask.samples,
+            timeout_us=ask.timeout_us,
+        )
 
     @precondition(lambda self: self.house.workers)
     @rule(picks=st.lists(st.integers(0, 2), min_size=1, max_size=4), settles=st.booleans())
@@ -149,17 +180,18 @@ class HouseMachine(RuleBasedStateMachine):
                 workers[pick % len(workers)].do_one()
         self.settle(settles)
 
-    @rule(quick=st.booleans())
-    def change_pace(self, quick: bool) -> None:
-        """Steps are over at once from now on, or take their time."""
-        self.house.host.quick = quick
-
     @precondition(lambda self: self.house.desk.promises)
     @rule(pick=st.integers(0, 5), settles=st.booleans())
     def keep_promise(self, pick: int, settles: bool) -> None:
         self.sound = False
         self.house.keep_promise(pick)
         self.settle(settles)
+
+    @rule(duration_ns=st.sampled_from((0, 1, 20, 20, 60, 101, 1_000)))
+    def wait(self, duration_ns: int) -> None:
+        self.sound = False
+        self.house.host.pass_time(duration_ns)
+        self.sound = True
 
     @precondition(lambda self: self.house.asked)
     @rule(back=st.integers(0, 6), settles=st.booleans())
@@ -168,44 +200,59 @@ class HouseMachine(RuleBasedStateMachine):
         self.house.cancel(max(1, self.house.asked - back))
         self.settle(settles)
 
-    @rule(connection=st.integers(0, CONNECTIONS - 1), abort=st.booleans(), settles=st.booleans())
-    def hang_up(self, connection: int, abort: bool, settles: bool) -> None:
+    @rule(
+        what=st.sampled_from(("abort", "close", "end", "pause", "pause", "resume", "resume")),
+        connection=st.integers(0, CONNECTIONS - 1),
+        key=st.integers(0, 3),
+        settles=st.booleans(),
+    )
+    def disturb(self, what: str, connection: int, key: int, settles: bool) -> None:
+        """What clients do seldom."""
+        house = self.house
         self.sound = False
-        self.house.hang_up(connection, abort=abort)
+        match what:
+            case "abort" | "close":
+                house.hang_up(connection, abort=what == "abort")
+            case "end":
+                house.end_sequence(connection, self.plot.keys[key])
+                self.started.discard(key)
+            case _:
+                house.pause(connection, paused=what == "pause")
         self.settle(settles)
-
-    @rule(connection=st.integers(0, CONNECTIONS - 1), key=st.integers(0, 3), settles=st.booleans())
-    def end_sequence(self, connection: int, key: int, settles: bool) -> None:
-        self.sound = False
-        self.house.end_sequence(connection, self.plot.keys[key])
-        self.settle(settles)
-
-    @rule(duration_ns=st.sampled_from((0, 1, 20, 60, 101, 1_000)))
-    def wait(self, duration_ns: int) -> None:
-        self.sound = False
-        self.house.host.pass_time(duration_ns)
-        self.sound = True
-
-    @rule(instance=st.integers(0, 2), trouble=st.sampled_from(Trouble))
-    def make_trouble(self, instance: int, trouble: Trouble) -> None:
-        """The next step of an instance goes wrong."""
-        self.house.desk.troubles[instance] = trouble
 
     @rule(
+        trouble=st.sampled_from((*Trouble, None)),
         instance=st.integers(0, 2),
-        failing_loads=st.integers(0, 3),
+        failing_loads=st.sampled_from((0, 0, 1, 4)),
         steps_survive=st.booleans(),
         settles=st.booleans(),
     )
-    def lose(self, instance: int, failing_loads: int, steps_survive: bool, settles: bool) -> None:
+    def make_trouble(
+        self,
+        trouble: Trouble | None,
+        instance: int,
+        failing_loads: int,
+        steps_survive: bool,
+        settles: bool,
+    ) -> None:
+        """An instance's next step goes wrong, or it is lost between two."""
+        house = self.house
         if instance >= len(self.plot.config.instances):
             return
         self.sound = False
-        self.house.failing_loads = failing_loads
-        self.house.lose(instance, steps_survive=steps_survive)
+        house.failing_loads = failing_loads
+        if trouble is not None:
+            house.desk.troubles[instance] = trouble
+        else:
+            house.lose(instance, steps_survive=steps_survive)
         self.settle(settles)
 
-    @precondition(lambda self: self.house.asked > 20)
+    @rule(quick=st.booleans())
+    def change_pace(self, quick: bool) -> None:
+        """Steps are over at once from now on, or take their time."""
+        self.house.host.quick = quick
+
+    @precondition(lambda self: self.house.asked > 30)
     @rule(closes=st.booleans())
     def stop(self, closes: bool) -> None:
         self.sound = False
@@ -233,7 +280,12 @@ class HouseMachine(RuleBasedStateMachine):
         house = self.house
         house.come_to_rest()
         house.check_free()
-        audit = HouseAudit(self.plot.config, later=self.plot.later)
+        audit = HouseAudit(
+            self.plot.config,
+            RESTARTS.patience_ns,
+            lateness_ns=house.host.lateness_ns,
+            later=self.plot.later,
+        )
         audit.read(house.diary)
         audit.check_counts(house.statistics())
         house.close()

@@ -36,6 +36,8 @@ from tests.simulation.diary import (
     EndAsked,
     Ended,
     HungUp,
+    Paused,
+    Warned,
 )
 from tests.simulation.virtual_host import VirtualHost, VirtualLoop, VirtualWorker
 from tests.simulation.watched_model import FILES, Desk
@@ -79,7 +81,8 @@ class SimulatedHouse:
         self._connected += 1
         number = self._connected
         connection = self._gateway.connect(
-            lambda _, key, reason: self._told.append((number, key, reason))
+            lambda _, key, reason: self._told.append((number, key, reason)),
+            lambda _, key, seconds: self.diary.note(Warned(number, key, round(seconds * 1e9))),
         )
         self.connections.append((number, connection))
         return number
@@ -125,6 +128,15 @@ class SimulatedHouse:
         self.connect()
         self.connections[connection] = self.connections.pop()
 
+    def pause(self, connection: int, *, paused: bool) -> None:
+        """One of `connections` stops to read, or goes on."""
+        index, session = self.connections[connection]
+        self.diary.note(Paused(index, paused))
+        if paused:
+            session.pause()
+        else:
+            session.resume()
+
     def end_sequence(self, connection: int, key: SequenceKey) -> None:
         self.diary.note(EndAsked(key))
         self.connections[connection][1].end_sequence("fake", "", key)
@@ -165,6 +177,8 @@ class SimulatedHouse:
 
     def come_to_rest(self) -> None:
         """Silence: nobody asks, all steps come back, all promises are kept, all timers run out."""
+        for place in range(len(self.connections)):
+            self.pause(place, paused=False)
         for _ in range(ROUNDS_MAX):
             self.host.run_ready()
             if not self._do_something():

@@ -22,11 +22,16 @@ from streamgate.backend.fake import FakeBackend, Plan
 from streamgate.backend.fake.plan import Crash, Fail, Fault, Nan
 from streamgate.backend.fake.request import FakeRequestSession
 from streamgate.backend.fake.tensor import FakeTensorSession
-from streamgate.errors import Code, Failure
+from streamgate.errors import Code, EndReason, Failure
 from streamgate.model.config import ControlKind, ModelConfig
-from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START, ParameterValue
+from streamgate.model.request import (
+    FLAG_SEQUENCE_END,
+    FLAG_SEQUENCE_START,
+    ParameterValue,
+    SequenceKey,
+)
 from streamgate.model.tensor import Array, Tensor
-from tests.simulation.diary import Diary, Lost, Ran
+from tests.simulation.diary import Diary, Heard, Loaded, Lost, Ran
 
 FILES = ModelFiles("fake", "1", Path(), Path(), Path())
 _FLAGS = (ControlKind.START, ControlKind.END, ControlKind.READY)
@@ -95,6 +100,7 @@ class Desk:
 
     def load(self, context: LoadContext, index: int) -> "WatchedTensors | WatchedRequests":
         self.dead.discard(index)
+        self.diary.note(Loaded(index))
         faults: Faults = {}
         inner = FakeBackend(Plan(faults)).load(context)
         if isinstance(inner, FakeTensorSession):
@@ -142,6 +148,7 @@ class Desk:
             case Trouble.LOSE:
                 error = SessionLostError(self.failure().message)
                 ran.failures = dict.fromkeys(numbers, error.failure)
+                ran.lost = True
                 self.lose(ran.instance, error)
                 raise error
             case _:
@@ -150,6 +157,8 @@ class Desk:
 
 class WatchedTensors:
     """A `TensorSession`. A failure of one row is one of its step."""
+
+    hears_sequence_ends = True
 
     def __init__(self, desk: Desk, index: int, inner: FakeTensorSession, faults: Faults) -> None:
         self._desk = desk
@@ -176,6 +185,9 @@ class WatchedTensors:
         self._steps += 1
         return self._inner.run(step)
 
+    def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
+        self._desk.diary.note(Heard(self._index, correlation_id, reason))
+
     def close(self) -> None:
         self._inner.close()
 
@@ -187,6 +199,8 @@ class WatchedTensors:
 
 class WatchedRequests:
     """A `RequestSession`. A START never fails, as nobody could say what its sequence is then."""
+
+    hears_sequence_ends = True
 
     def __init__(self, desk: Desk, index: int, inner: FakeRequestSession, faults: Faults) -> None:
         self._desk = desk
@@ -222,6 +236,9 @@ class WatchedRequests:
             self._faults[self._steps] = fault
         self._steps += 1
         self._inner.execute([self._promised(each) for each in requests] if desk.later else requests)
+
+    def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
+        self._desk.diary.note(Heard(self._index, correlation_id, reason))
 
     def close(self) -> None:
         self._inner.close()
