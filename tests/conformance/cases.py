@@ -7,6 +7,7 @@ from typing import Final
 from tests.conformance import (
     cases_bls,
     cases_decoupled,
+    cases_ensembles,
     cases_generate,
     cases_model_errors,
     cases_raw_grpc,
@@ -22,6 +23,7 @@ CASES: Final[tuple[Case, ...]] = (
     *cases_decoupled.CASES,
     *cases_model_errors.CASES,
     *cases_bls.CASES,
+    *cases_ensembles.CASES,
     *cases_raw_grpc.CASES,
     *cases_raw_http.CASES,
     *cases_generate.CASES,
