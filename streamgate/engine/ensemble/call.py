@@ -24,7 +24,7 @@ from streamgate.engine.ensemble.tensors import (
     step_outputs,
 )
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
-from streamgate.link.contract import FindRoute, ModelRoute
+from streamgate.link.contract import FindRoute, Listener, ModelRoute
 from streamgate.model.config import Ensemble, ModelConfig
 from streamgate.model.request import Request, Response
 
@@ -68,6 +68,7 @@ class EnsembleCall:
         self.closed = False
         self.sequence: EnsembleSequence | None = None
         self.lane: Lane | None = None
+        self._told: EnsembleSequence | None = None
         self._config = config
         self._ensemble: Ensemble = config.ensemble
         self._course = course
@@ -97,6 +98,9 @@ class EnsembleCall:
         self.lane, self.sequence = sequences.enter(
             request.sequence, start=request.start, end=request.end
         )
+        # Also one that comes too late for its sequence: it would be told otherwise that nobody
+        # wants to know what becomes of it.
+        self._told = self.sequence or (self.lane.sequences[-1] if self.lane.sequences else None)
         if not self._config.decoupled:
             self._answer_turn = _AnswerTurn(self)
             self.lane.answers.join(self._answer_turn)
@@ -191,11 +195,7 @@ class EnsembleCall:
 
     def _submit(self, run: Run[Held]) -> None:
         inner = self._inner_call(run)
-        listener = None
-        if inner.sequence is not None:
-            assert self._sequences is not None
-            assert self.lane is not None
-            listener = self._sequences.listener(self.lane, inner.sequence, run.step)
+        listener = self._listener(inner)
         sink = partial(self._on_response, inner)
         number = inner.route.submit(inner.request, sink, self.owner, listener)
         if inner.sequence is not None:
@@ -204,6 +204,15 @@ class EnsembleCall:
         self._under_way[run.step] += 1
         if self._is_held(run):
             inner.route.link.pause((number,))
+
+    def _listener(self, inner: _InnerCall) -> Listener | None:
+        """Who is told what becomes of the sequence in the model of the step."""
+        is_stateful = inner.run.step in self._ensemble.stateful
+        if self._sequences is None or self.lane is None or not is_stateful:
+            return None
+        if self._told is None or inner.place is not None:
+            return None
+        return self._sequences.listener(self.lane, self._told, inner.run.step)
 
     def _balance(self) -> None:
         """Hold up decoupled models that are faster than the steps behind them."""

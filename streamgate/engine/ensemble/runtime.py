@@ -12,7 +12,7 @@ from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.engine.counters import Counters
 from streamgate.engine.ensemble.call import EnsembleCall
-from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences
+from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
@@ -131,9 +131,9 @@ class EnsembleRuntime:
             call.cancel(Failure(Code.CANCELLED, ""), EndReason.CLIENT_ABORT)
 
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
-        ended = self._sequences.end(sequence, reason, drain=drain)
-        if ended is not None and not drain:
-            self._cancel_requests_of(ended)
+        if not drain:
+            self._cancel_requests_of(sequence, reason)
+        self._sequences.end(sequence, reason, drain=drain)
 
     def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self._watcher = Listener(on_end, on_idle_warning)
@@ -172,14 +172,16 @@ class EnsembleRuntime:
     def discard(self) -> None:
         self._is_draining = True
         for key in self._sequences.open_keys():
-            self._sequences.end(key, EndReason.DRAINED, drain=False)
+            self.end_sequence(key, EndReason.DRAINED, drain=False)
         for call in list(self._calls.values()):
             call.cancel(Failure(Code.UNAVAILABLE, "Server exiting"))
 
     # -- requests
 
     def _refusal(self, request: Request) -> Failure | None:
-        if self._is_draining and (request.start or not self._sequences.knows(request.sequence)):
+        if self._is_draining and (
+            request.start or self._sequences.newest(request.sequence) is None
+        ):
             return failure_for(Rejection.STOPPING, request)
         limit = self._ensemble.max_pending
         if limit and len(self._calls) >= limit:
@@ -196,10 +198,11 @@ class EnsembleRuntime:
             self._stateful_routes = dict.fromkeys([*routes, route])
         return route
 
-    def _cancel_requests_of(self, sequence: EnsembleSequence) -> None:
+    def _cancel_requests_of(self, key: SequenceKey, reason: EndReason) -> None:
+        newest = self._sequences.newest(key)
         for call in list(self._calls.values()):
-            if call.sequence is sequence:
-                call.cancel(failure_for(Rejection.SEQUENCE_ENDED, call.request))
+            if newest is not None and call.sequence is newest:
+                call.cancel(failure_for(Rejection.SEQUENCE_ENDED, call.request, reason), reason)
 
     def _on_over(self, call: EnsembleCall, response: Response) -> None:
         del self._calls[call.number]

@@ -56,8 +56,9 @@ class EnsembleSequence:
 
     def reach(self, step: StepIndex, route: ModelRoute, *, end: bool) -> None:
         """A request of it was given to the model of this step, with END or without."""
-        self.reached.add(step)
-        self.places[step] = route
+        if step not in self.reached:
+            self.reached.add(step)
+            self.places[step] = route
         if end:
             self.ended.add(step)
 
@@ -150,23 +151,22 @@ class EnsembleSequences:
                 self._end_places(lane, sequence)
         self._settle(lane)
 
-    def end(self, key: SequenceKey, reason: EndReason, *, drain: bool) -> EnsembleSequence | None:
-        """End the newest sequence, after its requests under way if `drain`. None if none lives."""
-        lane = self._lanes.get(key)
-        sequence = lane.newest if lane is not None else None
-        if lane is None or sequence is None:
-            return None
+    def end(self, key: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        """End the newest sequence of this ID, after its requests under way if `drain`."""
+        sequence = self.newest(key)
+        if sequence is None:
+            return
+        lane = self._lanes[key]
         sequence.drain = drain
         sequence.close(reason)
         if not drain:
             self._end_places(lane, sequence)
         self._settle(lane)
-        return sequence
 
-    def knows(self, key: SequenceKey) -> bool:
-        """Whether a sequence of this ID takes requests."""
+    def newest(self, key: SequenceKey) -> EnsembleSequence | None:
+        """The sequence of this ID that takes requests."""
         lane = self._lanes.get(key)
-        return lane is not None and lane.newest is not None
+        return lane.newest if lane is not None else None
 
     def open_keys(self) -> list[SequenceKey]:
         """The correlation IDs of sequences that live or have requests under way."""
