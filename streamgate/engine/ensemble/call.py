@@ -80,6 +80,7 @@ class EnsembleCall:
         self._routes: dict[StepIndex, ModelRoute] = {}
         self._turns: dict[Run[Held], _StepTurn] = {}
         self._inner: dict[Run[Held], tuple[ModelRoute, RequestNumber]] = {}
+        self._held: set[Run[Held]] = set()
         self._under_way: Counter[StepIndex] = Counter()
         self._waiting: dict[StepIndex, deque[Run[Held]]] = {}
         # Answers of a decoupled ensemble leave in the order in which their frames came to be.
@@ -143,7 +144,7 @@ class EnsembleCall:
     def pause(self, *, paused: bool) -> None:
         """Its client does not read, or reads again."""
         self._is_paused = paused
-        self._hold_up()
+        self._hold_up_all()
 
     # -- steps
 
@@ -202,8 +203,7 @@ class EnsembleCall:
             inner.sequence.reach(run.step, inner.route, end=inner.request.end)
         self._inner[run] = (inner.route, number)
         self._under_way[run.step] += 1
-        if self._is_held(run):
-            inner.route.link.pause((number,))
+        self._hold_up(run, inner.route, number)
 
     def _listener(self, inner: _InnerCall) -> Listener | None:
         """Who is told what becomes of the sequence in the model of the step."""
@@ -220,17 +220,21 @@ class EnsembleCall:
         limit = self._ensemble.max_inflight
         if behind >= limit if not self._is_behind else 2 * behind <= limit:
             self._is_behind = not self._is_behind
-            self._hold_up()
+            self._hold_up_all()
 
-    def _hold_up(self) -> None:
+    def _hold_up_all(self) -> None:
         for run, (route, number) in self._inner.items():
-            if self._is_held(run):
-                route.link.pause((number,))
-            else:
-                route.link.resume((number,))
+            self._hold_up(run, route, number)
 
-    def _is_held(self, run: Run[Held]) -> bool:
-        return self._is_paused or (self._is_behind and run.step in self._ensemble.decoupled)
+    def _hold_up(self, run: Run[Held], route: ModelRoute, number: RequestNumber) -> None:
+        """Pause a run, or let it go on, as its client and the steps behind it ask for."""
+        holds = self._is_paused or (self._is_behind and run.step in self._ensemble.decoupled)
+        if holds and run not in self._held:
+            self._held.add(run)
+            route.link.pause((number,))
+        elif not holds and run in self._held:
+            self._held.discard(run)
+            route.link.resume((number,))
 
     def _inner_call(self, run: Run[Held]) -> _InnerCall:
         request = self.request
@@ -271,6 +275,7 @@ class EnsembleCall:
         run = inner.run
         if response.final:
             self._inner.pop(run, None)
+            self._held.discard(run)
             self._under_way[run.step] -= 1
             if response.failure is not None and inner.sequence is not None:
                 self._note_failure(inner, response)
