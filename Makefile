@@ -72,8 +72,8 @@ serve: setup ## keep the demo's models served until Ctrl-C
 	$(BIN)/python demos/run_demo.py --serve
 
 .PHONY: conformance
-conformance: setup ## our answers against those recorded from a real Triton
-	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGUMENTS)
+conformance: setup ## our answers beside a real Triton's: live after `make triton-env` (some 5 minutes), else recorded
+	$(BIN)/python -m tests.conformance.differential --everything
 
 .PHONY: bench
 bench: setup .venv-perf/bin/perf_analyzer ## measure the gateway (after `make triton-env`: beside a real Triton)

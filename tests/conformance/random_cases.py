@@ -14,6 +14,8 @@ from tests.conformance.random_programs import random_program
 from tests.conformance.steps import Case, RawGrpc, RawGrpcStream, Step
 
 FAULTS_EVERY: Final = 4
+RECORDED: Final = (1, 40)
+"""Seed and number of the cases whose answers by Triton are kept."""
 
 
 def random_cases(seed: int, count: int) -> tuple[Case, ...]:

@@ -13,9 +13,10 @@ from benchmarks.server_process import ServerProcess
 from tests.conformance.allowed_differences import ALLOWED
 from tests.conformance.cases import CASES
 from tests.conformance.compare import AllowedDifference, judge
-from tests.conformance.differential import Variants, nearest, read_golden
+from tests.conformance.differential import nearest
 from tests.conformance.open_defects import OPEN
 from tests.conformance.perform import Target, perform
+from tests.conformance.records import Variants, read_golden
 from tests.conformance.servers import running
 from tests.conformance.steps import Case
 

@@ -8,15 +8,9 @@ import pytest
 from benchmarks import triton_server
 from tests.conformance.cases import CASES
 from tests.conformance.compare import Difference
-from tests.conformance.differential import (
-    compare,
-    merged,
-    merged_variants,
-    nearest,
-    read_golden,
-    report,
-)
+from tests.conformance.differential import compare, nearest, report
 from tests.conformance.open_defects import OPEN
+from tests.conformance.records import merged, merged_variants, read_golden
 from tests.conformance.servers import Run, run_cases
 
 pytestmark = [

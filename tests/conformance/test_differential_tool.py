@@ -19,26 +19,39 @@ from tests.conformance.answers import (
 )
 from tests.conformance.cases import CASES, select
 from tests.conformance.compare import ABSENT, AllowedDifference, Difference, differences, judge
-from tests.conformance.differential import (
-    compare,
-    merged,
-    merged_variants,
-    nearest,
-    read_golden,
-    recorded,
-    report,
-    unordered,
-)
+from tests.conformance.differential import RECORDED, compare, nearest, report, unordered
 from tests.conformance.open_defects import OPEN
 from tests.conformance.perform import requests_of
+from tests.conformance.records import (
+    PROGRAMS,
+    merged,
+    merged_variants,
+    read_golden,
+    read_random,
+    recorded,
+)
 from tests.conformance.servers import MODELS
-from tests.conformance.steps import Case, Infer, Join, Start
+from tests.conformance.shrink import shortest
+from tests.conformance.steps import (
+    Case,
+    Counted,
+    Exchange,
+    Infer,
+    Join,
+    Pause,
+    RawGrpcStream,
+    Start,
+    Step,
+    Stream,
+    Together,
+    client_steps,
+)
 
 CASE_NAMES = [case.name for case in CASES]
 
 
 def test_there_are_many_cases_and_each_has_its_own_name() -> None:
-    assert len(CASES) >= 280
+    assert len(CASES) >= 350
     assert len(set(CASE_NAMES)) == len(CASE_NAMES)
     assert all(name.isidentifier() for name in CASE_NAMES)
 
@@ -175,6 +188,11 @@ class TestVariants:
         variants = [[{"x": 1, "y": 1}], [{"x": 2, "y": 2}]]
         assert nearest("c", variants, [{"x": 2, "y": 3}]) == [Difference("c", "0/y", 2, 3)]
 
+    def test_a_record_of_random_cases_tells_which(self) -> None:
+        assert read_random(RECORDED).keys() == {PROGRAMS, *(case.name for case in RECORDED)}
+        with pytest.raises(LookupError, match="other programs"):
+            read_random(RECORDED[1:])
+
     def test_a_case_without_record_differs(self) -> None:
         case = Case("new", "about", ())
         verdict = compare((case,), {}, {"new": [1]})
@@ -230,6 +248,33 @@ class TestAnswers:
     def test_the_repository_place_is_hidden(self, tmp_path: Path) -> None:
         answer = [{"message": f"At: {tmp_path}/m/1/model.py(3)"}]
         assert without_paths(answer, tmp_path) == [{"message": "At: <repository>/m/1/model.py(3)"}]
+
+
+class TestShortest:
+    STEPS = tuple(Pause(number) for number in range(20))
+
+    @pytest.mark.parametrize("needed", [{0}, {19}, {3, 4}, {0, 7, 19}, set(range(20))])
+    def test_only_what_is_needed_stays(self, needed: set[int]) -> None:
+        def differs(steps: tuple[Step, ...]) -> bool:
+            return needed <= {step.duration_ms for step in steps if isinstance(step, Pause)}
+
+        assert shortest(self.STEPS, differs) == tuple(Pause(number) for number in sorted(needed))
+
+
+def test_steps_are_counted_by_what_they_send() -> None:
+    request = Infer("m", ())
+    steps = (
+        request,
+        Stream((request, Pause(1), request)),
+        Start("s", request),
+        Exchange("a", (request, request), 2),
+        Together((request, request)),
+        Counted("m", (request,)),
+        RawGrpcStream(("", "")),
+        Join("s"),
+    )
+    assert client_steps(steps) == 11
+    assert len(list(requests_of(steps))) == 9
 
 
 def test_requests_are_found_in_every_kind_of_step() -> None:
