@@ -123,6 +123,14 @@ class Instances:
             len(self), self.working, self.losses, self.restarts, self._old_violations + violations
         )
 
+    def names(self) -> list[str]:
+        """All their names."""
+        return [unit.instance.name for unit in self._units.values()]
+
+    def name_of(self, index: InstanceIndex) -> str:
+        """The name of one that is there."""
+        return self._units[index].instance.name
+
     @property
     def working(self) -> int:
         """How many are not lost."""

@@ -40,6 +40,11 @@ class Places:
         """Whether the sequence of this name is still the one that has this place."""
         return self._places.get(sequence) == place
 
+    def instance_of(self, sequence: SequenceKey) -> InstanceIndex | None:
+        """Where the sequence's next step will run; None while that is open."""
+        place = self._places.get(sequence)
+        return None if place is None else place[0]
+
     def leave(self, ended: SequenceEnded) -> None:
         """A sequence is over. Its instance hears of it, in order with the steps."""
         place = (ended.instance, ended.slot, ended.generation)

@@ -53,7 +53,7 @@ from streamgate.engine.rejections import failure_for
 from streamgate.engine.snapshots import Snapshot
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import OnIdleWarning, OnSequenceEnd
+from streamgate.link.contract import Needs, OnIdleWarning, OnSequenceEnd
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -208,6 +208,23 @@ class ModelRuntime:
 
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         self._receive_and_turn(EndSequence(sequence, reason, drain))
+
+    def needs_for(self, request: Request) -> Needs:
+        place = None
+        if request.sequence and not request.start:
+            place = self._places.instance_of(request.sequence)
+        names = self._instances.names() if place is None else [self._instances.name_of(place)]
+        return [[(self, name) for name in names]]
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        live = self._lives.get(number)
+        if live is None:
+            return ()
+        if live.instance == NO_INSTANCE:
+            return self.needs_for(live.request)
+        if any(live in lives for lives in self._steps.values()):
+            return [[(self, self._instances.name_of(live.instance))]]
+        return ()
 
     def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self._on_sequence_end = on_end

@@ -21,6 +21,13 @@ FindRoute = Callable[[str, str], "ModelRoute"]
 """The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
 
 
+Holder = tuple["ModelLink", str]
+"""An instance of a model version, by its name."""
+
+Needs = Sequence[Sequence[Holder]]
+"""What a request needs to go on: of each group, one instance that runs a step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """Who is told what becomes of a sequence: its end, and so many seconds before one as idle."""
@@ -60,6 +67,13 @@ class ModelLink(Protocol):
 
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         """End a live sequence without running the model, after what it has queued if `drain`."""
+
+    def needs_for(self, request: Request) -> Needs:
+        """Which instances this request would need, were it submitted now."""
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        """Which instances a request needs just now: none when it is over, or its model answers it
+        from elsewhere than a step."""
 
     def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         """Be told of each sequence that ends, after its last response, and of each that will end

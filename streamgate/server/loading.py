@@ -114,11 +114,11 @@ async def _load(
 
 
 def _loader(
-    backend: Backend, version: VersionSource, open_server: Callable[[], ModelServer]
+    backend: Backend, version: VersionSource, open_server: Callable[[str], ModelServer]
 ) -> LoadInstance:
     def load(instance: Instance, on_lost: Callable[[SessionLostError], None]) -> Session:
         # The session closes its server; where none comes of it, nobody else does.
-        server = open_server()
+        server = open_server(instance.name)
         try:
             return backend.load(
                 LoadContext(version.config, version.files, instance, server, on_lost)

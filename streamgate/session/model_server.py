@@ -8,13 +8,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from streamgate.engine.host import Host
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.link.contract import ModelLink
+from streamgate.link.contract import Holder, ModelLink, Needs
 from streamgate.model.request import Request, Response
 from streamgate.session.connection import OpenCall, SessionConnection
 from streamgate.session.gateway import ResponseSink
@@ -40,7 +39,7 @@ class ModelServers:
     def __init__(self, host: Host, table: ModelTable) -> None:
         self.host = host
         self.table = table
-        self.waits = Waits(self._steps_of)
+        self.waits = Waits()
         self._called: dict[str, set[str]] = {}
         self._gateway: LocalGateway | None = None
         self._lock = threading.Lock()
@@ -57,9 +56,9 @@ class ModelServers:
         """Say where the questions go, before any model is loaded."""
         self._gateway = gateway
 
-    def open(self, model: ModelLink) -> "InstanceServer":
-        """The server for one more instance of `model`. From any thread."""
-        server = InstanceServer(self, model)
+    def open(self, model: ModelLink, instance: str) -> "InstanceServer":
+        """The server for an instance of `model`. From any thread."""
+        server = InstanceServer(self, model, instance)
         with self._lock:
             self._open.add(server)
             closed = self._closed
@@ -91,15 +90,6 @@ class ModelServers:
         """The models that this one has called since the server started."""
         return frozenset(self._called.get(name, ()))
 
-    def _steps_of(self, model: ModelLink) -> list[ModelLink]:
-        """The models of an ensemble's steps, as far as they are there."""
-        steps = []
-        ensemble = model.config.ensemble
-        for step in ensemble.steps if ensemble is not None else ():
-            with suppress(StreamGateError):
-                steps.append(self.table.route(step.model, step.version).link)
-        return steps
-
     def close(self) -> None:
         """The engine's thread serves no more: whoever still waits is answered now."""
         with self._lock:
@@ -110,10 +100,10 @@ class ModelServers:
 
 
 class InstanceServer:
-    """Implements `streamgate.backend.contract.ModelServer` for one instance of `model`."""
+    """Implements `streamgate.backend.contract.ModelServer` for one instance of a model."""
 
-    def __init__(self, servers: ModelServers, model: ModelLink) -> None:
-        self.model = model
+    def __init__(self, servers: ModelServers, model: ModelLink, instance: str) -> None:
+        self.holder: Holder = model, instance
         self._servers = servers
         self._lock = threading.Lock()
         self._calls: set[ModelCall] = set()
@@ -230,7 +220,8 @@ class ModelCall:
         self._holds_instance = holds_instance
         self._cancelled = False
         self._open: OpenCall | None = None
-        self._waits_for: ModelLink | None = None
+        self._link: ModelLink | None = None
+        self._is_waited_for = False
         self._over = False
 
     def cancel(self) -> None:
@@ -248,6 +239,13 @@ class ModelCall:
         except StreamGateError as error:
             self.fail(error.failure)
 
+    def needs(self) -> Needs:
+        """For `Waits`."""
+        assert self._link is not None
+        if self._open is None:
+            return self._link.needs_for(self._request)
+        return self._link.needs_of(self._open.number)
+
     def fail(self, failure: Failure) -> None:
         """Answer without a model."""
         request = self._request
@@ -258,6 +256,7 @@ class ModelCall:
     def _begin(self) -> None:
         request = self._request
         route = self._route()
+        self._link = route.link
         if route.config.decoupled and not self._decoupled:
             raise StreamGateError(
                 Code.INTERNAL,
@@ -266,18 +265,18 @@ class ModelCall:
                 "'decoupled=True' argument to the 'exec' or 'async_exec' calls for decoupled "
                 "models.'",
             )
-        caller = self._server.model
-        self._servers.note_call(caller.config.name, route.config.name)
+        holder = self._server.holder
+        caller = holder[0].config.name
+        self._servers.note_call(caller, route.config.name)
         if self._holds_instance:
-            if not self._servers.waits.begin(self._server, caller, route.link):
+            if not self._servers.waits.begin(holder, self):
                 raise StreamGateError(
                     Code.INTERNAL,
-                    f"model '{caller.config.name}' would wait for itself: every instance of "
-                    f"'{request.model}' waits for a call that ends at '{caller.config.name}'. "
-                    "Give one of them more instances, or call from a thread that 'execute' does "
-                    "not wait for",
+                    f"model '{caller}' would wait for itself: what '{request.model}' needs to "
+                    f"answer waits for a call that ends at '{caller}'. Give one of them more "
+                    "instances, or call from a thread that 'execute' does not wait for",
                 )
-            self._waits_for = route.link
+            self._is_waited_for = True
         self._open = self._server.connection().submit(request, self._receive)
 
     def _route(self) -> Route:
@@ -300,8 +299,8 @@ class ModelCall:
         if response.final:
             self._over = True
             self._server.forget(self)
-            if self._waits_for is not None:
-                self._servers.waits.end(self._server, self._server.model, self._waits_for)
+            if self._is_waited_for:
+                self._servers.waits.end(self._server.holder, self)
         self._on_response(response)
 
 

@@ -1,64 +1,62 @@
-"""Which model instances wait for which models, so that none waits for itself.
+"""Which model instances wait for which, so that none waits for itself.
 
-An instance whose model calls another model, and waits, runs nothing else meanwhile. When all
-instances of a model wait for calls that only they themselves could serve, none of them ever goes
-on: Triton hangs then. Here the call that would close such a circle is refused.
+An instance whose model calls another model, and waits, runs nothing else meanwhile. When instances
+wait for calls that only they themselves could serve, none of them ever goes on: Triton hangs then.
+Here the call that would close such a circle is refused.
+
+What holds at all times: every instance that waits goes on some day. A call that gets an instance
+gets one that waits for nothing, so only new calls could change that.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from streamgate.link.contract import ModelLink
+from streamgate.link.contract import Holder, Needs
+
+
+class Waiting(Protocol):
+    """A call that an instance waits for."""
+
+    def needs(self) -> Needs:
+        """Which instances it needs just now."""
 
 
 class Waits:
-    """The calls that hold an instance, by the model version that the instance belongs to.
+    """The calls that hold an instance. Used on one thread."""
 
-    A caller is any value that stands for one instance. `steps_of` gives the models that an
-    ensemble consists of, nothing for others. Used on one thread.
-    """
+    def __init__(self) -> None:
+        self._calls: dict[Holder, list[Waiting]] = {}
 
-    def __init__(self, steps_of: Callable[[ModelLink], Sequence[ModelLink]]) -> None:
-        self._steps_of = steps_of
-        self._targets: dict[ModelLink, dict[Hashable, list[ModelLink]]] = {}
-
-    def begin(self, caller: Hashable, model: ModelLink, target: ModelLink) -> bool:
-        """An instance of `model` wants to wait for `target`.
+    def begin(self, holder: Holder, call: Waiting) -> bool:
+        """An instance wants to wait for a call.
 
         False when it would wait for ever; then nothing is noted. Otherwise `end` must follow.
         """
-        callers = self._targets.setdefault(model, {})
-        callers.setdefault(caller, []).append(target)
-        if self._goes_on(target, frozenset()):
+        self._calls.setdefault(holder, []).append(call)
+        if self._goes_on(holder, frozenset()):
             return True
-        self.end(caller, model, target)
+        self.end(holder, call)
         return False
 
-    def end(self, caller: Hashable, model: ModelLink, target: ModelLink) -> None:
+    def end(self, holder: Holder, call: Waiting) -> None:
         """The call is over."""
-        callers = self._targets[model]
-        targets = callers[caller]
-        targets.remove(target)
-        if not targets:
-            del callers[caller]
-        if not callers:
-            del self._targets[model]
+        calls = self._calls[holder]
+        calls.remove(call)
+        if not calls:
+            del self._calls[holder]
 
     def __len__(self) -> int:
         """How many instances wait."""
-        return sum(len(callers) for callers in self._targets.values())
+        return len(self._calls)
 
-    def _goes_on(self, model: ModelLink, above: frozenset[ModelLink]) -> bool:
-        """Whether an instance of the model is free, or waits for nothing but what goes on; of an
-        ensemble, whether all its models do."""
-        if model in above:
+    def _goes_on(self, holder: Holder, above: frozenset[Holder]) -> bool:
+        """Whether the instance waits for nothing, or for nothing but what goes on."""
+        calls: Sequence[Waiting] = self._calls.get(holder, ())
+        if calls and holder in above:
             return False
-        steps = self._steps_of(model)
-        above |= {model}
-        if steps:
-            return all(self._goes_on(step, above) for step in steps)
-        callers = self._targets.get(model, {})
-        if len(callers) < len(model.config.instances):
-            return True
-        return any(
-            all(self._goes_on(target, above) for target in targets) for targets in callers.values()
+        above |= {holder}
+        return all(
+            any(self._goes_on(other, above) for other in group)
+            for call in calls
+            for group in call.needs()
         )

@@ -14,7 +14,7 @@ from tests.server.calling_models import (
     execute,
     text,
 )
-from tests.server.model_house import Gates, Models, model_house, until
+from tests.server.model_house import SEQUENCES, Gates, Models, model_house, until
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("execution")]
 
@@ -306,7 +306,7 @@ async def test_a_model_that_would_wait_for_itself_is_told(models: Models) -> Non
     caller(models, body)
     async with model_house(models.directory) as house:
         answer = await text(house)
-        assert "model 'caller' would wait for itself: every instance of 'caller'" in answer
+        assert "model 'caller' would wait for itself: what 'caller' needs" in answer
 
 
 ROUND = """
@@ -345,6 +345,44 @@ async def test_a_circle_of_two_models_is_refused_where_it_closes(models: Models)
         assert await text(house, value=2) == "refused"
         # Nothing is left of it.
         assert await text(house, value=1) == "end"
+
+
+async def test_free_instances_that_do_not_serve_the_circle_open_none(models: Models) -> None:
+    recursive(models, "caller", "other")
+    recursive(models, "other", "caller", instances=3)
+    async with model_house(models.directory) as house:
+        assert await text(house, value=2) == "refused"
+        assert await text(house, value=1) == "end"
+
+
+SEQUENCE_STEP = """
+value = int(value_of(request))
+if not value:
+    return batched(request.correlation_id())
+flags = 1 if value == 1 else 0
+call = made(0, 'steps', correlation_id=VALUE, flags=flags)
+call.inputs()[0] = pb_utils.Tensor("IN", np.array([[0]], np.int32))
+return batched(-1 if call.exec().has_error() else call.correlation_id())
+"""
+BATCHED = """
+def batched(value):
+    return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([[value]], np.int32))])
+
+"""
+
+
+async def test_a_sequence_that_is_bound_to_the_instance_that_asks_is_refused(
+    models: Models,
+) -> None:
+    # Each sequence asks sequence 1: with itself, on the same instance, for the second step.
+    code = execute(SEQUENCE_STEP.replace("VALUE", "1"))
+    code = code.replace("class Triton", BATCHED + "class Triton")
+    wanted = SEQUENCES.replace("KIND_CPU", "KIND_CPU count: 2")
+    models.write("steps", config=wanted, code=code)
+    async with model_house(models.directory) as house:
+        assert await house.ask("steps", 0, key=1, start=True).value() == 1
+        assert await house.ask("steps", 2, key=1).value() == -1
+        assert await house.ask("steps", 0, key=1).value() == 1
 
 
 async def test_several_requests_at_a_time_never_hang_in_a_circle(models: Models) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import OnIdleWarning, OnSequenceEnd
+from streamgate.link.contract import Needs, OnIdleWarning, OnSequenceEnd
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics
@@ -60,6 +60,12 @@ class FakeLink:
     def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self.on_end = on_end
         self.on_idle_warning = on_idle_warning
+
+    def needs_for(self, request: Request) -> Needs:
+        raise AssertionError
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        raise AssertionError
 
     async def is_ready(self) -> bool:
         return self.says_ready

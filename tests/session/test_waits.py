@@ -1,77 +1,90 @@
-"""Who would wait for itself: circles of models, through as many instances as they have."""
+"""Who would wait for itself: circles of instances, by what their calls need just now."""
 
-from dataclasses import replace
-
-from streamgate.link.contract import ModelLink
-from streamgate.model.config import Instance, InstanceKind
+from streamgate.link.contract import Holder, Needs
 from streamgate.session.waits import Waits
-from tests.session.fake_link import FakeLink, sequence_config
+from tests.session.fake_link import FakeLink
+
+MODEL = FakeLink()
+A, B, C, D = ((MODEL, name) for name in "abcd")
 
 
-def model(instances: int = 1) -> FakeLink:
-    made = tuple(Instance(f"m_{number}", InstanceKind.CPU) for number in range(instances))
-    return FakeLink(config=replace(sequence_config(), instances=made))
+class Call:
+    """A call whose needs a test can change: all of these groups, one instance of each."""
+
+    def __init__(self, *groups: list[Holder]) -> None:
+        self.groups: Needs = groups
+
+    def needs(self) -> Needs:
+        return self.groups
 
 
-def no_steps(_: ModelLink) -> list[ModelLink]:
-    return []
-
-
-def test_a_free_model_may_be_waited_for() -> None:
-    waits, caller, called = Waits(no_steps), model(), model()
-    assert waits.begin("caller", caller, called)
+def test_a_free_instance_may_be_waited_for() -> None:
+    waits, call = Waits(), Call([B])
+    assert waits.begin(A, call)
     assert len(waits) == 1
-    waits.end("caller", caller, called)
+    waits.end(A, call)
     assert len(waits) == 0
 
 
-def test_a_model_with_one_instance_may_not_wait_for_itself() -> None:
-    waits, caller = Waits(no_steps), model()
-    assert not waits.begin("caller", caller, caller)
+def test_no_instance_may_wait_for_itself() -> None:
+    waits = Waits()
+    assert not waits.begin(A, Call([A]))
     assert len(waits) == 0
 
 
-def test_another_instance_answers() -> None:
-    waits, caller = Waits(no_steps), model(2)
-    assert waits.begin("first", caller, caller)
-    assert not waits.begin("second", caller, caller)
-    waits.end("first", caller, caller)
-    assert waits.begin("second", caller, caller)
+def test_another_instance_answers_while_it_is_free() -> None:
+    waits, first = Waits(), Call([A, B])
+    assert waits.begin(A, first)
+    assert not waits.begin(B, Call([A, B]))
+    waits.end(A, first)
+    assert waits.begin(B, Call([A, B]))
 
 
-def test_circles_over_several_models() -> None:
-    waits, a, b, c = Waits(no_steps), model(), model(), model()
-    assert waits.begin("a", a, b)
-    assert waits.begin("b", b, c)
-    assert not waits.begin("c", c, a)
-    waits.end("a", a, b)
-    assert waits.begin("c", c, a)
-    assert not waits.begin("a", a, b)
+def test_a_call_that_has_got_its_instance_needs_that_one() -> None:
+    waits, call = Waits(), Call([B, C])
+    assert waits.begin(A, call)
+    call.groups = [[B]]
+    # C is free, but it is B that answers A.
+    assert not waits.begin(B, Call([A]))
+    assert waits.begin(C, Call([A]))
 
 
-def test_one_of_several_instances_that_goes_on_is_enough() -> None:
-    waits, a, b, free = Waits(no_steps), model(), model(2), model()
-    assert waits.begin("b0", b, a)
-    assert waits.begin("b1", b, free)
-    # b1 will be done and serve a, which b0 waits for.
-    assert waits.begin("a", a, b)
+def test_circles_over_several_instances() -> None:
+    waits, first = Waits(), Call([B])
+    assert waits.begin(A, first)
+    assert waits.begin(B, Call([C]))
+    assert not waits.begin(C, Call([A]))
+    waits.end(A, first)
+    assert waits.begin(C, Call([A]))
+    assert not waits.begin(A, Call([B]))
+
+
+def test_one_instance_that_goes_on_is_enough() -> None:
+    waits = Waits()
+    assert waits.begin(B, Call([A]))
+    assert waits.begin(C, Call([D]))
+    # C will be done and serve A, which B waits for.
+    assert waits.begin(A, Call([B, C]))
 
 
 def test_all_calls_of_an_instance_must_go_on() -> None:
-    waits, a, b, free = Waits(no_steps), model(), model(), model()
-    assert waits.begin("b", b, free)
-    assert waits.begin("b", b, a)
-    # b waits for both: for a, which would wait for b.
-    assert not waits.begin("a", a, b)
-    waits.end("b", b, a)
-    assert waits.begin("a", a, b)
+    waits, second = Waits(), Call([A])
+    assert waits.begin(B, Call([C]))
+    assert waits.begin(B, second)
+    # B waits for both: for A, which would wait for B.
+    assert not waits.begin(A, Call([B]))
+    waits.end(B, second)
+    assert waits.begin(A, Call([B]))
 
 
-def test_an_ensemble_goes_on_when_all_its_models_do() -> None:
-    caller, free, ensemble = model(), model(), model(0)
-    steps: list[ModelLink] = [free]
-    waits = Waits(lambda link: steps if link is ensemble else [])
-    assert waits.begin("caller", caller, ensemble)
-    waits.end("caller", caller, ensemble)
-    steps.append(caller)
-    assert not waits.begin("caller", caller, ensemble)
+def test_all_groups_of_a_call_must_go_on() -> None:
+    waits, ensemble = Waits(), Call([C], [B, D])
+    assert waits.begin(B, Call([A]))
+    assert waits.begin(A, ensemble)
+    assert not waits.begin(D, Call([A]))
+
+
+def test_a_call_that_needs_no_instance_holds_nobody_up() -> None:
+    waits = Waits()
+    assert waits.begin(A, Call())
+    assert waits.begin(B, Call([A]))

@@ -24,7 +24,7 @@ from streamgate.engine.ensemble.tensors import (
     step_outputs,
 )
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
-from streamgate.link.contract import FindRoute, Listener, ModelRoute
+from streamgate.link.contract import FindRoute, Listener, ModelRoute, Needs
 from streamgate.model.config import Ensemble, ModelConfig
 from streamgate.model.request import Request, Response
 
@@ -145,6 +145,12 @@ class EnsembleCall:
         """Its client does not read, or reads again."""
         self._is_paused = paused
         self._hold_up_all()
+
+    def needs(self) -> Needs:
+        """What the steps that are under way need to go on."""
+        return [
+            group for route, number in self._inner.values() for group in route.link.needs_of(number)
+        ]
 
     # -- steps
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Final, final
 
@@ -16,7 +17,15 @@ from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
-from streamgate.link.contract import FindRoute, Listener, ModelRoute, OnIdleWarning, OnSequenceEnd
+from streamgate.link.contract import (
+    FindRoute,
+    Holder,
+    Listener,
+    ModelRoute,
+    Needs,
+    OnIdleWarning,
+    OnSequenceEnd,
+)
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import InstanceStatistics, ModelStatistics
@@ -134,6 +143,21 @@ class EnsembleRuntime:
         if not drain:
             self._cancel_requests_of(sequence, reason)
         self._sequences.end(sequence, reason, drain=drain)
+
+    def needs_for(self, request: Request) -> Needs:
+        needs: list[Sequence[Holder]] = []
+        for step in self._ensemble.steps:
+            with suppress(StreamGateError):
+                inner = Request(step.model, step.version, sequence=request.sequence)
+                needs += self._find_route(step.model, step.version).link.needs_for(inner)
+        return needs
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        call = self._calls.get(number)
+        if call is None:
+            return ()
+        # Steps that are over are not left out: that would be of use in circles only.
+        return [*self.needs_for(call.request), *call.needs()]
 
     def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
         self._watcher = Listener(on_end, on_idle_warning)
