@@ -111,8 +111,7 @@ class Instances:
         self.losses = 0
         self.restarts = 0
         self._old_violations = 0
-        for instance in config.instances:
-            self._add(instance)
+        self._add([self._new(instance) for instance in config.instances])
 
     def __len__(self) -> int:
         return len(self._units)
@@ -140,6 +139,33 @@ class Instances:
         """Load all, each on its own thread. Raises what the first failure raised."""
         self._load = load
         await self._load_units(list(self._units.values()))
+
+    async def prepare(
+        self, wanted: Sequence[Instance], load: LoadInstance
+    ) -> tuple[InstanceIndex, ...]:
+        """Load those of the wanted instances that are not there; the indexes of all wanted ones,
+        which hold until something else is awaited. Raises what the first failure raised; then
+        nothing has changed.
+
+        `load` is how all instances are loaded from now on.
+        """
+        before, self._load = self._load, load
+        while missing := [each for each in wanted if each not in self._by_instance()]:
+            # Whichever was to go may have gone while others were loaded.
+            units = [self._new(instance) for instance in missing]
+            try:
+                await self._load_units(units)
+            except BaseException:
+                self._load = before
+                for unit in units:
+                    self._see_off(unit)
+                raise
+            self._add(units)
+        present = self._by_instance()
+        return tuple(present[instance] for instance in wanted)
+
+    def _by_instance(self) -> dict[Instance, InstanceIndex]:
+        return {unit.instance: index for index, unit in self._units.items()}
 
     def run(self, index: InstanceIndex, step: Step, lives: Sequence[LiveRequest | None]) -> None:
         """Run a step; its outcome goes to `on_outcome`, and what it says is told to `ended`."""
@@ -176,6 +202,9 @@ class Instances:
         """Close one that has nothing left to do."""
         unit = self._units.pop(index)
         self._old_violations += unit.stepper.violations
+        self._see_off(unit)
+
+    def _see_off(self, unit: _Unit) -> None:
         closing = self._close(unit)
         self._gone.add(closing)
         closing.add_done_callback(lambda done: self._host.post(partial(self._gone.discard, done)))
@@ -187,14 +216,16 @@ class Instances:
 
     # -- loading
 
-    def _add(self, instance: Instance) -> _Unit:
+    def _new(self, instance: Instance) -> _Unit:
         index = InstanceIndex(self._added)
         self._added += 1
         inline = self._config.execution is Execution.INLINE
         worker = Inline() if inline else self._host.worker(f"stepper-{instance.name}")
         stepper = Stepper(instance.name, worker, self._on_outcome)
-        unit = self._units[index] = _Unit(index, instance, stepper)
-        return unit
+        return _Unit(index, instance, stepper)
+
+    def _add(self, units: Sequence[_Unit]) -> None:
+        self._units.update((unit.index, unit) for unit in units)
 
     async def _load_units(self, units: Sequence[_Unit]) -> None:
         loading = [asyncio.wrap_future(self._load_unit(unit)) for unit in units]

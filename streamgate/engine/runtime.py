@@ -30,6 +30,7 @@ from streamgate.core.events import (
     InstanceBack,
     InstanceLost,
     Pause,
+    Resize,
     Resume,
     Submit,
 )
@@ -116,6 +117,17 @@ class ModelRuntime:
     def discard(self) -> None:
         """Give up a runtime that failed to load: close those instances that did, in their time."""
         self._instances.close()
+
+    async def resize(self, config: ModelConfig, load: LoadInstance, grace_seconds: float) -> None:
+        """Serve with the instances of this configuration, which differs in nothing else, `load`ed
+        where they are new. Those that are left out take no new sequences, and go when their last
+        one has ended; what lives on them after `grace_seconds` is preempted.
+
+        Raises what the first failure to load raised; then nothing has changed.
+        """
+        indexes = await self._instances.prepare(config.instances, load)
+        self.config = config
+        self._receive_and_turn(Resize(indexes, round(grace_seconds * 1e9)))
 
     def drain(self) -> None:
         """Accept no new sequences and no stateless requests from now on."""
