@@ -147,10 +147,11 @@ class Instances:
         which hold until something else is awaited. Raises what the first failure raised; then
         nothing has changed.
 
-        `load` is how all instances are loaded from now on.
+        One that is there stands in for one of another name on the same device. `load` is how all
+        instances are loaded from now on.
         """
         before, self._load = self._load, load
-        while missing := [each for each in wanted if each not in self._by_instance()]:
+        while missing := self._match(wanted)[1]:
             # Whichever was to go may have gone while others were loaded.
             units = [self._new(instance) for instance in missing]
             try:
@@ -161,11 +162,23 @@ class Instances:
                     self._see_off(unit)
                 raise
             self._add(units)
-        present = self._by_instance()
-        return tuple(present[instance] for instance in wanted)
+        return tuple(self._match(wanted)[0])
 
-    def _by_instance(self) -> dict[Instance, InstanceIndex]:
-        return {unit.instance: index for index, unit in self._units.items()}
+    def _match(self, wanted: Sequence[Instance]) -> tuple[list[InstanceIndex], list[Instance]]:
+        """The instances that there are for those wanted, and the wanted ones that are missing."""
+        units = list(self._units.values())
+        found: list[InstanceIndex] = []
+        for alike in (_same, _of_one_kind):
+            missing = []
+            for instance in wanted:
+                unit = next((each for each in units if alike(each.instance, instance)), None)
+                if unit is None:
+                    missing.append(instance)
+                else:
+                    units.remove(unit)
+                    found.append(unit.index)
+            wanted = missing
+        return found, list(wanted)
 
     def run(self, index: InstanceIndex, step: Step, lives: Sequence[LiveRequest | None]) -> None:
         """Run a step; its outcome goes to `on_outcome`, and what it says is told to `ended`."""
@@ -299,3 +312,11 @@ class Instances:
         self._watcher.instance_back(unit.index)
         if unit.loss is not None:
             self._lose(unit, unit.loss)
+
+
+def _same(one: Instance, other: Instance) -> bool:
+    return one == other
+
+
+def _of_one_kind(one: Instance, other: Instance) -> bool:
+    return (one.kind, one.device_id) == (other.kind, other.device_id)

@@ -56,13 +56,15 @@ class ModelSource:
     """A model as it was read: the versions that its policy selects, ascending.
 
     `failures` holds the selected versions that can't be loaded, with the reason; a version is in
-    either. Equal fingerprints mean an unchanged model. Hold the source for as long as its
-    versions are in use: files that came with a load request live as long as it does.
+    either. Equal fingerprints mean an unchanged model, equal bodies one that is unchanged but for
+    its instance groups. Hold the source for as long as its versions are in use: files that came
+    with a load request live as long as it does.
     """
 
     name: str
     versions: tuple[VersionSource, ...]
     fingerprint: str
+    body: str
     failures: Mapping[str, StreamGateError] = field(default_factory=dict)
     kept: OverrideFolder | None = field(default=None, repr=False, compare=False)
 
@@ -170,6 +172,7 @@ class ModelRepository:
         _name(config, name)
         present = layout.versions(given.folder)
         text = config.SerializeToString(deterministic=True)
+        body = _without_groups(config).SerializeToString(deterministic=True)
         refuse_unserved(config)
         if is_ensemble(config):
             check_ensemble(config)
@@ -186,7 +189,7 @@ class ModelRepository:
                 found=f"versions {list(present)}" if present else "no version folder",
                 expected="one that the policy selects",
             )
-        state = (
+        state = tuple(
             files_state(file_overrides) if file_overrides else folder_state(given.folder, selected)
         )
         versions: list[VersionSource] = []
@@ -202,6 +205,7 @@ class ModelRepository:
             name=name,
             versions=tuple(versions),
             fingerprint=fingerprint([text, *state]),
+            body=fingerprint([body, *state]),
             failures=failures,
             kept=given.kept,
         )
@@ -239,6 +243,13 @@ def _read_ensemble(config: pb.ModelConfig, folder: Path, version: int) -> Versio
     extensions = read_extensions(config)
     built = build_config(config, extensions, Execution.INLINE, WorkerLimits(), folder)
     return VersionSource(files.version, built, files)
+
+
+def _without_groups(config: pb.ModelConfig) -> pb.ModelConfig:
+    rest = pb.ModelConfig()
+    rest.CopyFrom(config)
+    rest.ClearField("instance_group")
+    return rest
 
 
 def select_versions(policy: pb.ModelVersionPolicy, present: Sequence[int]) -> list[int]:

@@ -1,7 +1,8 @@
 """How models come and go: reads the repository, loads on the engine, keeps the model table.
 
 A reload builds the new versions beside the old ones and swaps when all are there; a load that fails
-leaves what was serving as it was. What goes out of service answers the requests that it has, ends
+leaves what was serving as it was. Where nothing but instance groups is new, what serves is resized
+instead. What goes out of service answers the requests that it has, ends
 its sequences (drained) and closes. Message texts and states are Triton's (facts 7.3 to 7.5, 7.9);
 where Triton hides the reason of a failure, it follows Triton's text.
 """
@@ -28,6 +29,7 @@ from streamgate.server.composing import (
     unused_steps,
 )
 from streamgate.server.loading import LoadedModel, LoadedVersions, load_versions, reason_of
+from streamgate.server.resizing import find_resizings
 from streamgate.server.retiring import Retirement, Served
 from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import (
@@ -87,6 +89,7 @@ class Lifecycle:
         self._fingerprints: dict[str, str] = {}
         self._served: dict[Route, Served] = {}
         self._loading: set[asyncio.Task[StreamGateError | None]] = set()
+        self._drain_seconds = drain_seconds
         self._retirement = Retirement(drain_seconds)
         self._ensembles = Ensembles()
         # Loaded because somebody asked for them, not for an ensemble.
@@ -231,6 +234,8 @@ class Lifecycle:
     async def _load_versions(self, source: ModelSource) -> None:
         name = source.name
         numbers = [int(version.version) for version in source.versions]
+        if await self._resize(source, numbers):
+            return
         self._enter(name, numbers, LOADING)
         try:
             loaded = await load_versions(source, self._find_backend, self._host, self._servers)
@@ -241,6 +246,25 @@ class Lifecycle:
             raise self._refuse(name, numbers, loaded)
         self._ensembles.forget(name)
         self._swap(source, loaded)
+
+    async def _resize(self, source: ModelSource, numbers: Sequence[int]) -> bool:
+        """Where nothing but instance groups is new, the versions that serve go on with these, and
+        their sequences live on. Returns whether that was so."""
+        resizings = find_resizings(source, self._table, self._served)
+        failed = LoadedVersions()
+        for each in resizings:
+            try:
+                await each.apply(self._find_backend, self._servers, self._drain_seconds)
+            except StreamGateError as error:
+                failed.failures[each.number] = error
+            else:
+                self._served[each.route] = each.served
+                self._table.set(source.name, each.number, VersionState(READY, route=each.route))
+        if failed.failures:
+            raise self._refuse(source.name, numbers, failed)
+        if resizings:
+            self._fingerprints[source.name] = source.fingerprint
+        return bool(resizings)
 
     def _compose(self, source: ModelSource, failures: Mapping[str, StreamGateError]) -> None:
         """Put an ensemble into service over the models that are ready."""

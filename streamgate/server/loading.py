@@ -94,7 +94,7 @@ async def load_versions(
         raise
     for version, result in zip(source.versions, results, strict=True):
         if isinstance(result, BaseException):
-            loaded.failures[int(version.version)] = _as_told(result)
+            loaded.failures[int(version.version)] = as_told(result)
         else:
             loaded.models[int(version.version)] = result
     return loaded
@@ -106,16 +106,18 @@ async def _load(
     backend = await asyncio.to_thread(find_backend, version.config.backend)
     runtime = ModelRuntime(version.config, version.version, host)
     try:
-        await runtime.load(_loader(backend, version, partial(servers.open, runtime)))
+        await runtime.load(loader(backend, version, partial(servers.open, runtime)))
     except BaseException:
         runtime.discard()
         raise
     return runtime
 
 
-def _loader(
+def loader(
     backend: Backend, version: VersionSource, open_server: Callable[[str], ModelServer]
 ) -> LoadInstance:
+    """How each instance of a version is loaded."""
+
     def load(instance: Instance, on_lost: Callable[[SessionLostError], None]) -> Session:
         # The session closes its server; where none comes of it, nobody else does.
         server = open_server(instance.name)
@@ -130,7 +132,7 @@ def _loader(
     return load
 
 
-def _as_told(error: BaseException) -> StreamGateError:
+def as_told(error: BaseException) -> StreamGateError:
     """What a backend raised, as a client is told it."""
     if isinstance(error, StreamGateError):
         return error

@@ -62,6 +62,10 @@ class Route:
 
         return self.link.submit(request, receive, owner, position)
 
+    def renew_config(self) -> None:
+        """The model has another configuration now, in nothing that requests are checked by."""
+        self.config = self.link.config
+
     def hold(self) -> None:
         self._holders += 1
 
