@@ -141,13 +141,13 @@ class StatelessScheduler:
 
     def _decide_on_arrivals(self) -> None:
         """Whether requests are let in, and why not; those that are in follow them out."""
+        deserted = self._rota.is_deserted
         if self._stopping:
             self._refusal = Rejection.STOPPING
-        elif self._rota.is_deserted:
-            self._refusal = Rejection.INSTANCE_AWAY
-            self._reject_all(Rejection.INSTANCE_AWAY)
         else:
-            self._refusal = None
+            self._refusal = Rejection.INSTANCE_AWAY if deserted else None
+        if deserted:
+            self._reject_all(Rejection.INSTANCE_AWAY)
 
     def _reject_all(self, reason: Rejection) -> None:
         for queued in tuple(self._queue):

@@ -3,7 +3,7 @@
 import pytest
 
 from streamgate.core.commands import InstanceGone, Rejection
-from streamgate.core.events import Close
+from streamgate.core.events import Close, Drain
 from streamgate.core.ids import InstanceIndex
 from streamgate.errors import EndReason
 from streamgate.model.config import DefaultScheduling, DynamicBatching, SequenceBatching
@@ -259,6 +259,17 @@ class TestStateless:
         play.bring_back(0)
         play.submit()
         assert requests(play.poll()) == [[5]]
+
+    def test_nobody_waits_for_ever_while_the_model_drains(self) -> None:
+        play = Play(DefaultScheduling(), 1)
+        play.submit()
+        play.submit()
+        play.poll()
+        play.tell(Drain())
+        play.lose(0, patience_ns=MS)
+        play.wait(MS)
+        said = [command for _, command in play.heard]
+        assert rejects(said) == [(2, Rejection.INSTANCE_AWAY)]
 
     def test_instances_join_and_go(self) -> None:
         play = Play(DefaultScheduling(), 1)

@@ -75,6 +75,7 @@ class ReferenceQueue:
                 self.stopping = True
             case Close():
                 self.stopping = True
+                self.leave_the_deserted()
                 self.drop(self.sorted(), Rejection.STOPPING)
 
     def rest(self, index: InstanceIndex) -> None:
@@ -108,7 +109,7 @@ class ReferenceQueue:
         return all(index in self.given_up or index in self.leaving for index in self.present)
 
     def leave_the_deserted(self) -> None:
-        if self.deserted and not self.stopping:
+        if self.deserted:
             self.drop(self.sorted(), Rejection.INSTANCE_AWAY)
 
     def submit(self, event: Submit, now: Ns) -> None:

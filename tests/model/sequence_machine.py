@@ -52,7 +52,7 @@ configurations = st.builds(
     backlog=st.sampled_from((0, 2)),
     pending=st.sampled_from((0, 3)),
     iterative=one_in_eight,
-    ends=st.tuples(st.sampled_from((0, 0, 130)), st.sampled_from((0, 30)), st.booleans()),
+    ends=st.tuples(st.sampled_from((0, 40, 130)), st.sampled_from((0, 60)), st.booleans()),
 )
 submits = st.builds(
     Submit,

@@ -148,7 +148,8 @@ async def test_a_model_may_reload_itself(models: Models) -> None:
     override = (
         '{"backend": "python", "input": [{"name": "IN", "data_type": "TYPE_INT32", "dims": [1]}], '
         '"output": [{"name": "OUT", "data_type": "TYPE_INT32", "dims": [1]}, '
-        '{"name": "TEXT", "data_type": "TYPE_STRING", "dims": [1]}]}'
+        '{"name": "TEXT", "data_type": "TYPE_STRING", "dims": [1]}], '
+        '"parameters": {"again": {"string_value": "yes"}}}'
     )
     models.write("caller", config=config(), code=code.replace("CONFIG", repr(override)))
     async with model_house(models.directory) as house:
