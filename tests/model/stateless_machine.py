@@ -120,7 +120,7 @@ policies = st.builds(
     st.sampled_from(TimeoutAction),
     st.sampled_from((0, 30, 30)),
     st.booleans(),
-    st.sampled_from((0, 0, 2)),
+    st.sampled_from((0, 2, 2)),
 )
 batchings = st.builds(
     DynamicBatching,

@@ -85,7 +85,7 @@ def slot_leaks_when_idle(patch: pytest.MonkeyPatch) -> None:
 
 
 def rejections_dropped(patch: pytest.MonkeyPatch) -> None:
-    def forget(self: Endings, pending: Pending, reason: object) -> None:
+    def forget(self: Endings, pending: Pending, *_: object) -> None:
         del self._requests[pending.event.request]
 
     patch.setattr(Endings, "_reject", forget)
@@ -334,7 +334,7 @@ def instance_never_comes_back(patch: pytest.MonkeyPatch) -> None:
 
     def lose(self: Rota, step: StepNumber) -> None:
         complete(self, step)
-        self.idle.pop()
+        self.idle.clear()
 
     patch.setattr(Rota, "complete", lose)
 
