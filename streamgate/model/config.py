@@ -6,7 +6,7 @@ Nobody else parses configuration. Durations are nanoseconds here, whatever unit 
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Shape, TensorSpec
@@ -268,11 +268,6 @@ class ModelConfig:
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     json: str = ""
     wire: bytes = b""
-
-    def differs_in_instances(self, other: "ModelConfig") -> bool:
-        """Whether the other differs in nothing but its instances (and how it is written)."""
-        mine = replace(other, instances=self.instances, json=self.json, wire=self.wire)
-        return self == mine and self.instances != other.instances
 
     @property
     def batches(self) -> bool:

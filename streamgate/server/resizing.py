@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from streamgate.engine.runtime import ModelRuntime
+from streamgate.model.config import Execution, ModelConfig
 from streamgate.repository.repository import ModelSource, VersionSource
 from streamgate.server.loading import FindBackend, as_told, loader
 from streamgate.server.retiring import Served
@@ -58,9 +59,21 @@ def find_resizings(
         old = served[route]
         if not isinstance(old.model, ModelRuntime) or old.source.body != source.body:
             return []
-        if not version.config.differs_in_instances(old.model.config):
+        if not _differs_in_instances(version.config, old.model.config):
             return []
         before = next(each for each in old.source.versions if each.version == version.version)
         renewed = replace(version, files=before.files)
         resizings.append(Resizing(number, route, old.model, renewed, old.source))
     return resizings
+
+
+def _differs_in_instances(new: ModelConfig, old: ModelConfig) -> bool:
+    """Whether nothing else is new.
+
+    Where several instances run in processes and one does not, those that there are stay as they
+    are. But a decoupled model's way to slow clients is another in a process.
+    """
+    same = replace(old, instances=new.instances, json=new.json, wire=new.wire)
+    if Execution.INLINE not in (new.execution, old.execution) and not new.decoupled:
+        same = replace(same, execution=new.execution)
+    return same == new and old.instances != new.instances

@@ -93,6 +93,15 @@ async def test_the_configuration_that_is_shown_is_the_new_one(models: Models) ->
         assert json.loads(config.json)["instance_group"][0]["count"] == 2
 
 
+async def test_a_model_that_runs_inline_is_a_new_version_beside_threads(models: Models) -> None:
+    models.write("m", config=SEQUENCES, code=SUMS)
+    async with model_house(models.directory) as house:
+        route = house.table.route("m", "")
+        parameters = {"streamgate.execution": {"string_value": "inline"}}
+        await house.load("m", resized(1, parameters=parameters))
+        assert house.table.route("m", "") is not route
+
+
 async def test_the_same_again_changes_nothing(models: Models, gates: Gates) -> None:
     models.write("m", 1)
     config = CONFIG.replace("KIND_CPU", "KIND_CPU count: 2")
