@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 
 import small_graphs
+import telephone_graph
 import voice_activity_graph
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -26,6 +27,7 @@ def prepare(output: Path) -> list[Path]:
     graphs = {
         "add_sub_onnx": small_graphs.add_sub(),
         "running_sum_onnx": small_graphs.running_sum(),
+        "telephone_audio": telephone_graph.build(),
         "voice_activity": voice_activity_graph.build(source),
     }
     return [_write(graph, output / name / "1" / "model.onnx") for name, graph in graphs.items()]

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import tritonclient.grpc
 import tritonclient.http
+
+from tests.system.mulaw import mulaw
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "run_demo.py"
 TIMEOUT_SECONDS = 45.0
@@ -127,6 +130,34 @@ def test_running_sums_of_two_sequences(served: Served, model: str) -> None:
                 )
                 sums[sequence].append(int(result.as_numpy("OUTPUT").item()))
     assert sums == {"first": [5, 12, 10], "second": [100, 101, 102]}
+
+
+def test_two_telephone_calls_through_the_ensemble(served: Served) -> None:
+    samples, rate = soundfile.read(DEMO.parent / "audio" / "call_8k.wav", dtype="float32")
+    assert rate == 8_000
+    samples = np.pad(samples, (0, rate // 2))
+    chunks = mulaw(samples[: len(samples) // 256 * 256]).reshape(-1, 1, 256)
+    events: dict[str, list[tuple[int, float]]] = {"one": [], "two": []}
+    with tritonclient.http.InferenceServerClient(served.http) as client:
+        for step, chunk in enumerate(chunks):
+            tensor = tritonclient.http.InferInput("MULAW", [1, 256], "UINT8")
+            tensor.set_data_from_numpy(chunk)
+            for call, heard in events.items():
+                result = client.infer(
+                    "telephone_voice_activity",
+                    [tensor],
+                    sequence_id=call,
+                    sequence_start=step == 0,
+                    sequence_end=step == len(chunks) - 1,
+                )
+                if event := int(result.as_numpy("SPEECH_EVENT").item()):
+                    heard.append((event, float(result.as_numpy("EVENT_TIME").item())))
+    assert events["one"] == events["two"]
+    kinds = [kind for kind, _ in events["one"]]
+    assert kinds == [1, 2] * 4
+    # As the demo hears the same recording, which it resamples with all that is to come in sight.
+    assert events["one"][0][1] == pytest.approx(0.80, abs=0.1)
+    assert events["one"][-1][1] == pytest.approx(5.79, abs=0.1)
 
 
 def _countdown(served: Served, count: int) -> tuple[list[int], str]:

@@ -21,6 +21,8 @@ import soundfile
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from tests.system.mulaw import mulaw
+
 DEMOS = Path(__file__).resolve().parents[2] / "demos"
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[str, Array]
@@ -30,6 +32,7 @@ ONNX_TYPES = {
     "tensor(float)": model_config_pb2.TYPE_FP32,
     "tensor(int32)": model_config_pb2.TYPE_INT32,
     "tensor(int64)": model_config_pb2.TYPE_INT64,
+    "tensor(uint8)": model_config_pb2.TYPE_UINT8,
 }
 
 
@@ -263,7 +266,25 @@ def test_running_sum_and_add_sub(prepared: Path) -> None:
     assert difference.tolist() == [[0.0, 1.5, -1.0]]
 
 
-@pytest.mark.parametrize("name", ["voice_activity", "running_sum_onnx"])
+def test_telephone_audio_is_decoded_and_doubled_without_a_seam(prepared: Path) -> None:
+    session = _session(prepared / "telephone_audio/1/model.onnx")
+    seconds = np.arange(20 * 256) / 8_000
+    tones = np.stack([0.5 * np.sin(2 * np.pi * hertz * seconds) for hertz in (300, 2_800)])
+    history = np.zeros((2, 15), np.float32)
+    pieces = []
+    for chunk in mulaw(tones).reshape(2, 20, 256).swapaxes(0, 1):
+        audio, history = session.run(["AUDIO", "history_out"], {"MULAW": chunk, "history": history})
+        pieces.append(audio)
+    heard = np.concatenate(pieces, axis=1)
+    assert heard.shape == (2, 20 * 512)
+    late = np.arange(20 * 512) / 16_000 - 0.001
+    wanted = np.stack([0.5 * np.sin(2 * np.pi * hertz * late) for hertz in (300, 2_800)])
+    # What is left is mu-law itself: 38 dB or so.
+    noise = (heard - wanted)[:, 64:]
+    assert float(np.sqrt(np.mean(noise**2))) < 0.5 / np.sqrt(2) / 50
+
+
+@pytest.mark.parametrize("name", ["voice_activity", "running_sum_onnx", "telephone_audio"])
 def test_configuration_and_graph_agree(prepared: Path, name: str) -> None:
     """Each state of config.pbtxt is in the graph, in and out, with its type, shape and axis."""
     config = model_config_pb2.ModelConfig()
@@ -285,7 +306,7 @@ def test_configuration_and_graph_agree(prepared: Path, name: str) -> None:
 def test_every_configuration_is_readable_to_triton() -> None:
     """Our additions are parameters, so Triton's own schema accepts each file."""
     paths = sorted((DEMOS / "models").glob("*/config.pbtxt"))
-    assert len(paths) >= 5
+    assert len(paths) >= 7
     for path in paths:
         text = path.read_text()
         assert text.startswith("# "), f"{path}: expected a comment at the top"
