@@ -1,5 +1,6 @@
 """What passes between a model's process and the gateway beside requests and responses."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from streamgate.backend.contract import SessionLostError
+from streamgate.backend.contract import (
+    ReadinessAware,
+    SequenceListener,
+    SessionLostError,
+    StateKeeper,
+)
+from streamgate.errors import EndReason
 from streamgate.model.config import Execution
+from streamgate_python.faults import ModelRuleError
 from streamgate_python.metrics import MetricFamily
 from streamgate_python.process.session import ProcessSession
 from tests.backends.python_models import Model, eventually, is_gone, reply_of, request
@@ -192,3 +200,101 @@ class TestMetrics:
         [text] = reply_of(made).only.values["OUT"]
         assert b"already exists with different type" in text
         del family
+
+
+class TestHooks:
+    def test_a_model_without_hooks(self, model: Model, opened: Opened) -> None:
+        session = opened(model.execute("return [out(1)]"))
+        assert not session.tells_readiness
+        assert not session.hears_sequence_ends
+        assert not session.keeps_states
+
+    def test_readiness(self, model: Model, opened: Opened) -> None:
+        session = opened(
+            model.write(
+                """
+                class TritonPythonModel:
+                    asked = 0
+
+                    def is_ready(self):
+                        self.asked += 1
+                        if self.asked == 3:
+                            raise ValueError("text")
+                        return self.asked == 1
+                """
+            )
+        )
+        assert session.tells_readiness
+        assert isinstance(session, ReadinessAware)
+        assert [session.is_ready(), session.is_ready()] == [True, False]
+        with pytest.raises(ModelRuleError, match=r"^ValueError: text\n\nAt:\n"):
+            session.is_ready()
+
+    def test_ends_of_sequences(self, model: Model, opened: Opened) -> None:
+        session = opened(
+            model.write(
+                """
+                class TritonPythonModel:
+                    def initialize(self, args):
+                        self.ended = []
+
+                    def on_sequence_end(self, correlation_id, reason):
+                        self.ended.append([correlation_id, str(reason)])
+
+                    def execute(self, requests):
+                        return [out(json.dumps(self.ended).encode(), dtype=object)]
+                """
+            )
+        )
+        assert isinstance(session, SequenceListener)
+        assert session.hears_sequence_ends
+        session.on_sequence_end(2**64 - 1, EndReason.IDLE)
+        session.on_sequence_end("name", EndReason.CLIENT_END)
+        made = request()
+        session.execute([made])
+        [text] = reply_of(made).only.values["OUT"]
+        assert json.loads(text) == [[2**64 - 1, "idle"], ["name", "client_end"]]
+
+    @pytest.mark.parametrize("size", [0, 5, 3_000_000])
+    def test_states(self, model: Model, opened: Opened, size: int) -> None:
+        model.write(
+            """
+            class TritonPythonModel:
+                def initialize(self, args):
+                    self.kept = {}
+
+                def get_state(self, correlation_id):
+                    return self.kept[correlation_id]
+
+                def set_state(self, correlation_id, state):
+                    assert type(state) is bytes
+                    self.kept[correlation_id] = state
+            """
+        )
+        one, other = opened(model), opened(model)
+        assert isinstance(one, StateKeeper)
+        assert one.keeps_states
+        one.set_state(7, b"x" * size)
+        other.set_state("there", one.get_state(7))
+        assert other.get_state("there") == b"x" * size
+        with pytest.raises(ModelRuleError, match=r"^KeyError: 'nobody'\n\nAt:\n"):
+            one.get_state("nobody")
+
+    def test_a_crash_in_a_hook_is_told(self, model: Model, opened: Opened) -> None:
+        told: list[SessionLostError] = []
+        model.on_lost = told.append
+        session = opened(
+            model.write(
+                """
+                import os
+
+                class TritonPythonModel:
+                    def is_ready(self):
+                        os._exit(1)
+                """
+            )
+        )
+        with pytest.raises(SessionLostError):
+            session.is_ready()
+        [error] = told
+        assert error.message == "Stub process 'm_0' is not healthy."

@@ -62,12 +62,44 @@ class TritonPythonModel:
 """
 STEP, CRASH, HOLD = 0, 1, 2
 
+STATEFUL_CONFIG = (
+    CONFIG
+    + PROCESS
+    + """
+sequence_batching {
+  max_sequence_idle_microseconds: 60000000
+  oldest { max_candidate_sequences: 4 }
+  state { input_name: "SUM" output_name: "SUM_NEXT" data_type: TYPE_INT32 dims: 1 }
+}
+"""
+)
+STATEFUL = """
+import os
+import triton_python_backend_utils as pb_utils
 
-def write(folder: Path, name: str, config: str) -> None:
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.step(request) for request in requests]
+
+    def step(self, request):
+        step, total = (
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("IN", "SUM")
+        )
+        if step[0] == 1:
+            os.abort()
+        total += 10
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor("OUT", total), pb_utils.Tensor("SUM_NEXT", total)]
+        )
+"""
+
+
+def write(folder: Path, name: str, config: str, code: str = FRAGILE) -> None:
     version = folder / name / "1"
     version.mkdir(parents=True)
     (folder / name / "config.pbtxt").write_text(config)
-    (version / "model.py").write_text(FRAGILE)
+    (version / "model.py").write_text(code)
 
 
 @pytest.fixture
@@ -75,6 +107,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     write(tmp_path, "fragile", CONFIG + PROCESS)
     write(tmp_path, "sums", SEQUENCES)
     write(tmp_path, "several", CONFIG + "instance_group { kind: KIND_CPU count: 2 }\n")
+    write(tmp_path, "kept", STATEFUL_CONFIG, STATEFUL)
     with running(tmp_path) as server:
         yield server
 
@@ -153,6 +186,16 @@ def test_sequences_of_a_lost_instance_end_and_others_begin(
     assert ask(client, "sums", sequence_id=5, sequence_end=True) == 2
     eventually(lambda: server.ended("sums", "engine_lost") == 2)
     server.assert_at_rest("sums")
+
+
+def test_states_that_the_gateway_keeps_outlive_the_process(
+    server: RunningServer, client: triton.InferenceServerClient
+) -> None:
+    assert ask(client, "kept", sequence_id=5, sequence_start=True) == 10
+    with pytest.raises(InferenceServerException, match="is not healthy"):
+        ask(client, "kept", CRASH, sequence_id=6, sequence_start=True)
+    assert ask(client, "kept", sequence_id=5) == 20
+    assert ask(client, "kept", sequence_id=5, sequence_end=True) == 30
 
 
 def test_several_instances_work_at_the_same_time(

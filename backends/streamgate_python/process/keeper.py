@@ -183,7 +183,8 @@ class WorkerProcess:
                 return False
             try:
                 self._on_message(message)
-            except (ValueError, TypeError, LookupError, ChannelError) as error:
+            except Exception as error:
+                # Whatever it was about: the process is the one that suffers for it.
                 _logger.exception("the process of model instance '%s' sent nonsense", self.instance)
                 self.kill(f"It sent a message that can't be read ({error}), and was killed")
                 return False

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
-from streamgate.errors import Code, Failure, LoadError
+from streamgate.errors import Code, EndReason, Failure, LoadError
+from streamgate.model.request import SequenceKey
+from streamgate.model.tensor import Buffer
 from streamgate_python.errors import TritonModelException
 from streamgate_python.faults import ModelRuleError
 from streamgate_python.process.beginning import DRAIN_SECONDS, begin, unhealthy
@@ -55,6 +57,7 @@ class ProcessSession:
         self._lock = threading.Lock()
         self._busy = True
         self._closing = False
+        self._was_told = False
         self._closed_failure = Failure(
             Code.INTERNAL,
             f"Failed to process the request(s) for model '{self._instance}', message: the model "
@@ -98,7 +101,8 @@ class ProcessSession:
         message = self._ask(["execute", packed], buffers, self._step_seconds)
         try:
             self._settle(message, requests)
-        except (ValueError, TypeError, LookupError) as error:
+        except Exception as error:
+            _logger.exception("the process of model instance '%s' gave no answer", self._instance)
             self._worker.kill(f"It gave an answer that can't be read ({error}), and was killed")
             raise self._lost_error() from None
         if self._memory_bytes:
@@ -124,18 +128,36 @@ class ProcessSession:
         self._worker.wait_end(DRAIN_SECONDS)
 
     def is_ready(self) -> bool:
-        """What the model's `is_ready` returns. Raises ModelRuleError where it is at fault."""
-        return bool(self._call("is_ready"))
+        """As `PythonSession.is_ready`."""
+        return bool(self._call("is_ready").header[3])
+
+    def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
+        """As `PythonSession.on_sequence_end`."""
+        self._call("on_sequence_end", correlation_id, reason.value)
+
+    def get_state(self, correlation_id: SequenceKey) -> bytes:
+        """As `PythonSession.get_state`."""
+        [state] = self._call("get_state", correlation_id).buffers
+        return bytes(state)
+
+    def set_state(self, correlation_id: SequenceKey, state: bytes) -> None:
+        """As `PythonSession.set_state`."""
+        self._call("set_state", correlation_id, buffers=[state])
 
     # -- asking the process
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the session that is in the process."""
-        message = self._ask(["call", method, arguments], [], self._step_seconds)
-        _, _, fault, value = message.header
+    def _call(self, hook: str, *arguments: Any, buffers: Sequence[Buffer] = ()) -> Message:
+        """Call a hook of the model. Raises what the session that is in the process does, and
+        SessionLostError, of which the engine hears by `on_lost`: no step tells it."""
+        try:
+            message = self._ask(["call", hook, arguments], buffers, self._step_seconds)
+        except SessionLostError as error:
+            self._tell_lost(error)
+            raise
+        fault = message.header[2]
         if fault is not None:
             raise ModelRuleError(fault)
-        return value
+        return message
 
     def _ask(self, header: Header, buffers: Sequence[Any], seconds: float | None) -> Message:
         """One question and its answer. Raises SessionLostError."""
@@ -172,9 +194,10 @@ class ProcessSession:
         context = self._context
         details = (context.config, context.files, context.instance, self._calls is not None)
         message = begin(self._worker, context.files.name, "load", details, seconds)
-        _, _, fault, self.tells_readiness = message.header
+        _, _, fault, hooks = message.header
         if fault is not None:
             raise LoadError(fault)
+        self.tells_readiness, self.hears_sequence_ends, self.keeps_states = hooks
 
     def _check_memory(self) -> None:
         """End a process that has grown too large; its step is answered all the same."""
@@ -295,4 +318,10 @@ class ProcessSession:
             return
         _logger.error("the process of model instance '%s' is gone: %s", self._instance, why)
         if idle:
+            self._tell_lost(error)
+
+    def _tell_lost(self, error: SessionLostError) -> None:
+        with self._lock:
+            was_told, self._was_told = self._was_told, True
+        if not was_told:
             self._context.on_lost(error)

@@ -12,11 +12,10 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any, final
 
 from streamgate.backend.contract import ConfigDict, LoadContext, ModelFiles
-from streamgate.errors import StreamGateError
+from streamgate.errors import EndReason, StreamGateError
 from streamgate.model.config import Instance, ModelConfig
 from streamgate.model.tensor import Buffer
 from streamgate_python import triton_python_backend_utils as pb_utils
@@ -86,8 +85,8 @@ class Worker:
             match message.header:
                 case ["execute", packed]:
                     self._execute(session, packed, Buffers(message.buffers))
-                case ["call", method, arguments]:
-                    self._call(getattr(session, method), arguments)
+                case ["call", hook, arguments]:
+                    self._call(session, hook, arguments, message.buffers)
                 case ["close"]:
                     session.close()
                     session = None
@@ -117,17 +116,32 @@ class Worker:
             session = load_here(LoadContext(config, files, instance, server))
         except StreamGateError as error:
             fault = error.message
-        tells_readiness = session is not None and session.tells_readiness
-        self._step.send(["loaded", self._side.sent, fault, tells_readiness])
+        hooks = None
+        if session is not None:
+            hooks = [session.tells_readiness, session.hears_sequence_ends, session.keeps_states]
+        self._step.send(["loaded", self._side.sent, fault, hooks])
         return session
 
-    def _call(self, method: Callable[..., Any], arguments: list[Any]) -> None:
+    def _call(
+        self, session: PythonSession, hook: str, arguments: list[Any], buffers: list[Buffer]
+    ) -> None:
         fault, value = None, None
+        sent: list[Buffer] = []
         try:
-            value = method(*arguments)
+            match hook, arguments:
+                case "is_ready", []:
+                    value = session.is_ready()
+                case "on_sequence_end", [correlation_id, reason]:
+                    session.on_sequence_end(correlation_id, EndReason(reason))
+                case "get_state", [correlation_id]:
+                    sent.append(session.get_state(correlation_id))
+                case "set_state", [correlation_id]:
+                    session.set_state(correlation_id, bytes(buffers[0]))
+                case _:
+                    raise AssertionError(f"an unknown hook '{hook}' of {arguments}")
         except ModelRuleError as error:
             fault = str(error)
-        self._step.send(["returned", self._side.sent, fault, value])
+        self._step.send(["returned", self._side.sent, fault, value], sent)
 
     def _execute(self, session: PythonSession, packed: Value, buffers: Buffers) -> None:
         returned = Returned(decoupled=self._decoupled)
