@@ -26,7 +26,7 @@ def _store(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     kept, handed = pair()
-    gateway, worker = Channel(kept, maps=False), Channel(handed, maps=True)
+    gateway, worker = Channel(kept), Channel(handed)
     held = HeldMetrics(("m", "1", "m_0"))
 
     def serve() -> None:

@@ -94,11 +94,12 @@ class TestItsOwn:
             [tensor] = reply_of(made).only.outputs
             assert np.array_equal(tensor.array, sent + 1)
 
-    def test_a_batch_larger_than_a_packet(self, model: Model, opened: Opened) -> None:
+    @pytest.mark.parametrize("count", [250, 2000])
+    def test_a_batch_larger_than_a_packet(self, model: Model, opened: Opened, count: int) -> None:
         session = opened(model.execute("return [out(r.inputs()[0].as_numpy()) for r in requests]"))
-        batch = [request(number, request_id="x" * 200) for number in range(2000)]
+        batch = [request(number, request_id="x" * 400) for number in range(count)]
         session.execute(batch)
-        assert [reply_of(made).only.values["OUT"][0][0] for made in batch] == [*range(2000)]
+        assert [reply_of(made).only.values["OUT"][0][0] for made in batch] == [*range(count)]
 
     def test_descriptors_come_back(self, model: Model, opened: Opened) -> None:
         def descriptors() -> int:

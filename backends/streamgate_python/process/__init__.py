@@ -5,7 +5,7 @@
     WorkerProcess  ── side channel: all else, as it comes ─────  Side
                    ── stdout, stderr ──────────────────────────  the model's prints
 
-    channel      messages over a socket pair, large ones in shared memory
+    channel      messages over a socket pair
     values       requests, tensors and failures as messages
     session      ProcessSession: the engine's side
     keeper       WorkerProcess: starts a process, listens to it, ends it for certain

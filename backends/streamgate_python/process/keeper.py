@@ -59,8 +59,8 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         step, self._step_handed = pair()
         side, self._side_handed = pair()
-        self.step = Channel(step, maps=False)
-        self.side = Channel(side, maps=False)
+        self.step = Channel(step)
+        self.side = Channel(side)
 
     def start(self) -> None:
         """Start the process, and the thread that keeps it."""

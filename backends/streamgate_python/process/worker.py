@@ -42,7 +42,7 @@ def main(step_descriptor: int, side_descriptor: int, gateway: int) -> None:
     channels = []
     for descriptor in (step_descriptor, side_descriptor):
         os.set_inheritable(descriptor, False)
-        channels.append(Channel(socket.socket(fileno=descriptor), maps=True))
+        channels.append(Channel(socket.socket(fileno=descriptor)))
     step, side = channels
     pb_utils.install()
     try:
