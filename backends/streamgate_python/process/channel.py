@@ -31,6 +31,9 @@ Workers always listen."""
 
 _PIECES_MAX = 1000
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().decode
+
 _SIZES = struct.Struct("<QII")
 """The sizes of the whole message, of its table of buffer lengths and of its header."""
 
@@ -55,7 +58,7 @@ class Channel:
 
     def send(self, header: Header, buffers: Sequence[Buffer] = ()) -> None:
         """Send a message. Raises ChannelError when the other side can't take it."""
-        text = json.dumps(header, separators=(",", ":")).encode()
+        text = _encode(header).encode()
         lengths = array.array("Q", [memoryview(buffer).nbytes for buffer in buffers])
         table = lengths.tobytes()
         size = _SIZES.size + len(table) + len(text) + sum(lengths)
@@ -163,7 +166,7 @@ def _unpacked(whole: memoryview, table: int, text: int, *, copies: bool) -> Mess
     begin = _SIZES.size + table
     lengths = array.array("Q")
     lengths.frombytes(whole[_SIZES.size : begin])
-    header = json.loads(bytes(whole[begin : begin + text]))
+    header = _decode(str(whole[begin : begin + text], "ascii"))
     if not isinstance(header, list) or not header:
         raise ValueError(f"a header of the type {type(header).__name__}")
     offsets = list(accumulate(lengths, initial=begin + text))
