@@ -14,6 +14,8 @@ import pytest
 from streamgate_python import create
 from tests.backends.python_models import Model, RecordingReply, reply_of, request
 
+pytestmark = pytest.mark.usefixtures("execution")
+
 CONFORMANCE = Path(__file__).resolve().parents[1] / "conformance"
 GOLDEN = json.loads((CONFORMANCE / "triton-2.51-golden.json").read_text())
 

@@ -1,6 +1,7 @@
 """The backend contract's own kit, run over Python models of every kind we have."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from streamgate.backend.conformance import Samples, check_backend
 from streamgate.backend.contract import Backend
-from streamgate.model.config import ModelConfig
+from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.tensor import Array, Shape
 from streamgate.repository.repository import ModelRepository
 from streamgate_python import create
@@ -84,17 +85,19 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
         ("conformance", "identity_fp32"),
     ],
 )
-def test_models_keep_the_contract(place: str, name: str) -> None:
+def test_models_keep_the_contract(place: str, name: str, execution: Execution) -> None:
     config, model = read(REPOSITORIES[place], name)
+    config = replace(config, execution=execution)
     samples = Samples(makers={"INPUT": few} if "sum" in name or "count" in name else {})
     report = check_backend(create(), config, model.files, samples=samples)
     report.require()
 
 
-def test_implicit_state_keeps_the_contract(tmp_path: Path) -> None:
+def test_implicit_state_keeps_the_contract(tmp_path: Path, execution: Execution) -> None:
     Model(tmp_path, "sums").write(STATEFUL).add("config.pbtxt", STATEFUL_CONFIG)
     config, model = read(tmp_path, "sums")
     assert config.states
+    config = replace(config, execution=execution)
     report = check_backend(create(), config, model.files)
     report.require()
 
