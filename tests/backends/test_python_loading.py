@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamgate.errors import Code, LoadError
-from streamgate.model.config import InstanceKind
+from streamgate.model.config import Execution, InstanceKind
 from streamgate_python import create
 from streamgate_python import triton_python_backend_utils as pb_utils
 from tests.backends.python_models import Model, reply_of, request
@@ -21,6 +21,11 @@ class TritonPythonModel:
         array = np.array([NAME], dtype=object)
         return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)])]
 """
+
+
+pytestmark = pytest.mark.usefixtures("execution")
+
+HERE = pytest.mark.parametrize("execution", [Execution.THREAD], indirect=True)
 
 
 @pytest.fixture
@@ -275,6 +280,7 @@ class TestIsolation:
             session.close()
         assert [reply_of(one).only.values["OUT"] for one in made] == [[b"a"], [b"b"]]
 
+    @HERE
     def test_not_even_when_one_puts_its_folder_on_the_path(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -372,6 +378,7 @@ class TestModelDir:
             pb_utils.get_model_dir()
 
 
+@HERE
 def test_prints_go_where_the_servers_go(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     model.execute("print('hello'); return [out(1)]").answer()
     assert capsys.readouterr().out == "hello\n"
