@@ -65,10 +65,14 @@ class Endings:
         if not event.drain:
             self.abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
         elif sequence.open:
-            sequence.open = False
-            sequence.closing = event.reason
-            if not sequence.queue and sequence.running is None:
-                self._tenancies.end(sequence, event.reason, now)
+            self.shut(sequence, event.reason, now)
+
+    def shut(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
+        """End an open sequence after what it has queued."""
+        sequence.open = False
+        sequence.closing = reason
+        if not sequence.queue and sequence.running is None:
+            self._tenancies.end(sequence, reason, now)
 
     def close(self, reason: EndReason, now: Ns) -> None:
         """End all sequences; nobody gets a slot any more."""

@@ -165,12 +165,12 @@ class SequenceScheduler:
             if not self._iterative:
                 return self._refuse(event, Rejection.NO_CORRELATION_ID)
             key, start = self._auto_key(), True
-        if self._no_starts is not None and (start or self._closed):
-            return self._refuse(event, self._no_starts)
         sequence = self._roster.newest(key)
+        if self._no_starts is not None and (start or self._closed):
+            return self._turn_away(event, self._no_starts, sequence, now)
         if sequence is not None and sequence.open:
             if self._max_pending is not None and len(sequence.queue) >= self._max_pending:
-                return self._refuse(event, Rejection.QUEUE_FULL)
+                return self._turn_away(event, Rejection.QUEUE_FULL, sequence, now)
             if start:
                 sequence.later_starts += 1
         elif not start:
@@ -207,6 +207,17 @@ class SequenceScheduler:
 
     def _refuse(self, event: Submit, reason: Rejection) -> None:
         self._out.append(Reject(event.request, reason, admitted=False))
+
+    def _turn_away(
+        self, event: Submit, reason: Rejection, sequence: Sequence | None, now: Ns
+    ) -> None:
+        """Refuse a request though a sequence of its ID may live.
+
+        Steps that were sent behind a START are not for the sequence that it was to replace.
+        """
+        self._refuse(event, reason)
+        if event.start and sequence is not None and sequence.open:
+            self._endings.shut(sequence, EndReason.SUPERSEDED, now)
 
     def _pause(self, requests: tuple[RequestNumber, ...]) -> None:
         for request in requests:

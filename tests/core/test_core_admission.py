@@ -31,15 +31,33 @@ class TestAdmission:
         play.poll()
         play.tell(Drain())
         play.submit(2, "S")
-        play.submit(1, "S")
         play.submit(3)
         play.submit(1, "E")
-        assert refusals(play.poll()) == [
-            Rejection.STOPPING,
-            Rejection.STOPPING,
-            Rejection.MISSING_START,
-        ]
-        assert requests(play.complete()) == [[5]]
+        assert refusals(play.poll()) == [Rejection.STOPPING, Rejection.MISSING_START]
+        assert requests(play.complete()) == [[4]]
+
+    def test_steps_behind_a_refused_start_are_not_for_the_sequence_before(self) -> None:
+        play = Play(direct(1, max_pending=2), 1)
+        play.submit(1, "S")
+        play.poll()
+        waiting = [play.submit(1), play.submit(1)]
+        play.submit(1, "S")
+        assert refusals(play.poll()) == [Rejection.QUEUE_FULL]
+        assert requests(play.complete()) == [[waiting[0]]]
+        play.submit(1)
+        assert refusals(play.poll()) == [Rejection.MISSING_START]
+        assert requests(play.complete()) == [[waiting[1]]]
+        assert ended(play.complete()) == [(1, 0, EndReason.SUPERSEDED)]
+
+    def test_a_start_that_is_refused_ends_an_idle_sequence_of_its_id(self) -> None:
+        play = Play(direct(), 4)
+        play.submit(1, "S")
+        play.run()
+        play.tell(Drain())
+        play.submit(1, "S")
+        commands = play.poll()
+        assert refusals(commands) == [Rejection.STOPPING]
+        assert ended(commands) == [(1, 0, EndReason.SUPERSEDED)]
 
     @pytest.mark.parametrize("flags", ["", "E"])
     def test_unknown_sequence_needs_start(self, flags: str) -> None:

@@ -207,6 +207,8 @@ class SequenceAudit:
             )
             if reason is not None:
                 seen.state = "refused"
+                if seen.event.start and reason is not Rejection.BATCH_IN_SEQUENCE:
+                    self.keys[seen.key].open = False
                 continue
             if seen.starts:
                 self.starts += 1

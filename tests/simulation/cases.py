@@ -15,7 +15,8 @@ class Life:
 
     `state` and `steps` are what the model keeps of it; `asked` counts its requests, refused ones
     too. `listeners` may be told of its end: the connection of its newest request, or of one that
-    was refused since. `abandoned`: that connection is lost.
+    was refused since. `abandoned`: that connection is lost. `replaced`: a START was to replace it,
+    but was refused.
     """
 
     cases: list["Case"] = field(default_factory=list)
@@ -25,6 +26,7 @@ class Life:
     begun: bool = False
     failed: bool = False
     abandoned: bool = False
+    replaced: bool = False
     instance: int | None = None
     active_at: int = 0
     state: int = 0

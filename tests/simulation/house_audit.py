@@ -90,7 +90,12 @@ class HouseAudit:
         expected = expected_refusal(facts, asked, key)
         if case.is_refused:
             check_refusal(facts, case, key, expected)
-            if asked.start or not key.lives:
+            if not key.lives:
+                return
+            if asked.start:
+                # What was sent behind it is not for the sequence that it was to replace.
+                key.lives[-1].replaced = True
+                key.lives[-1].open = False
                 return
         else:
             assert expected is None, f"let in: {asked}, expected {expected}"

@@ -122,7 +122,8 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
             ran = any(case.asked.end and case.ran for case in life.cases)
             assert ran or key.unsure, f"ended before its END ran: {entry}"
         case EndReason.SUPERSEDED:
-            assert life is not key.lives[-1] or key.unsure, f"superseded by nobody: {entry}"
+            replaced = life.replaced or life is not key.lives[-1]
+            assert replaced or key.unsure, f"superseded by nobody: {entry}"
         case EndReason.CLIENT_ABORT:
             assert key.unsure
         case EndReason.ERROR:
