@@ -20,6 +20,7 @@ class Seen:
     state: str = "queued"
     passes: int = 0
     unwanted: bool = False
+    paused: bool = False
     deserted: bool = False
     tenancy: "Tenancy | None" = None
 

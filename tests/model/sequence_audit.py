@@ -24,7 +24,9 @@ from streamgate.core.events import (
     HangUp,
     InstanceBack,
     InstanceLost,
+    Pause,
     Resize,
+    Resume,
     Submit,
 )
 from streamgate.core.ids import NO_REQUEST, NO_SLOT, InstanceIndex, Ns, RequestNumber, SlotIndex
@@ -99,6 +101,10 @@ class SequenceAudit:
                     if seen.event.owner == event.owner:
                         self.saw_cancelled(seen)
                         self.muddle(seen.key)
+            case Pause() | Resume():
+                for request in event.requests:
+                    if request in self.requests:
+                        self.requests[request].paused = isinstance(event, Pause)
             case EndSequence():
                 self.muddle(event.sequence)
             case InstanceLost():
@@ -251,6 +257,7 @@ class SequenceAudit:
         assert seen.key == row.sequence
         assert seen.state == "queued", f"ran although {seen.state}"
         assert not seen.unwanted, "ran although cancelled"
+        assert not seen.paused, "ran although paused"
         assert key.running is None, "two requests of one ID at once"
         for earlier in self.queued_before(seen):
             raise AssertionError(f"{seen.event} ran before {earlier.event}")
@@ -337,7 +344,7 @@ class SequenceAudit:
         start = self.waiting_start(taken.sequence)
         assert taken.waited_ns == now - start.arrived_at
         if not passed_on and not self.keys[taken.sequence].muddled:
-            assert all(self.position(start) <= self.position(other) for other in self.next_starts())
+            assert all(start.event.request <= other.event.request for other in self.next_starts())
         born_at = now if passed_on else start.arrived_at
         self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, now, born_at)
 
@@ -370,9 +377,6 @@ class SequenceAudit:
             if seen.key not in taken and not self.keys[seen.key].muddled:
                 first.setdefault(seen.key, seen)
         return list(first.values())
-
-    def position(self, seen: Seen) -> int:
-        return seen.event.request
 
     def saw_ended(self, ended: SequenceEnded, now: Ns) -> None:
         self.ends += 1
@@ -434,7 +438,7 @@ class SequenceAudit:
         if self.batching.max_backlog:
             assert statistics.backlog_sequences <= self.batching.max_backlog
         assert len({tenancy.key for tenancy in held}) == len(held), "one ID in two slots"
-        if statistics.pending:
+        if statistics.pending and not any(seen.paused for seen in self.requests.values()):
             assert wake_at is not None or statistics.running_steps, "nobody will ever look again"
         self.check_work(held, wake_at)
         self.check_roll(held, wake_at, now)
@@ -452,8 +456,8 @@ class SequenceAudit:
         """A free instance with something ready runs it at once, or when the delay is over."""
         for tenancy in held:
             key = self.keys[tenancy.key]
-            queued = any(seen.state == "queued" for seen in key.log)
-            if tenancy.seat[0] in self.roll.away:
+            queued = next((seen for seen in key.log if seen.state == "queued"), None)
+            if tenancy.seat[0] in self.roll.away or (queued is not None and queued.paused):
                 continue
             if queued and key.running is None and self.busy[tenancy.seat[0]] is None:
                 assert self.delays, "a free instance and a ready request"

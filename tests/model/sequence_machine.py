@@ -13,6 +13,8 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    Pause,
+    Resume,
     Submit,
 )
 from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
@@ -165,6 +167,25 @@ class SequenceMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "simulation"):
             self.simulation.come_to_rest()
+
+
+class PausingMachine(SequenceMachine):
+    """The same with clients that stop reading now and then. Apart, as the seeded bugs of the other
+    are found with the luck of the rules that it has."""
+
+    @precondition(lambda self: self.submitted)
+    @rule(back=st.integers(0, 5), count=st.integers(1, 3), kind=st.sampled_from((Pause, Resume)))
+    def pause(self, back: int, count: int, kind: type[Pause | Resume]) -> None:
+        last = max(1, self.submitted - back)
+        requests = tuple(map(RequestNumber, range(max(1, last - count + 1), last + 1)))
+        self.simulation.send(kind(requests))
+        self.simulation.poll()
+
+    def teardown(self) -> None:
+        if hasattr(self, "simulation") and self.simulation.sound:
+            everything = map(RequestNumber, range(1, self.submitted + 1))
+            self.simulation.send(Resume(tuple(everything)))
+        super().teardown()
 
 
 def _masked(requests: list[RequestNumber], mask: int) -> frozenset[RequestNumber]:

@@ -26,7 +26,7 @@ from streamgate.core.stateless import StatelessScheduler
 from streamgate.core.tenancies import Tenancies
 from streamgate.core.timers import Countdown, Timers
 from streamgate.errors import EndReason
-from tests.model.sequence_machine import SequenceMachine
+from tests.model.sequence_machine import PausingMachine, SequenceMachine
 from tests.model.settings import SEEDED
 from tests.model.stateless_machine import StatelessMachine
 
@@ -51,6 +51,14 @@ def two_in_flight(patch: pytest.MonkeyPatch) -> None:
                 pending.sequence.running = None
 
     patch.setattr(SequenceScheduler, "_start", forget_running)
+
+
+def paused_requests_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SequenceScheduler, "_pause", nothing)
+
+
+def resumed_requests_wait_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SequenceScheduler, "_resume", nothing)
 
 
 def idle_wake_up_lost(patch: pytest.MonkeyPatch) -> None:
@@ -379,6 +387,14 @@ def never_goes(patch: pytest.MonkeyPatch) -> None:
 def test_stateless_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug(monkeypatch)
     assert_caught(StatelessMachine)
+
+
+@pytest.mark.parametrize(
+    "bug", [paused_requests_run, resumed_requests_wait_on], ids=lambda bug: bug.__name__
+)
+def test_pausing_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    assert_caught(PausingMachine)
 
 
 def assert_caught(machine: type[RuleBasedStateMachine]) -> None:

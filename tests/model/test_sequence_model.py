@@ -2,9 +2,13 @@
 
 import pytest
 
-from tests.model.sequence_machine import SequenceMachine
+from tests.model.sequence_machine import PausingMachine, SequenceMachine
 from tests.model.settings import LONG, MODEL
 
 TestSequences = SequenceMachine.TestCase
 TestSequences.settings = MODEL
 TestSequences = pytest.mark.timeout(1800 if LONG else 120)(TestSequences)
+
+TestPausingClients = PausingMachine.TestCase
+TestPausingClients.settings = MODEL
+TestPausingClients = pytest.mark.timeout(1800 if LONG else 120)(TestPausingClients)
