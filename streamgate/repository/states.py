@@ -14,7 +14,7 @@ from streamgate.model.tensor import unpack_bytes
 from streamgate.repository.defects import defect
 from streamgate.repository.extensions import Extensions
 from streamgate.repository.layout import path_inside
-from streamgate.repository.tensors import check_dims, check_type_and_dims, data_type, element_count
+from streamgate.repository.tensors import check_type_and_dims, data_type, element_count
 
 INITIAL_STATE_FOLDER = "initial_state"
 
@@ -98,11 +98,11 @@ def _check_initial_dims(field: str, state: State, initial: InitialState) -> None
     elif any(dim == -1 for dim in initial.dims):
         text = f"'initial_state' field for state input name '{name}' contains variable dimensions."
     else:
-        check_dims("'initial_state' dimension", f"state '{name}'", field, initial.dims)
+        # A state that grows may begin with nothing.
         wrong = [
             (found, declared)
             for found, declared in zip(initial.dims, state.dims, strict=True)
-            if declared not in (-1, found)
+            if declared not in (-1, found) or found < 0
         ]
         if not wrong:
             return

@@ -258,6 +258,36 @@ async def test_the_engine_checks_states_itself(tmp_path: Path) -> None:
         assert await together(stage, [10, 10, 10]) == [12, 12, 14]
 
 
+async def test_a_rescheduled_request_finds_the_state_that_it_left(tmp_path: Path) -> None:
+    source = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            for request in requests:
+                self.step(request)
+
+        def step(self, request):
+            new = value_of(request, "S") + 1
+            sender = request.get_response_sender()
+            if new < value_of(request):
+                request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+                sender.send(answer(N=new))
+            else:
+                sender.send(answer(OUT=new, N=new), flags=1)
+    """
+    config = sequence_config(
+        inputs=CONFIG.inputs,
+        outputs=CONFIG.outputs,
+        states=(STATE,),
+        decoupled=True,
+        iterative=True,
+    )
+    async with open_model(tmp_path, source, config) as stage:
+        answers = [stage.send(key, one(4), start=True) for key in KEYS]
+        for answer in answers:
+            assert stage.outputs(await stage.answered(answer)) == {"OUT": 4}
+        assert stage.runtime.statistics().execution_count == 4
+
+
 async def test_what_a_model_does_not_write_stays(tmp_path: Path) -> None:
     source = MODEL.replace("SPOIL", "if value > 99: return answer(OUT=new)")
     async with open_model(tmp_path, source, CONFIG) as stage:

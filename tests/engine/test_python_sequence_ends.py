@@ -1,5 +1,6 @@
 """`on_sequence_end(correlation_id, reason)`: when Python models are told, and in which order."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamgate.errors import EndReason
-from streamgate.model.config import Execution
+from streamgate.model.config import Execution, Instance, InstanceKind
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import SequenceKey
 from streamgate.model.tensor import TensorSpec
@@ -147,6 +148,24 @@ async def test_what_it_raises_is_logged_and_no_more(
             assert await diary(stage) == "1:5 1 client_end"
         assert "end of sequence 1 (client_end)" in caplog.text
         assert fault.split("(", maxsplit=1)[0].removeprefix("raise ") in caplog.text
+
+
+async def test_a_hook_that_hangs_holds_up_its_instance_only(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    source = DIARY + f"        if correlation_id == 1:\n            wait_for({str(gate)!r})\n"
+    instances = tuple(Instance(f"m_{index}", InstanceKind.CPU) for index in range(2))
+    config = sequence_config(slots=1, outputs=TEXT, instances=instances)
+    try:
+        async with open_model(tmp_path, source, config) as stage:
+            await stage.step(1, one(5), start=True)
+            await stage.step(2, one(6), start=True)
+            await stage.step(1, one(5), end=True)
+            assert (await stage.step(2, one(7)))["OUT"][0] == b"2:6 2:7"
+            # Its unloading is not held up, either.
+            async with asyncio.timeout(10):
+                await stage.runtime.close(0.1)
+    finally:
+        gate.touch()
 
 
 async def test_a_model_without_the_hook_costs_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import struct
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ import pytest
 from streamgate.backend.contract import Backend, ModelFiles
 from streamgate.model.config import ModelConfig, StateSpec
 from streamgate.model.datatypes import DataType
-from streamgate.model.tensor import Array
+from streamgate.model.tensor import Array, TensorSpec
+from streamgate_onnxruntime import create as create_onnx
+from tests.backends.onnx_models import model_files, node, save, tensor
+from tests.engine.python_stage import open_model, sequence_config
 from tests.engine.stage import Stage, open_stage
 from tests.engine.state_models import State, build, configure
 
@@ -176,3 +180,44 @@ async def test_without_batching(tmp_path: Path, kind: str, name: str) -> None:
     config = configure(states, batches=False, shown=True)
     async with open_stage(*with_files(kind, tmp_path, states, config)) as stage:
         await run_side_by_side(stage, states)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_state_that_begins_with_nothing(tmp_path: Path, kind: str) -> None:
+    spec = StateSpec("S", "N", DataType.FP32, (-1, 2), initial_shape=(0, 2))
+    config = sequence_config(
+        inputs=(TensorSpec("IN", DataType.FP32, (1, 2)),),
+        outputs=(TensorSpec("OUT", DataType.FP32, (-1, 2)),),
+        states=(spec,),
+        state_canary=True,
+        direct=True,
+    )
+    files = model_files(tmp_path)
+    if kind == "onnx":
+        save(
+            files,
+            [node("Concat", ["S", "IN"], ["N"], axis=1), node("Identity", ["N"], ["OUT"])],
+            [tensor("S", ["b", "n", 2]), tensor("IN", ["b", 1, 2])],
+            [tensor("N", ["b", "m", 2]), tensor("OUT", ["b", "k", 2])],
+        )
+        opened: AbstractAsyncContextManager[Stage] = open_stage(create_onnx(), config, files)
+    else:
+        opened = open_model(tmp_path, CONCAT, config)
+    async with opened as stage:
+        for key in (1, 2, 1, 2, 2):
+            for step in range(3):
+                row = np.full((1, 2), step, np.float32)
+                outputs = await stage.step(key, {"IN": row}, start=step == 0)
+                np.testing.assert_array_equal(outputs["OUT"], [[i, i] for i in range(step + 1)])
+        assert stage.runtime.statistics().instances.violations == 0
+
+
+CONCAT = """
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.step(request) for request in requests]
+
+    def step(self, request):
+        new = np.concatenate([value_of(request, "S"), value_of(request)], axis=1)
+        return answer(OUT=new, N=new)
+"""

@@ -57,8 +57,8 @@ OWN_TEXTS: list[tuple[str, str]] = [
     (state("", dims=""), "sequence batching state 'S' must specify 'dims' for m"),
     (state("", dims="0"), "sequence batching state 'S' dimension must be integer >= 1, or -1"),
     (
-        initial("zero_data: true", dims="0", state_dims="-1"),
-        "'initial_state' dimension must be integer >= 1",
+        initial("zero_data: true", dims="-2", state_dims="-1"),
+        "'initial_state' dim for input name 'S' doesn't match 'state' dim description. -2 != -1",
     ),
     (
         state("use_growable_memory: true"),
