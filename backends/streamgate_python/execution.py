@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from streamgate.backend.contract import Reply
+from streamgate.backend.contract import ModelRequest
 
 
 class ModelExecution:
@@ -18,12 +18,12 @@ class ModelExecution:
     does the engine, on whose thread the code runs.
     """
 
-    __slots__ = ("_replies", "holds_engine", "holds_instance")
+    __slots__ = ("_requests", "holds_engine", "holds_instance")
 
-    def __init__(self, *, holds_engine: bool, replies: Sequence[Reply] = ()) -> None:
+    def __init__(self, *, holds_engine: bool, requests: Sequence[ModelRequest] = ()) -> None:
         self.holds_engine = holds_engine
         self.holds_instance = True
-        self._replies = replies
+        self._requests = requests
 
     def go_to_background(self) -> None:
         """The call has returned; what still runs, or inherited this, holds nothing up."""
@@ -31,8 +31,8 @@ class ModelExecution:
 
     def is_cancelled(self) -> bool:
         """Whether nobody wants what the code is run for any more."""
-        replies = self._replies
-        return bool(replies) and all(reply.is_cancelled() for reply in replies)
+        requests = self._requests
+        return bool(requests) and all(each.reply.is_cancelled() for each in requests)
 
 
 EXECUTION: ContextVar[ModelExecution | None] = ContextVar(

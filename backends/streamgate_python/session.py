@@ -64,9 +64,7 @@ class PythonSession:
         answers = self._answers
         received = [ReceivedRequest(source, answers) for source in requests]
         token = CURRENT.set(self._identity)
-        execution = ModelExecution(
-            holds_engine=self._inline, replies=[source.reply for source in requests]
-        )
+        execution = ModelExecution(holds_engine=self._inline, requests=requests)
         running = EXECUTION.set(execution)
         try:
             if self._execute is None:

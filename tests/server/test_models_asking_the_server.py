@@ -240,3 +240,38 @@ async def test_what_a_model_has_open_ends_with_its_instance(models: Models) -> N
             return found.ended[EndReason.CLIENT_ABORT]
 
         await until(aborted)
+
+
+RELAY = """
+    def execute(self, requests):
+        return [self.step(request) for request in requests]
+
+    def step(self, request):
+        return self.ask(value_of(request), request.correlation_id(), request.flags())
+
+    def on_sequence_end(self, correlation_id, reason):
+        if reason != "client_end":
+            assert not self.ask(0, correlation_id, 2).has_error()
+
+    def ask(self, value, key, flags):
+        call = made(value, "sum", correlation_id=key, flags=flags)
+        call.inputs()[0] = pb_utils.Tensor("IN", np.array([[value]], np.int32))
+        return call.exec()
+"""
+
+
+async def test_a_model_ends_what_it_has_elsewhere_for_a_sequence(models: Models) -> None:
+    models.write("sum", config=SEQUENCES, code=HEADER + SUM)
+    models.write("relay", config=SEQUENCES, code=HEADER + RELAY)
+    async with model_house(models.directory) as house:
+        assert await house.ask("relay", 4, key=9, start=True).value() == 4
+        assert await house.ask("relay", 3, key=9).value() == 7
+        house.connection.close(abort=True)
+        sums = house.runtime("sum")
+
+        def ended() -> int:
+            found = sums.statistics().sequences
+            assert found is not None
+            return found.ended[EndReason.CLIENT_END]
+
+        await until(ended)
