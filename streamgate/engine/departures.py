@@ -17,16 +17,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A sequence that is over, of which the instance has run at least one step."""
+    """A sequence that is over, of which the instance has run at least one step. `has_seen_end`: one
+    of them had END."""
 
     sequence: SequenceKey
     slot: SlotIndex
     generation: Generation
     reason: EndReason
+    has_seen_end: bool
 
 
 def farewell_rows(departure: Departure, *, is_positional: bool) -> list[Row]:
-    """The rows of the step with which a model is told of an end that no client sent: the last one
+    """The rows of the step with which a model is told of an end that it has not seen: the last one
     has the sequence, END and no request, and stands in its slot's place where places count."""
     slot, generation = departure.slot, departure.generation
     before = range(slot) if is_positional else ()

@@ -31,10 +31,15 @@ class Places:
         self._model = model
         self._instances = instances
         self._places: dict[SequenceKey, Place] = {}
+        self._ending: set[Place] = set()
 
-    def begin(self, instance: InstanceIndex, row: Row) -> None:
-        """A row with START is about to run."""
-        self._places[row.sequence] = (instance, row.slot, row.generation)
+    def note(self, instance: InstanceIndex, row: Row) -> None:
+        """A row with START or END is about to run."""
+        place = (instance, row.slot, row.generation)
+        if row.start:
+            self._places[row.sequence] = place
+        if row.end:
+            self._ending.add(place)
 
     def is_at(self, sequence: SequenceKey, place: Place) -> bool:
         """Whether the sequence of this name is still the one that has this place."""
@@ -50,9 +55,11 @@ class Places:
         place = (ended.instance, ended.slot, ended.generation)
         if self.is_at(ended.sequence, place):
             del self._places[ended.sequence]
+            has_seen_end = place in self._ending
+            self._ending.discard(place)
             self._instances.depart(
                 ended.instance,
-                Departure(ended.sequence, ended.slot, ended.generation, ended.reason),
+                Departure(ended.sequence, ended.slot, ended.generation, ended.reason, has_seen_end),
             )
 
     async def snapshot(

@@ -339,8 +339,8 @@ class ModelRuntime:
             if live is not None:
                 live.instance = step.instance
                 live.row = row
-            if row.start:
-                self._places.begin(step.instance, row)
+            if row.start or row.end:
+                self._places.note(step.instance, row)
         self._instances.run(step.instance, step, lives)
 
     def _perform(self, command: Command) -> None:

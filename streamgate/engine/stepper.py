@@ -20,7 +20,7 @@ from streamgate.engine.request_runner import RequestRunner
 from streamgate.engine.snapshots import Keepers
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.engine.workers import Worker
-from streamgate.errors import BackendError, Code, EndReason, StreamGateError
+from streamgate.errors import BackendError, Code, StreamGateError
 from streamgate.model.config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Stepper:
         session, runner = self._session, self._runner
         if session is None or runner is None:
             return
-        if self._says_farewell and departure.reason is not EndReason.CLIENT_END:
+        if self._says_farewell and not departure.has_seen_end:
             with logged(self.name, departure):
                 runner.farewell(departure)
         if self._hears_ends:

@@ -177,6 +177,7 @@ async def test_in_its_own_row_where_places_count(kind: type[Witness]) -> None:
         (EndReason.DRAINED, {}),
         (EndReason.PREEMPTED, {}),
         (EndReason.ERROR, {}),
+        (EndReason.CLIENT_END, {}),
     ],
 )
 async def test_every_reason_has_its_code(

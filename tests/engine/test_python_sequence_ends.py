@@ -44,7 +44,7 @@ async def diary(stage: Stage, key: SequenceKey = 999) -> str:
     return text.decode().removesuffix(f"{key}:0").strip()
 
 
-@pytest.mark.parametrize("execution", [Execution.THREAD, Execution.INLINE])
+@pytest.mark.parametrize("execution", list(Execution))
 @pytest.mark.parametrize("direct", [False, True])
 async def test_between_its_last_step_and_the_slots_next_sequence(
     tmp_path: Path, direct: bool, execution: Execution

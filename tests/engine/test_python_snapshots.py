@@ -10,7 +10,7 @@ import pytest
 from streamgate.engine.arena import schema_of
 from streamgate.engine.snapshots import Snapshot
 from streamgate.errors import Code, StreamGateError
-from streamgate.model.config import Instance, InstanceKind, ModelConfig, StateSpec
+from streamgate.model.config import Execution, Instance, InstanceKind, ModelConfig, StateSpec
 from streamgate.model.datatypes import DataType
 from tests.engine.python_stage import open_model, sequence_config
 from tests.engine.stage import Stage
@@ -60,10 +60,13 @@ async def run(stage: Stage, key: int, values: range, *, start: bool = False) -> 
     ]
 
 
+@pytest.mark.parametrize("execution", [Execution.THREAD, Execution.PROCESS])
 @pytest.mark.parametrize("kind", list(KINDS))
-async def test_a_sequence_goes_on_elsewhere_bit_for_bit(tmp_path: Path, kind: str) -> None:
+async def test_a_sequence_goes_on_elsewhere_bit_for_bit(
+    tmp_path: Path, kind: str, execution: Execution
+) -> None:
     source, states = KINDS[kind]
-    config = sequence_config(states=states)
+    config = sequence_config(states=states, execution=execution)
     two = sequence_config(
         states=states,
         slots=1,
@@ -90,6 +93,7 @@ async def test_a_sequence_goes_on_elsewhere_bit_for_bit(tmp_path: Path, kind: st
 
 
 async def refused(config: ModelConfig, folder: Path, source: str) -> StreamGateError:
+    """How a snapshot of the model's sequence fails; the sequence goes on."""
     async with open_model(folder, source, config) as stage:
         await run(stage, 1, range(1), start=True)
         with pytest.raises(StreamGateError) as raised:
@@ -116,9 +120,12 @@ async def test_objects_without_hooks_pin_a_sequence(tmp_path: Path) -> None:
         ("return None", "get_state must return bytes, found type '<class 'NoneType'>'"),
     ],
 )
-async def test_a_get_state_that_fails(tmp_path: Path, body: str, text: str) -> None:
+@pytest.mark.parametrize("execution", [Execution.THREAD, Execution.PROCESS])
+async def test_a_get_state_that_fails(
+    tmp_path: Path, body: str, text: str, execution: Execution
+) -> None:
     source = NO_STATES + HOOKS.replace("return str(self.kept[correlation_id]).encode()", body)
-    error = await refused(sequence_config(), tmp_path, source)
+    error = await refused(sequence_config(execution=execution), tmp_path, source)
     assert error.code is Code.INTERNAL
     assert error.message.startswith(f"get_state of model 'm' failed for sequence 1: {text}")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streamgate.backend.contract import Backend, ModelFiles
-from streamgate.model.config import ModelConfig, StateSpec
+from streamgate.model.config import Execution, ModelConfig, StateSpec
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Array, TensorSpec
 from streamgate_onnxruntime import create as create_onnx
@@ -146,6 +146,14 @@ async def test_as_a_numpy_loop(tmp_path: Path, kind: str, name: str) -> None:
     states = TABLE[name]
     config = configure(states)
     async with open_stage(*with_files(kind, tmp_path, states, config)) as stage:
+        await run_side_by_side(stage, states)
+
+
+@pytest.mark.parametrize("name", ["BF16", "text", "several"])
+async def test_in_a_process_of_its_own(tmp_path: Path, name: str) -> None:
+    states = TABLE[name]
+    config = dataclasses.replace(configure(states, shown=True), execution=Execution.PROCESS)
+    async with open_stage(*with_files("python", tmp_path, states, config)) as stage:
         await run_side_by_side(stage, states)
 
 
