@@ -70,6 +70,13 @@ class Resume:
 
 
 @value
+class Touch:
+    """Somebody is at work for this sequence elsewhere: if it is idle, then only from now on."""
+
+    sequence: SequenceKey
+
+
+@value
 class HangUp:
     """A connection is gone: cancel what it asked for and end the sequences that it owns.
 
@@ -148,6 +155,7 @@ Event = (
     | Cancel
     | Pause
     | Resume
+    | Touch
     | HangUp
     | EndSequence
     | InstanceLost

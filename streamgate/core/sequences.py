@@ -23,6 +23,7 @@ from streamgate.core.events import (
     Resize,
     Resume,
     Submit,
+    Touch,
 )
 from streamgate.core.fleet import Absence, Departure
 from streamgate.core.ids import InstanceIndex, Ns, RequestNumber, StepNumber
@@ -102,6 +103,8 @@ class SequenceScheduler:
                 self._pause(event.requests)
             case Resume():
                 self._resume(event.requests, now)
+            case Touch():
+                self._tenancies.touch(event.sequence, now)
             case HangUp():
                 self._endings.hang_up(event.owner, now)
             case EndSequence():

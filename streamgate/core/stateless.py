@@ -23,6 +23,7 @@ from streamgate.core.events import (
     Resize,
     Resume,
     Submit,
+    Touch,
 )
 from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber, StepNumber
 from streamgate.core.queueing import Queued, RequestQueue
@@ -88,7 +89,7 @@ class StatelessScheduler:
                 self._stopping = True
                 self._decide_on_arrivals()
                 self._reject_all(Rejection.STOPPING)
-            case EndSequence():
+            case EndSequence() | Touch():
                 pass  # there are none
             case Pause() | Resume():
                 pass  # requests that no order binds are few enough to run

@@ -85,6 +85,17 @@ class Tenancies:
         elif self._has_idle_limit:
             self.idle.start(sequence, now)
 
+    def touch(self, key: SequenceKey, now: Ns) -> None:
+        """Let a sequence that is idle be so from now on."""
+        sequence = self.roster.newest(key)
+        if sequence is None or sequence.slot is None or sequence.running is not None:
+            return
+        if not sequence.queue and sequence.closing is None and self._has_idle_limit:
+            self.idle.stop(sequence)
+            if self.warned is not None:
+                self.warned.stop(sequence)
+            self.idle.start(sequence, now)
+
     def withdraw(self, sequence: Sequence) -> None:
         """Take a sequence out of its line-up, if it is in one."""
         if sequence.is_ready:

@@ -31,7 +31,7 @@ _TYPES: dict[str, type] = {
     each.__name__: each
     for each in (
         *(events.Submit, events.Completed, events.Cancel, events.HangUp),
-        *(events.Pause, events.Resume),
+        *(events.Pause, events.Resume, events.Touch),
         *(events.EndSequence, events.Drain, events.Close),
         *(events.InstanceLost, events.InstanceBack, events.Resize),
         *(commands.InstanceGone, commands.IdleWarning),

@@ -33,6 +33,7 @@ from streamgate.core.events import (
     Resize,
     Resume,
     Submit,
+    Touch,
 )
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
@@ -214,6 +215,10 @@ class ModelRuntime:
 
     def _present(self, numbers: Sequence[RequestNumber]) -> list[LiveRequest]:
         return [self._lives[number] for number in numbers if number in self._lives]
+
+    def touch(self, sequence: SequenceKey) -> None:
+        self._scheduler.receive(Touch(sequence), self._host.now())
+        self._turn_soon()
 
     def hang_up(self, owner: OwnerNumber) -> None:
         self._receive_and_turn(HangUp(owner))

@@ -62,6 +62,9 @@ class ModelLink(Protocol):
     def resume(self, numbers: Sequence[RequestNumber]) -> None:
         """It reads again."""
 
+    def touch(self, sequence: SequenceKey) -> None:
+        """Somebody is at work for this sequence elsewhere: if it is idle, then only from now on."""
+
     def hang_up(self, owner: OwnerNumber) -> None:
         """A connection is lost: what it has queued is cancelled, its sequences end."""
 

@@ -113,10 +113,10 @@ class Ensemble:
     """Steps of other models, run as their tensors become there. The ensemble runs nothing itself.
 
     What follows from the models that it is composed of is known once these are: `decoupled` and
-    `stateful` hold the places of the steps whose models are so, and `sequence_models` the names
-    of all stateful models that a request reaches, those inside of inner ensembles too. Of one
-    step, at most `max_inflight` runs of one request are under way at a time; `max_pending`
-    requests may be under way in all.
+    `stateful` hold the places of the steps whose models are so, `sequence_models` the names of all
+    stateful models that a request reaches, those inside of inner ensembles too, and `max_idle_ns`
+    is the shortest of their idle limits (0: they have none). Of one step, at most `max_inflight`
+    runs of one request are under way at a time; `max_pending` requests may be under way in all.
     """
 
     steps: tuple[EnsembleStep, ...]
@@ -125,6 +125,7 @@ class Ensemble:
     decoupled: frozenset[int] = frozenset()
     stateful: frozenset[int] = frozenset()
     sequence_models: frozenset[str] = frozenset()
+    max_idle_ns: int = 0
 
 
 Scheduling = DefaultScheduling | DynamicBatching | SequenceBatching | Ensemble

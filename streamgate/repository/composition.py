@@ -67,9 +67,21 @@ def _with_traits(
             "different decoupled models"
         ) from error
     names = _sequence_models(config.name, used)
+    limits = [_max_idle_ns(model) for model in used]
     return dataclasses.replace(
-        ensemble, decoupled=decoupled, stateful=stateful, sequence_models=frozenset(names)
+        ensemble,
+        decoupled=decoupled,
+        stateful=stateful,
+        sequence_models=frozenset(names),
+        max_idle_ns=min((limit for limit in limits if limit > 0), default=0),
     )
+
+
+def _max_idle_ns(model: ModelConfig) -> int:
+    """How long a sequence of this model may be idle; 0 if there is no limit, or no sequence."""
+    if model.ensemble is not None:
+        return model.ensemble.max_idle_ns
+    return model.sequences.max_idle_ns if model.sequences is not None else 0
 
 
 def _sequence_models(name: str, used: Sequence[ModelConfig]) -> list[str]:

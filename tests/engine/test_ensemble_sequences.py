@@ -230,6 +230,42 @@ def test_an_idle_sequence_ends_in_all_models_and_is_told_once() -> None:
     assert isinstance(talk.hashes[1], Failure)
 
 
+def test_a_sequence_is_idle_in_no_model_while_another_is_at_work() -> None:
+    house = open_chain()
+    talk = Talk(house, 7)
+    talk.send(1, start=True)
+    house.host.settle()
+    house.host.work(house.host.workers[0])
+    # The first model is done with it, the second takes three times the idle limit.
+    for _ in range(30):
+        house.host.sleep(IDLE_NS // 10)
+    house.host.finish()
+    assert house.ended == []
+    house.host.sleep(IDLE_NS - 1)
+    talk.send(2, end=True)
+    house.host.finish()
+    assert talk.hashes == talk.expected()
+    house.check_empty()
+
+
+def test_idleness_is_looked_after_through_an_inner_ensemble() -> None:
+    outer = ensemble(step("e", "INPUT", "t"), step("slow", "t", "HASH"), name="outer")
+    house = EnsembleHouse.open((*CHAIN_MODELS, stateless("slow", 1)), CHAIN, outer)
+    talk = Talk(house, 7, model="outer")
+    talk.send(1, start=True)
+    house.host.settle()
+    slow = next(worker for worker in house.host.workers if worker.name == "stepper-slow_0")
+    while not slow.jobs:
+        house.host.work(house.host.busy()[0])
+    for _ in range(30):
+        house.host.sleep(IDLE_NS // 10)
+    assert house.asked("first", "last") == [1, 1]
+    house.host.finish()
+    house.host.sleep(IDLE_NS + 1)
+    assert house.ended == [(7, EndReason.IDLE)]
+    house.check_empty()
+
+
 def test_a_lost_connection_ends_its_sequences_in_all_models() -> None:
     house = open_chain()
     lost, kept = Talk(house, 1, owner=1), Talk(house, 2, owner=2)

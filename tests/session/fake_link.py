@@ -30,6 +30,7 @@ class FakeLink:
     cancelled: list[RequestNumber] = field(default_factory=list)
     paused: list[RequestNumber] = field(default_factory=list)
     hung_up: list[OwnerNumber] = field(default_factory=list)
+    touched: list[SequenceKey] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
     on_end: OnSequenceEnd = lambda key, reason: None
     on_idle_warning: OnIdleWarning = lambda key, seconds_left: None
@@ -50,6 +51,9 @@ class FakeLink:
     def resume(self, numbers: Sequence[RequestNumber]) -> None:
         for number in numbers:
             self.paused.remove(number)
+
+    def touch(self, sequence: SequenceKey) -> None:
+        self.touched.append(sequence)
 
     def hang_up(self, owner: OwnerNumber) -> None:
         self.hung_up.append(owner)

@@ -9,12 +9,12 @@ from typing import Final, final
 
 from streamgate.core.commands import Rejection
 from streamgate.core.dataflow import Course, plan_course
-from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
+from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.engine.counters import Counters
 from streamgate.engine.ensemble.call import EnsembleCall
 from streamgate.engine.ensemble.sequences import EnsembleSequences
-from streamgate.engine.host import Host
+from streamgate.engine.host import Host, Timer
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
@@ -32,6 +32,9 @@ from streamgate.model.statistics import InstanceStatistics, ModelStatistics
 
 COURSES_MAX: Final = 64
 """Sets of requested outputs whose courses are remembered."""
+
+TOUCHES: Final = 4
+"""How often within an idle limit sequences with requests under way are looked after."""
 
 
 @final
@@ -63,6 +66,7 @@ class EnsembleRuntime:
         self._is_draining = False
         self._watcher: Listener | None = None
         self._when_idle: asyncio.Event | None = None
+        self._timer: Timer | None = None
 
     def _plan(self, requested: frozenset[str]) -> Course:
         """The way to these outputs, all if none is named."""
@@ -112,6 +116,7 @@ class EnsembleRuntime:
             self._owned.setdefault(owner, set()).add(call)
         if request.sequence and self._ensemble.stateful:
             call.enter(self._sequences)
+            self._watch_idleness()
         self._host.call_soon(partial(self._start, call))
         return number
 
@@ -131,6 +136,9 @@ class EnsembleRuntime:
             call = self._calls.get(number)
             if call is not None:
                 call.pause(paused=paused)
+
+    def touch(self, sequence: SequenceKey) -> None:
+        self._sequences.touch(sequence)
 
     def hang_up(self, owner: OwnerNumber) -> None:
         calls = list(self._owned.get(owner, ()))
@@ -195,6 +203,8 @@ class EnsembleRuntime:
 
     def discard(self) -> None:
         self._is_draining = True
+        if self._timer is not None:
+            self._timer.cancel()
         for key in self._sequences.open_keys():
             self.end_sequence(key, EndReason.DRAINED, drain=False)
         for call in list(self._calls.values()):
@@ -214,6 +224,19 @@ class EnsembleRuntime:
 
     def _start(self, call: EnsembleCall) -> None:
         call.start(self._find_route_of_step, self._host.now())
+
+    def _watch_idleness(self) -> None:
+        """While a request is under way, its sequence is idle in no model: not in the first one
+        while the last is at work, nor in the last while the first is."""
+        limit_ns = self._ensemble.max_idle_ns
+        if limit_ns and self._timer is None:
+            due_at = Ns(self._host.now() + limit_ns // TOUCHES)
+            self._timer = self._host.call_at(due_at, self._touch)
+
+    def _touch(self) -> None:
+        self._timer = None
+        if self._sequences.touch_busy():
+            self._watch_idleness()
 
     def _find_route_of_step(self, model: str, version: str) -> ModelRoute:
         route = self._find_route(model, version)
@@ -236,6 +259,8 @@ class EnsembleRuntime:
             if not owned:
                 del self._owned[call.owner]
         now = self._host.now()
+        if now - call.started_ns > self._ensemble.max_idle_ns // TOUCHES:
+            self.touch(call.request.sequence)
         if response.failure is None:
             self._counters.last_inference_ms = time.time_ns() // 1_000_000
             self._counters.count_ensemble_run(

@@ -163,6 +163,25 @@ class EnsembleSequences:
             self._end_places(lane, sequence)
         self._settle(lane)
 
+    def touch(self, key: SequenceKey) -> None:
+        """Somebody is at work for this sequence elsewhere."""
+        sequence = self.newest(key)
+        if sequence is not None:
+            _touch(sequence)
+
+    def touch_busy(self) -> bool:
+        """Those with requests under way are idle in none of their models. Returns whether there
+        are any."""
+        busy = [
+            sequence
+            for lane in self._lanes.values()
+            for sequence in lane.sequences
+            if sequence.calls > 0
+        ]
+        for sequence in busy:
+            _touch(sequence)
+        return bool(busy)
+
     def newest(self, key: SequenceKey) -> EnsembleSequence | None:
         """The sequence of this ID that takes requests."""
         lane = self._lanes.get(key)
@@ -199,3 +218,8 @@ class EnsembleSequences:
             if step not in newer and step not in sequence.ended:
                 sequence.ended.add(step)
                 route.link.end_sequence(sequence.key, sequence.reason, drain=sequence.drain)
+
+
+def _touch(sequence: EnsembleSequence) -> None:
+    for route in sequence.places.values():
+        route.link.touch(sequence.key)
