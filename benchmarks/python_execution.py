@@ -57,8 +57,8 @@ class TritonPythonModel:
 """
 
 OWNER = OwnerNumber(1)
-ROUNDS = 7
-BUSY_SECONDS = 2.0
+ROUNDS = 5
+BUSY_SECONDS = 1.0
 
 
 def config(execution: Execution, rows: int, instances: int) -> ModelConfig:

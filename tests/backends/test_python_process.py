@@ -244,6 +244,27 @@ class TestLimits:
             session.execute([request()])
         assert is_gone(session.pid)
 
+    def test_an_interpreter_that_does_not_start(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sleepy = model.add("python", "#!/bin/sh\nexec sleep 600\n").directory / "python"
+        sleepy.chmod(0o755)
+        monkeypatch.setattr("streamgate_python.process.keeper.sys.executable", str(sleepy))
+        monkeypatch.setattr("streamgate_python.process.beginning.START_SECONDS_MAX", 0.3)
+        with pytest.raises(LoadError) as caught:
+            model.execute("return [out(1)]").load()
+        assert caught.value.message == (
+            "the process of model instance 'm_0' took longer than 0.3 s to start, and was killed"
+        )
+
+    def test_an_interpreter_that_is_not_there(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamgate_python.process.keeper.sys.executable", "/nowhere/python")
+        with pytest.raises(LoadError, match=r"could not be started: .*No such file") as caught:
+            model.execute("return [out(1)]").load()
+        assert caught.value.message.startswith(UNHEALTHY)
+
     def test_loading_that_hangs(self, model: Model) -> None:
         model.worker_limits = WorkerLimits(load_timeout_ns=300_000_000)
         model.write("import time\ntime.sleep(600)\n")
