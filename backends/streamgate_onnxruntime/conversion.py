@@ -40,6 +40,15 @@ class ConvertedRun:
             and all(size == 1 for size in shape)
         }
         self._halves = _of_type(takes, DataType.BF16) | _of_type(graph.outputs, DataType.BF16)
+        if self._halves and self._text_inputs:
+            halves, texts = (
+                ", ".join(sorted(names)) for names in (self._halves, self._text_inputs)
+            )
+            raise BackendError(
+                f"model '{config.name}' has tensors of bfloat16 ({halves}) and takes strings "
+                f"({texts}): ONNX Runtime's Python interface can't pass both",
+                Code.UNSUPPORTED,
+            )
 
     @property
     def needed(self) -> bool:

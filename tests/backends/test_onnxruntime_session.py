@@ -314,3 +314,18 @@ def test_a_folder_holds_the_model_as_model_onnx(files: ModelFiles) -> None:
     inputs = {"INPUT": np.ones((1, 4), np.float32), "total": np.zeros((1, 4), np.float32)}
     assert isinstance(session, TensorSession)
     assert session.run(TensorStep(inputs, ["OUTPUT"], 1))["OUTPUT"].tolist() == [[1, 1, 1, 1]]
+
+
+def test_bfloat16_beside_strings_is_refused_at_load(files: ModelFiles) -> None:
+    save(
+        files,
+        [node("Identity", ["H"], ["H_OUT"]), node("Identity", ["T"], ["T_OUT"])],
+        [tensor("H", ["n", 1], DataType.BF16), tensor("T", ["n", 1], DataType.BYTES)],
+        [tensor("H_OUT", ["n", 1], DataType.BF16), tensor("T_OUT", ["n", 1], DataType.BYTES)],
+    )
+    config = configure(
+        [spec("H", [1], DataType.BF16), spec("T", [1], DataType.BYTES)],
+        [spec("H_OUT", [1], DataType.BF16), spec("T_OUT", [1], DataType.BYTES)],
+    )
+    with pytest.raises(BackendError, match=r"bfloat16 \(H, H_OUT\) and takes strings \(T\)"):
+        create().load(context(config, files))

@@ -119,6 +119,39 @@ def test_text_states(model: Model) -> None:
     assert made.states["SUM_OUT"].tolist() == [b"a", b"bc"]
 
 
+def test_text_is_kept_as_bytes_however_it_comes(model: Model) -> None:
+    model.states = (StateSpec("SUM_IN", "SUM_OUT", DataType.BYTES, (-1,)),)
+    made = request()
+    model.execute(ANSWER.format(state="np.array(['a', 'ß', b'c', 4], dtype=object)"))
+    assert model.answer(made).only.failure is None
+    assert made.states["SUM_OUT"].tolist() == [b"a", "ß".encode(), b"c", b"4"]
+
+
+def test_clients_see_a_state_with_the_batch_dimension_first(model: Model) -> None:
+    model.max_batch_size = 4
+    model.outputs = ("OUT", "SUM_OUT")
+    model.states = (StateSpec("SUM_IN", "SUM_OUT", DataType.INT32, (2, 3), batch_axis=1),)
+    made = request()
+    model.execute(ANSWER.format(state="np.arange(6, dtype=np.int32).reshape(2, 1, 3)"))
+    assert model.answer(made).only.values["SUM_OUT"] == [[[0, 1, 2], [3, 4, 5]]]
+    assert made.states["SUM_OUT"].shape == (2, 1, 3)
+
+
+def test_an_error_takes_back_the_states_that_came_before_it(model: Model) -> None:
+    model.decoupled = True
+    made = request()
+    model.execute(
+        """
+        sender = requests[0].get_response_sender()
+        sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("SUM_OUT", np.ones(1, np.int32))]))
+        sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError("no")), FINAL)
+        """
+    )
+    replies = model.run(made)
+    assert replies[0].sent[-1].failure is not None
+    assert made.states == {}
+
+
 def test_through_a_sender(model: Model) -> None:
     model.decoupled = True
     made = request()
