@@ -36,7 +36,7 @@ class Host(Protocol):
     def post(self, callback: Callable[[], None], *, urgent: bool = False) -> None:
         """From any thread: run this on the host's thread, in the order of posting.
 
-        `urgent`: a step under way does not end before; so the host's thread must not wait for it.
+        `urgent`: a step under way may not end before; so the host's thread must not wait for it.
         """
 
     def while_waiting(self, interrupt: Callable[[], None] | None) -> bool:

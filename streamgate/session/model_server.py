@@ -127,7 +127,7 @@ class InstanceServer:
             if refusal is None:
                 self._calls.add(call)
         if refusal is None:
-            self._servers.host.post(call.begin, urgent=holds_instance)
+            self._servers.host.post(call.begin, urgent=True)
         else:
             call.fail(refusal)
         return call

@@ -1,5 +1,7 @@
 """What models ask of the server beside inference, and sequences that they open on others."""
 
+import asyncio
+
 import pytest
 
 from streamgate.errors import EndReason
@@ -139,6 +141,27 @@ async def test_a_model_that_loads_itself_while_it_is_loaded_is_told(models: Mode
     async with model_house(models.directory, wanted=[]) as house:
         error = await house.load_error("caller")
         assert "message: 'caller' is being loaded" in error.message
+
+
+async def test_a_server_that_stops_gives_up_what_models_load(models: Models, gates: Gates) -> None:
+    rest = """
+    def initialize(self, args):
+        try:
+            pb_utils.load_model("plain")
+        except pb_utils.TritonModelException as error:
+            model_gates.enter("told")
+            raise
+    """
+    caller(models, "return out(1)", rest=rest)
+    async with model_house(models.directory, wanted=[]) as house:
+        gates.close("initialize plain 10")
+        loading = asyncio.create_task(house.load("caller"))
+        await gates.wait_entered("initialize plain 10")
+        await house.lifecycle.stop(0)
+        await until(lambda: gates.count("told"))
+        gates.open_all()
+        [raised] = await asyncio.gather(loading, return_exceptions=True)
+        assert isinstance(raised, BaseException)
 
 
 async def test_a_model_may_reload_itself(models: Models) -> None:
