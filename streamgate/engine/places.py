@@ -63,18 +63,30 @@ class Places:
             )
 
     async def snapshot(
-        self, sequence: SequenceKey, position: int, timeout_seconds: float
+        self,
+        sequence: SequenceKey,
+        position: int,
+        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
     ) -> Snapshot:
-        """See `ModelRuntime.snapshot`."""
+        """A copy of all that is kept of a live sequence, between two of its steps.
+
+        Raises StreamGateError: NOT_FOUND when no step of it has been given to a model yet,
+        UNSUPPORTED when its model can't hand over what it keeps, INTERNAL when it fails to,
+        UNAVAILABLE when it does not answer in time.
+        """
         instance, slot, _ = self._place_of(sequence)
         return await self._ask(
             instance, lambda keepers: keepers.take(slot, sequence, position), timeout_seconds
         )
 
     async def restore(
-        self, sequence: SequenceKey, snapshot: Snapshot, timeout_seconds: float
+        self,
+        sequence: SequenceKey,
+        snapshot: Snapshot,
+        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
     ) -> None:
-        """See `ModelRuntime.restore`."""
+        """Let a live sequence go on from a snapshot. Raises as `snapshot` does, and INVALID_ARG
+        when the snapshot's schema is another."""
         instance, slot, _ = self._place_of(sequence)
         await self._ask(
             instance, lambda keepers: keepers.put(slot, sequence, snapshot), timeout_seconds

@@ -49,10 +49,9 @@ from streamgate.engine.host import Host, Timer
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.outcomes import Outcomes
-from streamgate.engine.places import SNAPSHOT_TIMEOUT_SECONDS, Places
+from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.rejections import failure_for
-from streamgate.engine.snapshots import Snapshot
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import Needs, OnIdleWarning, OnSequenceEnd
@@ -96,7 +95,7 @@ class ModelRuntime:
         self._instances = Instances(config, host, self, self._outcomes.put, restarts)
         self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
-        self._places = Places(config.name, self._instances)
+        self.places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
         self._numbers = 0
@@ -229,7 +228,7 @@ class ModelRuntime:
     def needs_for(self, request: Request) -> Needs:
         place = None
         if request.sequence and not request.start:
-            place = self._places.instance_of(request.sequence)
+            place = self.places.instance_of(request.sequence)
         names = self._instances.names() if place is None else [self._instances.name_of(place)]
         return [[(self, name) for name in names]]
 
@@ -252,32 +251,6 @@ class ModelRuntime:
 
     def statistics(self) -> ModelStatistics:
         return self._counters.read(self._scheduler.statistics(), self._instances.statistics())
-
-    # -- states
-
-    async def snapshot(
-        self,
-        sequence: SequenceKey,
-        position: int,
-        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
-    ) -> Snapshot:
-        """A copy of all that is kept of a live sequence, between two of its steps.
-
-        Raises StreamGateError: NOT_FOUND when no step of it has been given to a model yet,
-        UNSUPPORTED when its model can't hand over what it keeps, INTERNAL when it fails to,
-        UNAVAILABLE when it does not answer in time.
-        """
-        return await self._places.snapshot(sequence, position, timeout_seconds)
-
-    async def restore(
-        self,
-        sequence: SequenceKey,
-        snapshot: Snapshot,
-        timeout_seconds: float = SNAPSHOT_TIMEOUT_SECONDS,
-    ) -> None:
-        """Let a live sequence go on from a snapshot. Raises as `snapshot` does, and INVALID_ARG
-        when the snapshot's schema is another."""
-        await self._places.restore(sequence, snapshot, timeout_seconds)
 
     # -- the loop
 
@@ -329,7 +302,7 @@ class ModelRuntime:
                 self._start(command)
                 started = True
             elif isinstance(command, SequenceEnded):
-                self._places.leave(command)
+                self.places.leave(command)
         for live, response in responses:
             self._deliver(live, response)
         for command in commands:
@@ -345,7 +318,7 @@ class ModelRuntime:
                 live.instance = step.instance
                 live.row = row
             if row.start or row.end:
-                self._places.note(step.instance, row)
+                self.places.note(step.instance, row)
         self._instances.run(step.instance, step, lives)
 
     def _perform(self, command: Command) -> None:
@@ -455,7 +428,7 @@ class ModelRuntime:
         row = live.row
         if ends and row is not None:
             place = (live.instance, row.slot, row.generation)
-            if self._places.is_at(row.sequence, place):
+            if self.places.is_at(row.sequence, place):
                 self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
 
     def _deliver(self, live: LiveRequest, response: Response) -> None:

@@ -184,7 +184,7 @@ async def test_a_step_with_no_other_row_does_not_run(tmp_path: Path, kind: str) 
         await sums(stage, 1, 5, start=True)
         write(arena_of(stage), 0, 666)
         with pytest.raises(StreamGateError, match="state of sequence 1 was overwritten"):
-            await stage.runtime.snapshot(1, 0)
+            await stage.runtime.places.snapshot(1, 0)
         assert (await stage.answered(stage.send(1, one(1)))).failure is not None
         assert await stage.first_end() == (1, EndReason.ERROR)
         assert await sums(stage, 2, 1, start=True) == 1

@@ -142,14 +142,14 @@ async def test_snapshot_and_restore_continue_bit_identically() -> None:
         for value in range(3):
             original.send(samples(value), start=value == 0)
         await original.collect()
-        snapshot = await house.runtime.snapshot(1, position=2)
+        snapshot = await house.runtime.places.snapshot(1, position=2)
         assert snapshot.position == 2
 
         # Another sequence, in another slot, with another history, takes over the state.
         other = Client(connection, 2)
         other.send(samples(77), start=True)
         await other.collect()
-        await house.runtime.restore(2, snapshot)
+        await house.runtime.places.restore(2, snapshot)
         for value in range(3, 6):
             original.send(samples(value))
             other.send(samples(value))
@@ -169,12 +169,12 @@ async def test_a_snapshot_is_refused_where_the_state_schema_differs() -> None:
         client = Client(house.connect(), 1)
         client.send(samples(1), start=True)
         await client.collect()
-        snapshot = await house.runtime.snapshot(1, position=0)
+        snapshot = await house.runtime.places.snapshot(1, position=0)
         foreign = type(snapshot)(0, "0" * 16, snapshot.states)
         with pytest.raises(StreamGateError, match="state schema 0000000000000000, expected"):
-            await house.runtime.restore(1, foreign)
+            await house.runtime.places.restore(1, foreign)
         with pytest.raises(StreamGateError, match="no step of sequence 3 of model 'fake' has run"):
-            await house.runtime.snapshot(3, position=0)
+            await house.runtime.places.snapshot(3, position=0)
         client.send(samples(2), end=True)
         assert hashes(await client.collect()) == client.expected()
 

@@ -181,7 +181,7 @@ async def test_an_execute_that_raises_after_it_has_sent_a_state(tmp_path: Path) 
         await stage.answered(stage.send(1, one(1), start=True))
         assert (await stage.answered(stage.send(1, one(100)))).failure is not None
         await stage.answered(stage.send(1, one(2)))
-        assert float((await stage.runtime.snapshot(1, 0)).states["S"][0]) == 3
+        assert float((await stage.runtime.places.snapshot(1, 0)).states["S"][0]) == 3
 
 
 async def test_a_state_that_comes_late_writes_nothing(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ async def test_a_state_that_comes_late_writes_nothing(tmp_path: Path) -> None:
         failure = (await stage.answered(late)).failure
         assert failure is not None
         assert "came after execute had returned" in failure.message
-        assert float((await stage.runtime.snapshot(2, 0)).states["S"][0]) == 7
+        assert float((await stage.runtime.places.snapshot(2, 0)).states["S"][0]) == 7
 
 
 class SumSession:

@@ -74,17 +74,17 @@ async def test_a_sequence_goes_on_elsewhere_bit_for_bit(
     )
     async with open_model(tmp_path / "a", source, config) as here:
         await run(here, 1, range(5), start=True)
-        snapshot = await here.runtime.snapshot(1, position=4)
+        snapshot = await here.runtime.places.snapshot(1, position=4)
         undisturbed = await run(here, 1, range(5, 12))
         # Another sequence of the same instance.
         await run(here, 2, range(50, 53), start=True)
-        await here.runtime.restore(2, snapshot)
+        await here.runtime.places.restore(2, snapshot)
         assert await run(here, 2, range(5, 12)) == undisturbed
     # Another engine, and there an instance whose neighbour has a sequence, too.
     async with open_model(tmp_path / "b", source, two) as there:
         for key in (1, 2):
             await run(there, key, range(1), start=True)
-        await there.runtime.restore(2, snapshot)
+        await there.runtime.places.restore(2, snapshot)
         assert await run(there, 2, range(5, 12)) == undisturbed
         assert await run(there, 1, range(5, 12)) != undisturbed
     assert snapshot.position == 4
@@ -97,7 +97,7 @@ async def refused(config: ModelConfig, folder: Path, source: str) -> StreamGateE
     async with open_model(folder, source, config) as stage:
         await run(stage, 1, range(1), start=True)
         with pytest.raises(StreamGateError) as raised:
-            await stage.runtime.snapshot(1, position=0)
+            await stage.runtime.places.snapshot(1, position=0)
         assert len(await run(stage, 1, range(2))) == 2  # it goes on
         return raised.value
 
@@ -135,11 +135,11 @@ async def test_a_set_state_that_fails_leaves_the_states_alone(tmp_path: Path) ->
     async with open_model(tmp_path, source, sequence_config(states=(STATE,))) as stage:
         await run(stage, 1, range(5), start=True)
         await run(stage, 2, range(2), start=True)
-        before = await stage.runtime.snapshot(2, position=1)
-        snapshot = await stage.runtime.snapshot(1, position=4)
+        before = await stage.runtime.places.snapshot(2, position=1)
+        snapshot = await stage.runtime.places.snapshot(1, position=4)
         with pytest.raises(StreamGateError, match=r"set_state of model 'm' failed .* ZeroDivision"):
-            await stage.runtime.restore(2, snapshot)
-        assert (await stage.runtime.snapshot(2, position=1)).states == before.states
+            await stage.runtime.places.restore(2, snapshot)
+        assert (await stage.runtime.places.snapshot(2, position=1)).states == before.states
 
 
 async def test_a_hook_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -152,11 +152,11 @@ async def test_a_hook_that_hangs_is_given_up(tmp_path: Path) -> None:
             await run(stage, key, range(2), start=True)
         try:
             with pytest.raises(StreamGateError, match=r"did not answer within 0\.05 s") as raised:
-                await stage.runtime.snapshot(1, position=1, timeout_seconds=0.05)
+                await stage.runtime.places.snapshot(1, position=1, timeout_seconds=0.05)
             # One that waited behind it, and was given up before its turn, is left undone.
             elsewhere = Snapshot(9, schema_of([STATE]), {"S_IN": np.ones(1, np.float32)}, b"9")
             with pytest.raises(StreamGateError, match="did not answer"):
-                await stage.runtime.restore(1, elsewhere, timeout_seconds=0.05)
+                await stage.runtime.places.restore(1, elsewhere, timeout_seconds=0.05)
         finally:
             gate.touch()
         assert raised.value.code is Code.UNAVAILABLE
@@ -166,11 +166,11 @@ async def test_a_hook_that_hangs_is_given_up(tmp_path: Path) -> None:
 async def test_objects_are_refused_by_a_model_without_hooks(tmp_path: Path) -> None:
     async with open_model(tmp_path / "a", MODEL + HOOKS, sequence_config(states=(STATE,))) as here:
         await run(here, 1, range(2), start=True)
-        snapshot = await here.runtime.snapshot(1, position=1)
+        snapshot = await here.runtime.places.snapshot(1, position=1)
     async with open_model(tmp_path / "b", MODEL, sequence_config(states=(STATE,))) as there:
         await run(there, 1, range(2), start=True)
         with pytest.raises(StreamGateError, match="no get_state and set_state") as raised:
-            await there.runtime.restore(1, snapshot)
+            await there.runtime.places.restore(1, snapshot)
         assert raised.value.code is Code.INVALID_ARG
 
 
@@ -194,7 +194,7 @@ async def test_a_sequence_that_waits_for_its_first_step_shows_nobodys_state(
             assert statistics is not None
             assert statistics.active == 2
             with pytest.raises(StreamGateError, match="no step of sequence 2") as raised:
-                await stage.runtime.snapshot(2, position=0)
+                await stage.runtime.places.snapshot(2, position=0)
         finally:
             gate.touch()
         assert raised.value.code is Code.NOT_FOUND
