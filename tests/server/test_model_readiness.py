@@ -13,7 +13,7 @@ import tritonclient.http.aio as httpclient
 from streamgate.server.server import Server
 from streamgate.server.settings import Settings
 from tests.server.calling_models import HEADER, caller, config
-from tests.server.model_house import Gates, Models, until
+from tests.server.model_house import WAIT_SECONDS, Gates, Models
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -50,6 +50,12 @@ class Clients:
             await self.http.is_model_ready(name, version),
             await self.grpc.is_model_ready(name, version),
         ]
+
+    async def are_told_in_the_end(self, told: list[bool]) -> None:
+        """Where the bounds are so narrow that a busy machine may miss them."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await self.are_told() != told:
+                pass
 
     async def say(self, value: int, name: str = "m") -> int:
         tensor = httpclient.InferInput("IN", [1], "INT32")
@@ -145,7 +151,7 @@ async def test_a_busy_model_is_as_ready_as_it_last_was(
             assert await clients.are_told() == [was, was]
             gates.open("execute")
             await step
-            assert await clients.are_told() == [not was, not was]
+            await clients.are_told_in_the_end([not was, not was])
 
 
 async def test_a_model_that_does_not_answer_is_not_ready(
@@ -158,5 +164,4 @@ async def test_a_model_that_does_not_answer_is_not_ready(
         gates.close("is_ready")
         assert await clients.are_told() == [False, False]
         gates.open("is_ready")
-        await until(lambda: gates.count("is_ready"))
-        assert await clients.are_told() == [True, True]
+        await clients.are_told_in_the_end([True, True])
