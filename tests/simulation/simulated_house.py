@@ -198,7 +198,7 @@ class SimulatedHouse:
         assert isinstance(scheduler, SequenceScheduler)
         assert not runtime._lives
         assert not runtime._steps
-        assert not runtime._places._places
+        assert not runtime.places._places
         assert not scheduler._requests
         assert not scheduler._running
         assert not list(scheduler._roster)
