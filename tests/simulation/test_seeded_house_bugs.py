@@ -40,7 +40,7 @@ def nothing(*_: Any, **__: Any) -> None:
 
 
 def state_of_the_last_tenant(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Arena, "reset", nothing)
+    patch.setattr(Arena, "begin", nothing)
 
 
 def states_go_to_the_wrong_slots(patch: pytest.MonkeyPatch) -> None:
