@@ -261,9 +261,23 @@ class TestLimits:
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("streamgate_python.process.keeper.sys.executable", "/nowhere/python")
-        with pytest.raises(LoadError, match=r"could not be started: .*No such file") as caught:
+        with pytest.raises(LoadError, match=r"or watched: .*No such file") as caught:
             model.execute("return [out(1)]").load()
         assert caught.value.message.startswith(UNHEALTHY)
+
+    def test_a_kernel_that_can_watch_no_process(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[int] = []
+
+        def refuse(pid: int) -> int:
+            started.append(pid)
+            raise PermissionError("not permitted")
+
+        monkeypatch.setattr("streamgate_python.process.keeper.os.pidfd_open", refuse)
+        with pytest.raises(LoadError, match="or watched: not permitted"):
+            model.execute("return [out(1)]").load()
+        assert is_gone(started[0])
 
     def test_loading_that_hangs(self, model: Model) -> None:
         model.worker_limits = WorkerLimits(load_timeout_ns=300_000_000)
@@ -357,3 +371,26 @@ def test_closed_sessions_answer_as_in_the_gateway(model: Model, opened: Opened) 
     session.execute([made])
     assert isinstance(made.reply, RecordingReply)
     assert made.reply.message.endswith("message: the model instance is closed")
+
+
+def test_a_finalize_that_crashes_is_logged(
+    model: Model, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, logger="streamgate_python")
+    session = opened(
+        model.write(
+            """
+            import os
+
+            class TritonPythonModel:
+                def finalize(self):
+                    os._exit(9)
+            """
+        )
+    )
+    session.close()
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "the process of model instance 'm_0' did not end well when it was closed: It ended with "
+        "exit status 9"
+    )

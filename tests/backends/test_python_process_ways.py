@@ -117,6 +117,26 @@ class TestBetween:
         session.execute([made])
         assert reply_of(made).only.values == {"OUT": [34]}
 
+    def test_a_forked_child_says_nothing(self, model: Model, opened: Opened) -> None:
+        model.decoupled = True
+        session = opened(
+            model.execute(
+                """
+                import os
+                senders = [r.get_response_sender() for r in requests]
+                pid = os.fork()
+                if pid == 0:
+                    senders.clear()
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                senders[0].send(out(1), FINAL)
+                """
+            )
+        )
+        made = request()
+        session.execute([made])
+        assert reply_of(made).only.values == {"OUT": [1]}
+
     def test_nonsense_costs_the_session_alone(self, model: Model, opened: Opened) -> None:
         session = opened(
             model.execute(

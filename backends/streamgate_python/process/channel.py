@@ -25,8 +25,8 @@ Header = list[Any]
 PACKET_BYTES_MAX: Final = 96 * 1024
 """A packet must fit the kernel's default buffer twice, so that one is sent while one is read."""
 
-SEND_SECONDS_MAX: Final = 10
-"""How long the gateway waits for a worker to take a packet, or to send the rest of a message.
+PACKET_SECONDS_MAX: Final = 10
+"""How long the gateway waits for a worker to take a packet, or to send the next of a message.
 Workers always listen."""
 
 _PIECES_MAX = 1000
@@ -44,10 +44,14 @@ class ChannelError(Exception):
 
 @final
 class Channel:
-    """One end of a connection. Any thread may send; one at a time may receive."""
+    """One end of a connection. Any thread may send; one at a time may receive.
 
-    def __init__(self, end: socket.socket) -> None:
+    `rest_seconds` is how long the rest of a message is waited for that has begun to come.
+    """
+
+    def __init__(self, end: socket.socket, rest_seconds: float | None = None) -> None:
         self._socket = end
+        self._rest_seconds = rest_seconds
         self._packet = memoryview(bytearray(PACKET_BYTES_MAX))
         self._lock = threading.RLock()
         self._is_sending = False
@@ -116,7 +120,7 @@ class Channel:
 
     def _whole(self, first: memoryview, size: int) -> memoryview:
         """A message of several packets, of which this is the first."""
-        self._socket.settimeout(SEND_SECONDS_MAX)
+        self._socket.settimeout(self._rest_seconds)
         whole = memoryview(bytearray(size))
         end = len(first)
         whole[:end] = first
@@ -182,5 +186,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     Who keeps the first waits for the worker to take a packet so long and no longer.
     """
     kept, handed = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SEND_SECONDS_MAX, 0))
+    kept.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", PACKET_SECONDS_MAX, 0)
+    )
     return kept, handed

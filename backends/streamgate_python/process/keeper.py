@@ -15,7 +15,13 @@ import threading
 from collections.abc import Callable
 from typing import Final, final
 
-from streamgate_python.process.channel import Channel, ChannelError, Message, pair
+from streamgate_python.process.channel import (
+    PACKET_SECONDS_MAX,
+    Channel,
+    ChannelError,
+    Message,
+    pair,
+)
 from streamgate_python.process.output import PrintedLines
 
 TERM_SECONDS: Final = 2.0
@@ -35,7 +41,8 @@ _logger = logging.getLogger(__name__)
 class WorkerProcess:
     """One process. `on_message` and `on_end` are called on the keeping thread, the latter last.
 
-    `fate` says how it ended, once it has; `why`, for what reason the gateway ended it.
+    `fate` says how it ended, once it has, and `ended_well` whether it did so by itself and without
+    an error; `why`, for what reason the gateway ended it.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class WorkerProcess:
     ) -> None:
         self.instance = instance
         self.fate = ""
+        self.ended_well = False
         self.why = ""
         self._model_name = model_name
         self._on_message = on_message
@@ -59,8 +67,8 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         step, self._step_handed = pair()
         side, self._side_handed = pair()
-        self.step = Channel(step)
-        self.side = Channel(side)
+        self.step = Channel(step, PACKET_SECONDS_MAX)
+        self.side = Channel(side, PACKET_SECONDS_MAX)
 
     def start(self) -> None:
         """Start the process, and the thread that keeps it."""
@@ -109,10 +117,13 @@ class WorkerProcess:
     def _keep(self) -> None:
         try:
             output = self._start()
+            try:
+                self._listen(output)
+            finally:
+                self._bury()
+                output.close()
         except OSError as error:
-            self.fate = f"The process could not be started: {error}"
-        else:
-            self._listen(output)
+            self.fate = f"The process could not be started or watched: {error}"
         self.step.shut_down()
         self._on_end()
         self.step.close()
@@ -150,27 +161,34 @@ class WorkerProcess:
         return PrintedLines(self._model_name, reader)
 
     def _listen(self, output: PrintedLines) -> None:
+        """Pass on what comes, until the process has ended."""
         assert self._process is not None
         alive = os.pidfd_open(self._process.pid)
-        poller = select.poll()
-        for source in (alive, self.side, output):
-            poller.register(source, select.POLLIN)
-        while True:
-            ready = {descriptor for descriptor, _ in poller.poll()}
-            if output.fileno() in ready and not output.read():
-                poller.unregister(output)
-            if self.side.fileno() in ready and not self._pass_on(_MESSAGES_IN_A_ROW):
-                poller.unregister(self.side)
-            if alive in ready:
-                break
-        os.close(alive)
-        self._pass_on(sys.maxsize)
+        try:
+            poller = select.poll()
+            for source in (alive, self.side, output):
+                poller.register(source, select.POLLIN)
+            while True:
+                ready = {descriptor for descriptor, _ in poller.poll()}
+                if output.fileno() in ready and not output.read():
+                    poller.unregister(output)
+                if self.side.fileno() in ready and not self._pass_on(_MESSAGES_IN_A_ROW):
+                    poller.unregister(self.side)
+                if alive in ready:
+                    return
+        finally:
+            os.close(alive)
+
+    def _bury(self) -> None:
+        """See to it that nothing is left of the process but what it has sent."""
+        assert self._process is not None
         # What the model started itself is in its group, and goes with it.
         self._signal(signal.SIGKILL)
         with self._reaping:
             status = self._process.wait()
+        self._pass_on(sys.maxsize)
         self.fate = self.why or _fate(status)
-        output.close()
+        self.ended_well = status == 0
 
     def _pass_on(self, limit: int) -> bool:
         """Pass on what has come. Returns whether more may come."""
@@ -201,4 +219,6 @@ def _fate(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
+    if name == "SIGKILL":
+        return "It was ended by SIGKILL, which is also what the kernel does where memory is short"
     return f"It was ended by {name}"

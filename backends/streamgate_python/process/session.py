@@ -125,6 +125,12 @@ class ProcessSession:
                     FINALIZE_SECONDS_MAX,
                 )
                 self._worker.terminate()
+            elif not self._worker.ended_well:
+                _logger.error(
+                    "the process of model instance '%s' did not end well when it was closed: %s",
+                    self._instance,
+                    self._worker.fate,
+                )
         self._worker.wait_end(DRAIN_SECONDS)
 
     def is_ready(self) -> bool:
@@ -179,6 +185,9 @@ class ProcessSession:
         except ChannelError as error:
             worker.kill("")
             _logger.debug("asking the process of '%s' failed: %s", self._instance, error)
+            raise self._lost_error() from None
+        except (LookupError, TypeError) as error:
+            worker.kill(f"It gave an answer that can't be read ({error}), and was killed")
             raise self._lost_error() from None
         finally:
             with self._lock:
@@ -309,7 +318,7 @@ class ProcessSession:
             idle = not self._busy
         open_requests, self._open = self._open, {}
         failure = self._closed_failure if expected else error.failure
-        for request in open_requests.values():
+        for request in list(open_requests.values()):
             request.reply.send((), failure, final=True)
         self._metrics.end(lost=not expected)
         if self._calls is not None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from streamgate.errors import Failure, StreamGateError
+from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.model.tensor import Buffer
 from streamgate_python.process.channel import Channel, ChannelError, Header, Message
 from streamgate_python.process.values import unpack_failure
@@ -26,6 +26,7 @@ class Side:
 
     def __init__(self, channel: Channel, on_gone: Callable[[], None] = end_process) -> None:
         self._channel = channel
+        self._process = os.getpid()
         self._on_gone = on_gone
         self._lock = threading.RLock()
         self._questions = itertools.count()
@@ -36,6 +37,10 @@ class Side:
 
     def tell(self, header: Header, buffers: Sequence[Buffer] = ()) -> None:
         """Send a message to the gateway."""
+        if os.getpid() != self._process:
+            # A copy of the worker, which the model has forked, has nothing to say: what it frees
+            # is the worker's.
+            return
         with self._lock:
             # Counted first: while it is sent, another may be sent on this thread.
             self.sent += 1
@@ -50,6 +55,10 @@ class Side:
 
     def ask(self, kind: str, *details: Any, buffers: Sequence[Buffer] = ()) -> Any:
         """Ask the gateway, and wait for its answer. Raises StreamGateError when it refuses."""
+        if os.getpid() != self._process:
+            raise StreamGateError(
+                Code.UNSUPPORTED, "a process that the model has forked can't ask the server"
+            )
         number = next(self._questions)
         awaited = self._answers[number] = _Awaited()
         self.tell([kind, number, *details], buffers)
