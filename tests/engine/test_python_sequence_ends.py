@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamgate.errors import EndReason
-from streamgate.model.config import Execution, Instance, InstanceKind
+from streamgate.model.config import ControlInput, ControlKind, Execution, Instance, InstanceKind
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import SequenceKey
 from streamgate.model.tensor import TensorSpec
@@ -63,6 +63,24 @@ async def test_between_its_last_step_and_the_slots_next_sequence(
         assert await diary(stage) == (
             "1:1 1:2 1:3 1 client_end two:1 two:2 two:3 'two' client_end 3:1 3:2 3:3 3 client_end"
         )
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+async def test_the_control_tensor_and_the_hook(tmp_path: Path, execution: Execution) -> None:
+    source = DIARY.replace(
+        '{value_of(request).item()}"',
+        '{value_of(request).item()}/{value_of(request, "WHY").item()}"',
+    )
+    why = ControlInput("WHY", ControlKind.END_REASON, DataType.INT32)
+    config = sequence_config(outputs=TEXT, direct=True, controls=(why,), execution=execution)
+    async with open_model(tmp_path, source, config) as stage:
+        gone = stage.connect()
+        await stage.step(1, one(5), start=True)
+        await stage.answered(stage.send(2, one(6), start=True, connection=gone))
+        gone.close(abort=True)
+        await stage.step(1, one(7), end=True)
+        text = await diary(stage)
+    assert text.startswith("1:5/0 2:6/0 2:0/2 2 client_abort 1:7/1 1 client_end")
 
 
 async def test_an_abort(tmp_path: Path) -> None:
