@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.engine.ensemble.call import WAITING_MAX
+from streamgate.engine.ensemble.runs import WAITING_MAX
 from streamgate.engine.ensemble.runtime import EnsembleRuntime
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.model.config import ModelConfig

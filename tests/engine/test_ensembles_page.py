@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streamgate.engine.ensemble.call import WAITING_MAX
+from streamgate.engine.ensemble.runs import WAITING_MAX
 from streamgate.model.config import Ensemble
 from streamgate.repository.ensembles import MAX_INFLIGHT
 from streamgate.repository.repository import ModelRepository

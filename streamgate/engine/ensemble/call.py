@@ -4,15 +4,15 @@
 name, and their answers are taken in.
 """
 
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, final
+from typing import final
 
 from streamgate.core.dataflow import Course, Flow, Frame, Progress, Run, StepIndex
 from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
 from streamgate.core.line import Line
+from streamgate.engine.ensemble.runs import StepRuns
 from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane, go_all
 from streamgate.engine.ensemble.tensors import (
     Held,
@@ -27,9 +27,6 @@ from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import FindRoute, Listener, ModelRoute, Needs
 from streamgate.model.config import Ensemble, ModelConfig
 from streamgate.model.request import Request, Response
-
-WAITING_MAX: Final = 10_000
-"""Responses of one request's decoupled steps that may wait for the steps behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +76,11 @@ class EnsembleCall:
         self._flow: Flow[Held] = Flow(course)
         self._routes: dict[StepIndex, ModelRoute] = {}
         self._turns: dict[Run[Held], _StepTurn] = {}
-        self._inner: dict[Run[Held], tuple[ModelRoute, RequestNumber]] = {}
-        self._held: set[Run[Held]] = set()
-        self._under_way: Counter[StepIndex] = Counter()
-        self._waiting: dict[StepIndex, deque[Run[Held]]] = {}
+        self._runs = StepRuns(config.ensemble, self._submit)
         # Answers of a decoupled ensemble leave in the order in which their frames came to be.
         self._answers: Line[Frame[Held]] = Line()
         self._answer_turn: _AnswerTurn | None = None
         self._answer: Response | None = None
-        self._is_paused = False
-        self._is_behind = False
         self._is_stopped = False
         self._index = 0
 
@@ -143,14 +135,11 @@ class EnsembleCall:
 
     def pause(self, *, paused: bool) -> None:
         """Its client does not read, or reads again."""
-        self._is_paused = paused
-        self._hold_up_all()
+        self._runs.pause(paused=paused)
 
     def needs(self) -> Needs:
         """What the steps that are under way need to go on."""
-        return [
-            group for route, number in self._inner.values() for group in route.link.needs_of(number)
-        ]
+        return [group for route, number in self._runs for group in route.link.needs_of(number)]
 
     # -- steps
 
@@ -170,7 +159,7 @@ class EnsembleCall:
                 self._emit(self._answers.ready(frame))
         elif progress.answered:
             self._answer = self._answer_of(progress.answered[0])
-        self._balance()
+        self._runs.balance(len(self._turns))
         if self._flow.is_over and not self.closed and not self._is_stopped:
             self._conclude(self._answer or self._response(empty=True))
 
@@ -185,31 +174,18 @@ class EnsembleCall:
             self._answers.join(frame)
 
     def run(self, run: Run[Held]) -> None:
-        """Run a step, or let it wait while too many runs of it are under way."""
+        """It is its turn, if it had to wait for one. Raises what a model says at once."""
         self._turns.pop(run, None)
-        step = run.step
-        if self._under_way[step] < self._ensemble.max_inflight:
-            self._submit(run)
-            return
-        waiting = self._waiting.setdefault(step, deque())
-        if len(waiting) >= WAITING_MAX:
-            model = self._ensemble.steps[step].model
-            raise StreamGateError(
-                Code.UNAVAILABLE,
-                f"step of model '{model}' is {WAITING_MAX} responses behind those that it runs on",
-            )
-        waiting.append(run)
+        self._runs.start(run)
 
-    def _submit(self, run: Run[Held]) -> None:
+    def _submit(self, run: Run[Held]) -> tuple[ModelRoute, RequestNumber]:
         inner = self._inner_call(run)
         listener = self._listener(inner)
         sink = partial(self._on_response, inner)
         number = inner.route.submit(inner.request, sink, self.owner, listener)
         if inner.sequence is not None:
             inner.sequence.reach(run.step, inner.route, end=inner.request.end)
-        self._inner[run] = (inner.route, number)
-        self._under_way[run.step] += 1
-        self._hold_up(run, inner.route, number)
+        return inner.route, number
 
     def _listener(self, inner: _InnerCall) -> Listener | None:
         """Who is told what becomes of the sequence in the model of the step."""
@@ -219,28 +195,6 @@ class EnsembleCall:
         if self._told is None or inner.place is not None:
             return None
         return self._sequences.listener(self.lane, self._told, inner.run.step)
-
-    def _balance(self) -> None:
-        """Hold up decoupled models that are faster than the steps behind them."""
-        behind = len(self._turns) + sum(len(waiting) for waiting in self._waiting.values())
-        limit = self._ensemble.max_inflight
-        if behind >= limit if not self._is_behind else 2 * behind <= limit:
-            self._is_behind = not self._is_behind
-            self._hold_up_all()
-
-    def _hold_up_all(self) -> None:
-        for run, (route, number) in self._inner.items():
-            self._hold_up(run, route, number)
-
-    def _hold_up(self, run: Run[Held], route: ModelRoute, number: RequestNumber) -> None:
-        """Pause a run, or let it go on, as its client and the steps behind it ask for."""
-        holds = self._is_paused or (self._is_behind and run.step in self._ensemble.decoupled)
-        if holds and run not in self._held:
-            self._held.add(run)
-            route.link.pause((number,))
-        elif not holds and run in self._held:
-            self._held.discard(run)
-            route.link.resume((number,))
 
     def _inner_call(self, run: Run[Held]) -> _InnerCall:
         request = self.request
@@ -280,9 +234,7 @@ class EnsembleCall:
     def _on_response(self, inner: _InnerCall, response: Response) -> None:
         run = inner.run
         if response.final:
-            self._inner.pop(run, None)
-            self._held.discard(run)
-            self._under_way[run.step] -= 1
+            self._runs.done(run)
             if response.failure is not None and inner.sequence is not None:
                 self._note_failure(inner, response)
         if self.closed or self._is_stopped:
@@ -293,9 +245,8 @@ class EnsembleCall:
         try:
             outputs = self._outputs(inner, response)
             progress = self._flow.respond(run, outputs, final=response.final)
-            waiting = self._waiting.get(run.step)
-            if response.final and waiting:
-                self._submit(waiting.popleft())
+            if response.final:
+                self._runs.start_next(run.step)
             self._advance(progress)
         except StreamGateError as error:
             self.fail(error.failure)
@@ -359,10 +310,7 @@ class EnsembleCall:
     def _stop(self, *, with_stateful: bool) -> None:
         """Run nothing more; cancel what runs, and give up every turn."""
         self._is_stopped = True
-        self._waiting.clear()
-        for run, (route, number) in list(self._inner.items()):
-            if with_stateful or run.step not in self._ensemble.stateful:
-                route.link.cancel(number)
+        self._runs.stop(with_stateful=with_stateful)
         turns, self._turns = self._turns, {}
         for run, turn in turns.items():
             assert self.lane is not None
