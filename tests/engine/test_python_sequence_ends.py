@@ -68,8 +68,8 @@ async def test_between_its_last_step_and_the_slots_next_sequence(
 @pytest.mark.parametrize("execution", list(Execution))
 async def test_the_control_tensor_and_the_hook(tmp_path: Path, execution: Execution) -> None:
     source = DIARY.replace(
-        '{value_of(request).item()}"',
-        '{value_of(request).item()}/{value_of(request, "WHY").item()}"',
+        "{value_of(request).item()}",
+        "{value_of(request).item()}/{value_of(request, 'WHY').item()}",
     )
     why = ControlInput("WHY", ControlKind.END_REASON, DataType.INT32)
     config = sequence_config(outputs=TEXT, direct=True, controls=(why,), execution=execution)
