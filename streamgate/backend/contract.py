@@ -133,6 +133,15 @@ class Reply(Protocol):
         """Whether the client no longer wants the request."""
 
 
+@runtime_checkable
+class PacedReply(Protocol):
+    """What a reply may have for sessions whose models run elsewhere: `send` can't hold them up."""
+
+    def is_held_up(self) -> bool:
+        """Whether the client does not read what it was sent: what comes next had better wait, on
+        threads that serve this request alone."""
+
+
 @dataclass(slots=True, eq=False)
 class ModelRequest:
     """One request as a `RequestSession` sees it.

@@ -121,6 +121,9 @@ class LiveRequest:
     def is_cancelled(self) -> bool:
         return self.cancelled
 
+    def is_held_up(self) -> bool:
+        return self.paused and not self.closed and not self.cancelled
+
     def _emit(self, response: Response) -> None:
         outbox = self.outbox
         if outbox is not None and threading.get_ident() == self.stepper:

@@ -26,7 +26,8 @@ class Pressure:
     """Where one decoupled model's threads wait. Made on the engine's thread.
 
     `waits_for_clients`: whether a thread that is not the session's own can be taken for one that
-    serves a single request. Those that pass on what another process sends are not.
+    serves a single request. Those that pass on what another process sends are not: that process
+    asks `LiveRequest.is_held_up`.
     """
 
     def __init__(self, *, waits_for_clients: bool) -> None:

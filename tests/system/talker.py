@@ -67,9 +67,11 @@ class TritonPythonModel:
 """
 
 
-def write_talkers(directory: Path) -> None:
-    """The model twice: `talker` in sequences, `stateless_talker` without."""
-    for name, config in (("talker", _CONFIG + _SEQUENCES), ("stateless_talker", _CONFIG)):
+def write_talkers(directory: Path, more: str = "") -> None:
+    """The model twice: `talker` in sequences, `stateless_talker` without. `more` is configuration
+    that both have."""
+    common = _CONFIG + more
+    for name, config in (("talker", common + _SEQUENCES), ("stateless_talker", common)):
         version = directory / name / "1"
         version.mkdir(parents=True)
         (version / "model.py").write_text(_CODE)

@@ -59,7 +59,23 @@ def others_go_on(server: RunningServer) -> None:
     other.leave()
 
 
+@pytest.fixture
+def server_of_processes(tmp_path: Path) -> Iterator[RunningServer]:
+    process = 'parameters { key: "streamgate.execution" value { string_value: "process" } }'
+    write_talkers(tmp_path, process)
+    with running(tmp_path) as server:
+        yield server
+
+
 def test_a_models_own_thread_is_held_up_for_a_grpc_stream(server: RunningServer) -> None:
+    a_thread_is_held_up(server)
+
+
+def test_so_is_one_in_a_worker_process(server_of_processes: RunningServer) -> None:
+    a_thread_is_held_up(server_of_processes)
+
+
+def a_thread_is_held_up(server: RunningServer) -> None:
     slow = Reader(server.grpc)
     slow.stop_reading()
     slow.ask(1, COUNT, SIZE, IN_A_THREAD, start=True, end=True)

@@ -9,8 +9,11 @@
     values       requests, tensors and failures as messages
     session      ProcessSession: the engine's side
     keeper       WorkerProcess: starts a process, listens to it, ends it for certain
-    output       what a process prints and logs, into the gateway's log
+    beginning    the first question to a process: to load a model, or (completion) a configuration
     worker       the process itself; side and replies are its way back to the gateway
+    calls, metrics, output, pace   both sides of calls of other models, of metrics, of what a model
+                 prints and logs, and of waiting for slow clients
+    choice       which models ask for a process
 
 The gateway trusts a worker with its own requests only: whatever comes from it is checked, and a
 worker that dies, hangs or talks nonsense costs its own session.

@@ -27,6 +27,9 @@ from streamgate_python.process.output import PrintedLines
 TERM_SECONDS: Final = 2.0
 """How long a process that was asked to end (SIGTERM) has before it is killed."""
 
+LOOK_MS: Final = 20
+"""How soon something is looked at again that nobody tells of."""
+
 _MESSAGES_IN_A_ROW = 64
 
 _BOOT = (
@@ -39,7 +42,8 @@ _logger = logging.getLogger(__name__)
 
 @final
 class WorkerProcess:
-    """One process. `on_message` and `on_end` are called on the keeping thread, the latter last.
+    """One process. `on_message` and `on_end` are called on the keeping thread, the latter last; and
+    `on_look` after each of its turns, the next of which comes soon while that returns true.
 
     `fate` says how it ended, once it has, and `ended_well` whether it did so by itself and without
     an error; `why`, for what reason the gateway ended it.
@@ -51,6 +55,7 @@ class WorkerProcess:
         model_name: str,
         on_message: Callable[[Message], None],
         on_end: Callable[[], None],
+        on_look: Callable[[], bool] = bool,
     ) -> None:
         self.instance = instance
         self.fate = ""
@@ -59,6 +64,7 @@ class WorkerProcess:
         self._model_name = model_name
         self._on_message = on_message
         self._on_end = on_end
+        self._on_look = on_look
         self._messages = 0
         self._progress = threading.Condition()
         # Once waited for, the process's number may become another's.
@@ -169,7 +175,8 @@ class WorkerProcess:
             for source in (alive, self.side, output):
                 poller.register(source, select.POLLIN)
             while True:
-                ready = {descriptor for descriptor, _ in poller.poll()}
+                until_ms = LOOK_MS if self._on_look() else None
+                ready = {descriptor for descriptor, _ in poller.poll(until_ms)}
                 if output.fileno() in ready and not output.read():
                     poller.unregister(output)
                 if self.side.fileno() in ready and not self._pass_on(_MESSAGES_IN_A_ROW):

@@ -7,8 +7,11 @@ from typing import final
 from streamgate.errors import Failure
 from streamgate.model.request import ParameterValue
 from streamgate.model.tensor import Buffer, Tensor
+from streamgate_python.process.pace import UNASKED_MAX, ThreadMarks
 from streamgate_python.process.side import Side
 from streamgate_python.process.values import Value, pack_failure, pack_tensors
+
+_threads = ThreadMarks()
 
 
 @final
@@ -32,13 +35,14 @@ class Returned:
 class WorkerReply:
     """The way back for one request, from any thread."""
 
-    __slots__ = ("_number", "_over", "_returned", "_side")
+    __slots__ = ("_number", "_over", "_returned", "_side", "_unasked")
 
     def __init__(self, number: int, side: Side, returned: Returned) -> None:
         self._number = number
         self._side = side
         self._returned = returned
         self._over = False
+        self._unasked = 0
 
     def send(
         self,
@@ -58,12 +62,18 @@ class WorkerReply:
         if final and threading.get_ident() == returned.thread:
             returned.answers[self._number] = answer
             returned.buffers[self._number] = buffers
-        else:
-            self._side.tell(["reply", self._number, answer], buffers)
+            return
+        self._side.tell(["reply", self._number, answer], buffers)
+        may_wait = _threads.may_wait(self._number, final=final)
+        self._unasked += 1
+        if may_wait and not final and self._unasked >= UNASKED_MAX:
+            self._unasked = 0
+            self._side.ask("room", self._number)
 
     def finish(self) -> None:
         if not self._over:
             self._over = True
+            _threads.may_wait(self._number, final=True)
             self._side.tell(["reply", self._number, [True, None, None, None]])
 
     def is_cancelled(self) -> bool:

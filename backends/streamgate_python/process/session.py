@@ -24,6 +24,7 @@ from streamgate_python.process.channel import ChannelError, Header, Message
 from streamgate_python.process.keeper import WorkerProcess
 from streamgate_python.process.metrics import HeldMetrics
 from streamgate_python.process.output import log_record
+from streamgate_python.process.pace import HeldThreads
 from streamgate_python.process.values import (
     Buffers,
     Value,
@@ -67,8 +68,9 @@ class ProcessSession:
         files = context.files
         self._metrics = HeldMetrics((files.name, files.version, self._instance))
         self._calls: ServedCalls | None = None
+        self._held = HeldThreads(lambda question: self._tell(question, True))
         self._worker = worker = WorkerProcess(
-            self._instance, files.name, self._receive, self._process_ended
+            self._instance, files.name, self._receive, self._process_ended, self._held.look
         )
         if context.server is not None:
             self._calls = ServedCalls(context.server, worker.side, worker.kill)
@@ -269,6 +271,8 @@ class ProcessSession:
                 request = self._open.get(number)
                 cancelled = request is not None and request.reply.is_cancelled()
                 self._tell(question, cancelled)
+            case ["room", question, number]:
+                self._held.ask(question, self._open.get(number))
             case ["metric", question, operation, name, *details]:
                 self._do_metric(question, operation, name, details)
             case ["log", record]:
