@@ -15,31 +15,30 @@ from streamgate.core.ids import Ns
 class BatchRules:
     """What may share a step, and what is worth waiting for.
 
-    `max_rows` 0 means that each request runs alone, however many rows it has, and at once.
+    `max_rows` 0 means that each request runs alone, however many rows it has, and at once. Several
+    requests share a step of at most `full_rows`, the largest preferred size.
     """
 
-    __slots__ = ("_preferred", "delay_ns", "max_rows")
+    __slots__ = ("_preferred", "delay_ns", "full_rows")
 
     def __init__(
         self, max_rows: int = 0, preferred_sizes: tuple[int, ...] = (), max_delay_ns: int = 0
     ) -> None:
-        self.max_rows = max_rows
         self.delay_ns = max_delay_ns if max_rows > 0 else 0
         self._preferred = sorted(preferred_sizes) or [max_rows]
+        self.full_rows = min(max_rows, self._preferred[-1])
 
     def preferred_within(self, rows: int) -> int:
         """The largest preferred size that is not above `rows`; 0 for none."""
         place = bisect_right(self._preferred, rows)
         return self._preferred[place - 1] if place else 0
 
-    def decide(
-        self, count: int, rows: int, preferred_count: int, closed: bool, since: Ns, now: Ns
-    ) -> int:
+    def decide(self, count: int, preferred_count: int, closed: bool, since: Ns, now: Ns) -> int:
         """How many requests to run now, 0 to wait for more.
 
-        `count` requests at the queue's front may share a step; together they have `rows` rows, and
-        one of them waits `since` then. The first `preferred_count` of them, the most there are,
-        make a preferred size. `closed`: no other request can join them.
+        `count` requests at the queue's front may share a step, and one of them waits `since` then.
+        The first `preferred_count` of them, the most there are, make a preferred size. `closed`:
+        no other request can join them.
 
         Triton 2.51: a request that waited for the delay takes along everything there is; until
         then the largest prefix of a preferred size runs as soon as there is one.
@@ -49,7 +48,7 @@ class BatchRules:
         waited = now - since >= self.delay_ns
         if preferred_count and not waited:
             return preferred_count
-        return count if waited or closed or rows >= self._preferred[-1] else 0
+        return count if waited or closed else 0
 
 
 @final
@@ -84,7 +83,7 @@ class Prefix:
         if self.count == 0:
             self._signature = signature
             self._since = since
-        elif self._closed or total > rules.max_rows or signature != self._signature:
+        elif self._closed or total > rules.full_rows or signature != self._signature:
             self._closed = True
             return False
         elif since < self._since:
@@ -93,15 +92,13 @@ class Prefix:
         self._rows = total
         if rules.preferred_within(total) == total:
             self._preferred_count = self.count
-        if total >= rules.max_rows:
+        if total >= rules.full_rows:
             self._closed = True
         return True
 
     def take(self, now: Ns) -> int:
         """How many requests to run now; 0 to wait for more, until `due_at`."""
-        return self._rules.decide(
-            self.count, self._rows, self._preferred_count, self._closed, self._since, now
-        )
+        return self._rules.decide(self.count, self._preferred_count, self._closed, self._since, now)
 
     def due_at(self) -> Ns:
         """When a prefix that `take` lets wait is to run at the latest."""

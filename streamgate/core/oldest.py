@@ -52,12 +52,11 @@ class OldestLineup:
         if self._alike == 0:
             self._count_alike()
         rules = self._rules
-        count = min(self._alike, max(1, rules.max_rows))
+        count = min(self._alike, max(1, rules.full_rows))
         chosen = rules.decide(
             count,
-            count,
             rules.preferred_within(count),
-            count < len(ready) or count >= rules.max_rows,
+            count < len(ready) or count >= rules.full_rows,
             next(iter(ready.values())),
             now,
         )

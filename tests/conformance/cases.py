@@ -13,6 +13,7 @@ from tests.conformance import (
     cases_raw_grpc,
     cases_raw_http,
     cases_requests,
+    cases_scheduling,
     cases_sequences,
 )
 from tests.conformance.steps import Case
@@ -20,6 +21,7 @@ from tests.conformance.steps import Case
 CASES: Final[tuple[Case, ...]] = (
     *cases_requests.CASES,
     *cases_sequences.CASES,
+    *cases_scheduling.CASES,
     *cases_decoupled.CASES,
     *cases_model_errors.CASES,
     *cases_bls.CASES,

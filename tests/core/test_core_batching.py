@@ -25,9 +25,16 @@ def test_larger_preferred_size_wins_if_it_is_reached() -> None:
 
 
 def test_preferred_size_counts_rows_and_not_requests() -> None:
-    assert prefix(BatchRules(8, (4,)), 3, 2).take(Ns(100)) == 2
     assert prefix(BatchRules(8, (5,), 50), 3, 2).take(Ns(100)) == 2
-    assert prefix(BatchRules(8, (4,), 50), 3, 2).take(Ns(100)) == 2, "above the largest preferred"
+    assert prefix(BatchRules(8, (2,), 50), 1, 1).take(Ns(100)) == 2
+
+
+@pytest.mark.parametrize("delay_ns", [0, 50])
+def test_no_step_of_several_is_larger_than_the_largest_preferred_size(delay_ns: int) -> None:
+    rules = BatchRules(8, (2, 4), delay_ns)
+    assert prefix(rules, 3, 2).take(Ns(100)) == 1
+    assert prefix(rules, 1, 5).take(Ns(100)) == 1
+    assert prefix(rules, 5, 1).take(Ns(100)) == 1, "larger on its own"
 
 
 def test_with_delay_what_is_not_preferred_waits_exactly_so_long() -> None:
@@ -52,7 +59,7 @@ def test_delay_counts_from_the_oldest_request() -> None:
 
 
 def test_full_step_does_not_wait() -> None:
-    assert prefix(BatchRules(4, (3,), 50), 2, 2).take(Ns(100)) == 2
+    assert prefix(BatchRules(8, (4,), 50), 2, 2).take(Ns(100)) == 2
 
 
 def test_request_that_does_not_fit_closes_the_step() -> None:

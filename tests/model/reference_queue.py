@@ -163,7 +163,7 @@ class ReferenceQueue:
         prefix = queue[:1]
         for each in queue[1:]:
             rows = sum(other.event.rows for other in prefix) + each.event.rows
-            if rows > self.max_batch_size or each.event.signature != queue[0].event.signature:
+            if rows > self.full or each.event.signature != queue[0].event.signature:
                 break
             prefix.append(each)
         sizes = [
@@ -172,11 +172,14 @@ class ReferenceQueue:
         preferred = [count for count, size in enumerate(sizes, 1) if size in self.preferred]
         if preferred and not self.waited(prefix, now):
             return prefix[: preferred[-1]]
-        cannot_grow = len(prefix) < len(queue) or sizes[-1] >= self.max_batch_size
-        enough = sizes[-1] >= max(self.preferred, default=self.max_batch_size)
-        if cannot_grow or enough or not self.rules.max_delay_ns or self.waited(prefix, now):
+        cannot_grow = len(prefix) < len(queue) or sizes[-1] >= self.full
+        if cannot_grow or not self.rules.max_delay_ns or self.waited(prefix, now):
             return prefix
         return []
+
+    @property
+    def full(self) -> int:
+        return max(self.preferred, default=self.max_batch_size)
 
     @property
     def preferred(self) -> tuple[int, ...]:
