@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.conformance import (
+    cases_backlog,
     cases_bls,
     cases_decoupled,
     cases_ensembles,
@@ -21,6 +22,7 @@ from tests.conformance.steps import Case
 CASES: Final[tuple[Case, ...]] = (
     *cases_requests.CASES,
     *cases_sequences.CASES,
+    *cases_backlog.CASES,
     *cases_scheduling.CASES,
     *cases_decoupled.CASES,
     *cases_model_errors.CASES,
