@@ -53,10 +53,10 @@ class Places:
     def leave(self, ended: SequenceEnded) -> None:
         """A sequence is over. Its instance hears of it, in order with the steps."""
         place = (ended.instance, ended.slot, ended.generation)
+        has_seen_end = place in self._ending
+        self._ending.discard(place)
         if self.is_at(ended.sequence, place):
             del self._places[ended.sequence]
-            has_seen_end = place in self._ending
-            self._ending.discard(place)
             self._instances.depart(
                 ended.instance,
                 Departure(ended.sequence, ended.slot, ended.generation, ended.reason, has_seen_end),

@@ -69,6 +69,7 @@ def plot(
             max_lifetime_ns=lifetime_ns,
             idle_warning_ns=warning_ns,
             end_on_error=end_on_error,
+            state_canary=tensors,
         ),
         max_batch_size=(slots if direct else 3) if batches else 0,
         instances=tuple(Instance(f"fake_{index}", InstanceKind.CPU) for index in range(instances)),

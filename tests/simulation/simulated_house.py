@@ -199,6 +199,8 @@ class SimulatedHouse:
         assert not runtime._lives
         assert not runtime._steps
         assert not runtime.places._places
+        assert not runtime.places._ending
+        assert self.statistics().instances.violations == 0
         assert not scheduler._requests
         assert not scheduler._running
         assert not list(scheduler._roster)
