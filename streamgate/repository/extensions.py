@@ -188,8 +188,9 @@ def _initial_value(config: pb.ModelConfig, name: str, text: str, state: State) -
         raise _wrong(config, name, text, "a state of numbers, found one of TYPE_STRING")
     value: float
     try:
-        # As an integer where it is one: 64 bits don't fit into a float.
-        value = int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
+        value = float(text)
+        if datatype not in _FLOAT_LIMITS and text.strip().lstrip("+-").isdecimal():
+            value = int(text)  # 64 bits don't fit into a float.
     except ValueError:
         raise _wrong(config, name, text, "a number") from None
     if not _holds(datatype, value):

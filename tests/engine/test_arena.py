@@ -12,6 +12,7 @@ from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import StateSpec
 from streamgate.model.datatypes import DataType
+from streamgate.model.request import SequenceKey
 
 WIDE = StateSpec("s", "s_out", DataType.FP32, (2,))
 
@@ -138,3 +139,41 @@ def test_a_snapshot_moves_between_batch_axes() -> None:
     Keepers("m", None, there, is_pure=True).put(2, 5, snapshot)
     assert there.gather([0, 2])["s"].tolist() == [[0, 5], [0, 6]]
     assert (snapshot.position, snapshot.size_bytes) == (7, 8)
+
+
+class Keeping:
+    """A session that keeps objects, if `keeps_states`."""
+
+    def __init__(self, keeps_states: bool) -> None:
+        self.keeps_states = keeps_states
+
+    def get_state(self, correlation_id: SequenceKey) -> bytes:
+        return b"objects"
+
+    def set_state(self, correlation_id: SequenceKey, state: bytes) -> None:
+        """Nothing to do."""
+
+
+@pytest.mark.parametrize(
+    ("session", "is_pure", "states", "arena_is_all", "are_pinned"),
+    [
+        (None, True, [], True, False),
+        (None, True, [WIDE], True, False),
+        (None, False, [WIDE], True, False),
+        (None, False, [], False, True),
+        (Keeping(False), False, [], False, True),
+        (Keeping(False), False, [WIDE], True, False),
+        (Keeping(True), False, [], False, False),
+        (Keeping(True), False, [WIDE], False, False),
+    ],
+)
+def test_where_sequences_are_kept(
+    session: Keeping | None,
+    is_pure: bool,
+    states: list[StateSpec],
+    arena_is_all: bool,
+    are_pinned: bool,
+) -> None:
+    """What decides whether a sequence can move, and whether it outlives its session."""
+    keepers = Keepers("m", session, Arena(states, 1, batches=True), is_pure=is_pure)
+    assert (keepers.arena_is_all, keepers.are_pinned) == (arena_is_all, are_pinned)

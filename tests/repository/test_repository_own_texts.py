@@ -160,6 +160,11 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),
     (
+        parameter("streamgate.state_initial_value.S", "9" * 400)
+        + state("").replace("TYPE_FP32", "TYPE_INT64"),
+        "parameter 'streamgate.state_initial_value.S' of model m is wrong",
+    ),
+    (
         parameter("streamgate.state_canary", "yes") + state(""),
         (
             "parameter 'streamgate.state_canary' of model m is wrong "

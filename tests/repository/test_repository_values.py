@@ -180,6 +180,12 @@ def test_the_control_that_says_how_a_sequence_ended(models: Models) -> None:
     )
 
 
+def test_a_fill_beyond_all_numbers_is_infinite(models: Models) -> None:
+    config = BATCHED + "sequence_batching { " + STATE + "dims: 1 } }"
+    made = models.made(parameter("streamgate.state_initial_value.S", "9" * 400) + config)
+    assert made.states[0].initial_value == float("inf")
+
+
 def test_the_canary(models: Models) -> None:
     config = BATCHED + "sequence_batching { " + STATE + "dims: 1 } }"
     for text in ("true", "false"):
