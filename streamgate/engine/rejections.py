@@ -69,4 +69,6 @@ def failure_for(reason: Rejection, request: Request, end: EndReason | None = Non
         id=request.id or "<id_unknown>",
         end=end.value if end is not None else "",
     )
+    if reason is Rejection.MISSING_START and end is not None:
+        told += f" (sequence {request.sequence} ended: {end.value})"
     return Failure(code, told)

@@ -51,6 +51,7 @@ from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
+from streamgate.engine.recent_ends import RecentEnds
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
@@ -98,6 +99,7 @@ class ModelRuntime:
         self.places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
+        self._recent_ends = RecentEnds()
         self._numbers = 0
         self._turn_due = False
         self._is_turning = False
@@ -166,6 +168,8 @@ class ModelRuntime:
     ) -> RequestNumber:
         self._numbers += 1
         number = RequestNumber(self._numbers)
+        if request.start:
+            self._recent_ends.forget(request.sequence)
         now = self._host.now()
         self._lives[number] = LiveRequest(
             number, request, sink, self._deliver_from_model, now, position
@@ -334,6 +338,8 @@ class ModelRuntime:
                 live = self._lives.get(number)
                 if live is None:
                     return
+                if reason is Rejection.MISSING_START:
+                    end = self._recent_ends.reason_of(live.request.sequence)
                 cancelled = live.cancelled or reason is Rejection.CANCELLED
                 self._fail(
                     live,
@@ -346,6 +352,7 @@ class ModelRuntime:
                 self._counters.slot_wait.add(waited_ns / 1e9)
             case SequenceEnded(sequence, reason=reason):
                 self._counters.sequences_ended[reason] += 1
+                self._recent_ends.note(sequence, reason)
                 if self._on_sequence_end is not None:
                     self._on_sequence_end(sequence, reason)
 

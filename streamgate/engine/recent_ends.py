@@ -1,0 +1,41 @@
+"""Why the sequences ended that somebody may still send to: the newest ones, without their client's
+doing.
+
+A client that finds its sequence gone is told the reason beside Triton's text.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
+
+LIMIT: Final = 1_024
+"""So many sequences are remembered of each model version."""
+
+_EXPECTED = (EndReason.CLIENT_END, EndReason.SUPERSEDED)
+
+
+class RecentEnds:
+    """The reasons by correlation ID."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._reasons: OrderedDict[SequenceKey, EndReason] = OrderedDict()
+
+    def note(self, key: SequenceKey, reason: EndReason) -> None:
+        """A sequence ended."""
+        self.forget(key)
+        if reason in _EXPECTED:
+            return
+        self._reasons[key] = reason
+        if len(self._reasons) > self._limit:
+            self._reasons.popitem(last=False)
+
+    def forget(self, key: SequenceKey) -> None:
+        """A new sequence of the ID begins."""
+        self._reasons.pop(key, None)
+
+    def reason_of(self, key: SequenceKey) -> EndReason | None:
+        """Why the ID's last sequence ended, if that is remembered."""
+        return self._reasons.get(key)
