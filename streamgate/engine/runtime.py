@@ -45,6 +45,7 @@ from streamgate.core.ids import (
     StepNumber,
 )
 from streamgate.engine.counters import Counters
+from streamgate.engine.delivery import CANCELED, Delivery
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.live import LiveRequest, Outbox
@@ -94,11 +95,12 @@ class ModelRuntime:
         self._outcomes = Outcomes(host, wake=None if inline else self._wake)
         self._patience_ns = restarts.patience_ns
         self._instances = Instances(config, host, self, self._outcomes.put, restarts)
-        self._lives: dict[RequestNumber, LiveRequest] = {}
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
         self.places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
+        self._delivery = Delivery(config, host, self._counters)
+        self._lives = self._delivery.lives
         self._recent_ends = RecentEnds()
         self._numbers = 0
         self._turn_due = False
@@ -107,7 +109,6 @@ class ModelRuntime:
         self._timer_at: Ns | None = None
         self._on_sequence_end: OnSequenceEnd | None = None
         self._on_idle_warning: OnIdleWarning | None = None
-        self._when_idle: asyncio.Event | None = None
 
     # -- life
 
@@ -138,8 +139,7 @@ class ModelRuntime:
     async def wait_idle(self) -> None:
         """Wait until no request is under way and no sequence lives. May wait long: bound it."""
         while self._lives or self._scheduler.statistics().active_sequences:
-            self._when_idle = asyncio.Event()
-            await self._when_idle.wait()
+            await self._delivery.wait_empty()
 
     async def close(self, timeout_seconds: float) -> None:
         """End every sequence, wait for what runs, at most so long, and close the sessions."""
@@ -171,8 +171,8 @@ class ModelRuntime:
         if request.start:
             self._recent_ends.forget(request.sequence)
         now = self._host.now()
-        self._lives[number] = LiveRequest(
-            number, request, sink, self._deliver_from_model, now, position
+        self._delivery.take_in(
+            LiveRequest(number, request, sink, self._deliver_from_model, now, position)
         )
         timeout_us = request.timeout_us
         self._scheduler.receive(
@@ -202,7 +202,7 @@ class ModelRuntime:
         self._receive_and_turn(Cancel(number))
         if not live.closed:
             # It is with the model: the client need not wait for the answer nobody wants.
-            self._fail(live, Failure(Code.CANCELLED, ""), "CANCELED")
+            self._fail(live, Failure(Code.CANCELLED, ""), CANCELED)
 
     def pause(self, numbers: Sequence[RequestNumber]) -> None:
         if self._pressure is not None:
@@ -290,8 +290,7 @@ class ModelRuntime:
             self._host.post(partial(self._turn, outcome))
         self._is_turning = False
         self._set_timer()
-        if self._when_idle is not None and not self._lives:
-            self._when_idle.set()
+        self._delivery.say_empty()
 
     def _round(self, responses: Outbox | tuple[()]) -> bool:
         """One poll of the scheduler. Returns whether it started a step.
@@ -308,7 +307,7 @@ class ModelRuntime:
             elif isinstance(command, SequenceEnded):
                 self.places.leave(command)
         for live, response in responses:
-            self._deliver(live, response)
+            self._delivery.deliver(live, response)
         for command in commands:
             self._perform(command)
         return started
@@ -317,6 +316,7 @@ class ModelRuntime:
         step = command.step
         lives = [self._lives.get(row.request) for row in step.rows]
         self._steps[step.number] = lives
+        self._delivery.begin(lives)
         for live, row in zip(lives, step.rows, strict=True):
             if live is not None:
                 live.instance = step.instance
@@ -344,7 +344,7 @@ class ModelRuntime:
                 self._fail(
                     live,
                     failure_for(reason, live.request, end),
-                    "CANCELED" if cancelled else "REJECTED",
+                    CANCELED if cancelled else "REJECTED",
                     admitted=admitted,
                 )
             case SlotTaken(waited_ns=waited_ns):
@@ -431,53 +431,17 @@ class ModelRuntime:
         if self._pressure is not None:
             self._pressure.take(live)
         ends = self._ends_on_error and response.failure is not None and not live.closed
-        self._deliver(live, response)
+        self._delivery.deliver(live, response)
         row = live.row
         if ends and row is not None:
             place = (live.instance, row.slot, row.generation)
             if self.places.is_at(row.sequence, place):
                 self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
 
-    def _deliver(self, live: LiveRequest, response: Response) -> None:
-        if live.closed:
-            return
-        response.index = live.index
-        live.index += 1
-        if response.final:
-            self._finish(live, response)
-        live.sink(response)
-
-    def _finish(self, live: LiveRequest, response: Response) -> None:
-        live.closed = True
-        del self._lives[live.number]
-        duration_ns = self._host.now() - live.arrived_ns
-        if response.failure is None:
-            self._counters.success.add(duration_ns)
-        elif response.admitted:
-            self._counters.count_failure("BACKEND", duration_ns)
-        if self._when_idle is not None and not self._lives:
-            self._when_idle.set()
-
     def _fail(
         self, live: LiveRequest, failure: Failure, reason: str, *, admitted: bool = True
     ) -> None:
         """Answer a request without the model."""
-        if live.closed:
-            return
-        live.closed = True
         if self._pressure is not None:
             self._pressure.give_up()
-        del self._lives[live.number]
-        if admitted:
-            self._counters.count_failure(reason, self._host.now() - live.arrived_ns)
-        live.sink(
-            Response(
-                live.request,
-                live.model,
-                live.version,
-                failure=failure,
-                admitted=admitted,
-                position=live.position,
-                index=live.index,
-            )
-        )
+        self._delivery.fail(live, failure, reason, admitted=admitted)

@@ -22,6 +22,7 @@ from streamgate.engine import tensor_runner
 from streamgate.engine.arena import Arena, NewStates
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.counters import Counters
+from streamgate.engine.delivery import Delivery
 from streamgate.engine.instances import Instances
 from streamgate.engine.live import LiveRequest, Outbox
 from streamgate.engine.runtime import ModelRuntime
@@ -92,29 +93,29 @@ def correlation_ids_of_the_neighbour(patch: pytest.MonkeyPatch) -> None:
 
 
 def cancelled_answer_is_delivered(patch: pytest.MonkeyPatch) -> None:
-    deliver = ModelRuntime._deliver
+    deliver = Delivery.deliver
 
-    def careless(self: ModelRuntime, live: LiveRequest, response: Response) -> None:
+    def careless(self: Delivery, live: LiveRequest, response: Response) -> None:
         if live.closed and response.final:
             live.sink(response)
         else:
             deliver(self, live, response)
 
-    patch.setattr(ModelRuntime, "_deliver", careless)
+    patch.setattr(Delivery, "deliver", careless)
 
 
 def cancelled_answer_goes_to_the_successor(patch: pytest.MonkeyPatch) -> None:
-    deliver = ModelRuntime._deliver
+    deliver = Delivery.deliver
 
-    def mixed_up(self: ModelRuntime, live: LiveRequest, response: Response) -> None:
+    def mixed_up(self: Delivery, live: LiveRequest, response: Response) -> None:
         if live.closed:
-            for other in list(self._lives.values()):
+            for other in list(self.lives.values()):
                 if other.request.sequence == live.request.sequence:
                     live = other
                     break
         deliver(self, live, response)
 
-    patch.setattr(ModelRuntime, "_deliver", mixed_up)
+    patch.setattr(Delivery, "deliver", mixed_up)
 
 
 def request_numbers_are_used_again(patch: pytest.MonkeyPatch) -> None:
@@ -238,24 +239,24 @@ def last_answers_of_a_step_are_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def two_final_answers(patch: pytest.MonkeyPatch) -> None:
-    deliver = ModelRuntime._deliver
+    deliver = Delivery.deliver
 
-    def twice(self: ModelRuntime, live: LiveRequest, response: Response) -> None:
+    def twice(self: Delivery, live: LiveRequest, response: Response) -> None:
         deliver(self, live, response)
         if live.cancelled:
             live.sink(response)
 
-    patch.setattr(ModelRuntime, "_deliver", twice)
+    patch.setattr(Delivery, "deliver", twice)
 
 
 def responses_are_not_numbered(patch: pytest.MonkeyPatch) -> None:
-    deliver = ModelRuntime._deliver
+    deliver = Delivery.deliver
 
-    def unnumbered(self: ModelRuntime, live: LiveRequest, response: Response) -> None:
+    def unnumbered(self: Delivery, live: LiveRequest, response: Response) -> None:
         live.index = 0
         deliver(self, live, response)
 
-    patch.setattr(ModelRuntime, "_deliver", unnumbered)
+    patch.setattr(Delivery, "deliver", unnumbered)
 
 
 def failures_count_twice(patch: pytest.MonkeyPatch) -> None:
