@@ -13,7 +13,7 @@ UNWANTED = Failure(Code.CANCELLED, "")
 def rejection(case: Case) -> Rejection | None:
     """The scheduler's reason of a request that failed without the model."""
     for reason in Rejection:
-        for end in EndReason:
+        for end in (None, *EndReason):
             if failure_for(reason, case.final.request, end) == case.final.failure:
                 return reason
     return None
