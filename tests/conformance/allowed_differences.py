@@ -171,6 +171,7 @@ ALLOWED: Final[tuple[AllowedDifference, ...]] = (
         "Triton counts a failed ensemble request twice; we count requests",
         "1",
     ),
+    AllowedDifference("ensemble_generate", "4/status", GENERATE_CODE, "404"),
     AllowedDifference(
         "ensemble_described",
         "*/ensemble_scheduling/max_inflight_requests",

@@ -5,6 +5,7 @@ Facts sections 4.11, 6.4 and 7.7.
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from tests.conformance.cases_decoupled import repeat
@@ -25,6 +26,11 @@ from tests.conformance.steps import (
 )
 
 BOTH: Final[tuple[Transport, ...]] = ("grpc", "http")
+NAMES: Final[tuple[tuple[Transport, int | str], ...]] = (
+    ("grpc", "282"),
+    ("http", 282),
+    ("http", "a name"),
+)
 
 
 def _info(via: Transport = "grpc", **more: object) -> Infer:
@@ -87,6 +93,11 @@ def _chain(**more: object) -> Infer:
     return Infer("ensemble_chain", inputs, **more)  # type: ignore[arg-type]
 
 
+def _generate(model: str, *, stream: bool = False, **body: object) -> RawHttp:
+    path = f"/v2/models/{model}/generate{'_stream' if stream else ''}"
+    return RawHttp("POST", path, json.dumps(body))
+
+
 def _words(count: int, *, error_at: int = -1) -> Infer:
     request = repeat(count, error_at=error_at, final_with_last=True, id="w")
     return Infer("ensemble_decoupled", request.inputs, id="w")
@@ -139,6 +150,22 @@ SEEN: Final = (
             for way in (b"ok", b"reversed_outputs", b"extra_output", b"sender", b"sender_error")
         )
         + tuple(_missing(way, outputs="SECOND") for way in (b"ok", b"missing_output")),
+    ),
+    Case(
+        "ensemble_refused_requests",
+        "types, shapes, names and sizes are checked against the ensemble",
+        tuple(
+            step
+            for via in BOTH
+            for step in (
+                Infer("ensemble_chain", (fp32("INPUT0", 1.0),), via=via),
+                Infer("ensemble_info", (int32("VALUE", 1, 2),), via=via, id="two"),
+                Infer("ensemble_info", (fp32("VALUE", 1.0),), via=via),
+                Infer("ensemble_info", (int32("OTHER", 1),), via=via),
+                Infer("ensemble_info", (int32("VALUE", 1),), via=via, version="7"),
+                _shapes(5, 1, via=via),
+            )
+        ),
     ),
     Case(
         "ensemble_failing_models",
@@ -235,6 +262,20 @@ SEQUENCES: Final = (
         ),
     ),
     Case(
+        "ensemble_sequences_by_name",
+        "IDs that are texts, beside numbers of the same digits",
+        tuple(
+            Infer(
+                "ensemble_sequence",
+                (int32("VALUE", value),),
+                via=via,
+                sequence=SequenceStep(key, start=value == 1, end=value == 3),
+            )
+            for value in (1, 2, 3)
+            for via, key in NAMES
+        ),
+    ),
+    Case(
         "ensemble_talk",
         "a decoupled sequence model behind an ensemble",
         (
@@ -252,6 +293,18 @@ DECOUPLED: Final = (
         (
             _words(1),
             Infer("ensemble_decoupled", _words(1).inputs, via="http"),
+        ),
+    ),
+    Case(
+        "ensemble_generate",
+        "generate and generate_stream: decoupled, plain, failing, of a sequence",
+        (
+            _generate("ensemble_decoupled", PROGRAM=[2, -1, 1, 0], stream=True),
+            _generate("ensemble_decoupled", PROGRAM=[1, -1, 1, 0]),
+            _generate("ensemble_decoupled", PROGRAM=[2, 0, 1, 0], stream=True),
+            _generate("ensemble_info", VALUE=3),
+            _generate("ensemble_missing", TEXT="not_found", stream=True),
+            _generate("ensemble_sequence", VALUE=3, sequence_id=281, sequence_start=True),
         ),
     ),
     Case(

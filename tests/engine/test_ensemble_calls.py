@@ -338,6 +338,7 @@ def test_requests_under_way_are_limited() -> None:
 
 
 def test_statistics_count_requests_once() -> None:
+    # Triton counts an ensemble's failed request twice (facts 13.2, 19).
     stage = chain()
     for failure in (None, Failure(Code.INTERNAL, "boom")):
         stage.ask()
