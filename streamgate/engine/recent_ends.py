@@ -1,5 +1,4 @@
-"""Why the sequences ended that somebody may still send to: the newest ones, without their client's
-doing.
+"""Why sequences ended that somebody may still send to: the newest ones that ended before their END.
 
 A client that finds its sequence gone is told the reason beside Triton's text.
 """

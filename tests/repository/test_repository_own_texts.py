@@ -193,6 +193,47 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "model m reads two tensors called 'S' (sequence_batching.state[0]",
     ),
     (
+        parameter("streamgate.max_sequence_lifetime_seconds", "-1") + sequence(""),
+        (
+            "parameter 'streamgate.max_sequence_lifetime_seconds' of model m is wrong "
+            "(parameters['streamgate.max_sequence_lifetime_seconds'].string_value: found '-1', "
+            "expected a number of seconds from 0 to 1000000000)"
+        ),
+    ),
+    (
+        parameter("streamgate.max_sequence_lifetime_seconds", "nan") + sequence(""),
+        "parameter 'streamgate.max_sequence_lifetime_seconds' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.max_sequence_lifetime_seconds", "60") + PYTHON,
+        (
+            "parameter 'streamgate.max_sequence_lifetime_seconds' of model m is wrong "
+            "(parameters['streamgate.max_sequence_lifetime_seconds'].string_value: found '60', "
+            "expected no such parameter without sequence_batching)"
+        ),
+    ),
+    (
+        parameter("streamgate.idle_warning_seconds", "2")
+        + sequence("max_sequence_idle_microseconds: 2000000"),
+        (
+            "parameter 'streamgate.idle_warning_seconds' of model m is wrong "
+            "(parameters['streamgate.idle_warning_seconds'].string_value: found '2', expected "
+            "less than max_sequence_idle_microseconds, which is 2000000)"
+        ),
+    ),
+    (
+        parameter("streamgate.idle_warning_seconds", "soon") + sequence(""),
+        "parameter 'streamgate.idle_warning_seconds' of model m is wrong",
+    ),
+    (
+        parameter("streamgate.end_sequence_on_error", "yes") + sequence(""),
+        (
+            "parameter 'streamgate.end_sequence_on_error' of model m is wrong "
+            "(parameters['streamgate.end_sequence_on_error'].string_value: found 'yes', expected "
+            "'true' or 'false')"
+        ),
+    ),
+    (
         parameter("streamgate.max_backlog_sequences", "1") + PYTHON,
         "parameter 'streamgate.max_backlog_sequences' of model m is wrong",
     ),

@@ -137,6 +137,20 @@ def test_dynamic_batching_without_batches(models: Models) -> None:
             + "sequence_batching { }",
             SequenceBatching(DirectStrategy(), slots=1, max_backlog=0, max_pending=3),
         ),
+        (
+            parameter("streamgate.max_sequence_lifetime_seconds", "3600")
+            + parameter("streamgate.idle_warning_seconds", "0.5")
+            + parameter("streamgate.end_sequence_on_error", "true")
+            + PYTHON
+            + "sequence_batching { }",
+            SequenceBatching(
+                DirectStrategy(),
+                slots=1,
+                max_lifetime_ns=3_600_000_000_000,
+                idle_warning_ns=500_000_000,
+                end_on_error=True,
+            ),
+        ),
     ],
 )
 def test_sequence_batching(models: Models, config: str, expected: SequenceBatching) -> None:
