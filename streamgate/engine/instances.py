@@ -82,6 +82,7 @@ class _Unit:
     works_since: int = 0
     is_away: bool = False
     is_busy: bool = False
+    is_closed: bool = False
     loss: SessionLostError | None = None
     timer: Timer | None = None
 
@@ -107,7 +108,6 @@ class Instances:
         self._load: LoadInstance | None = None
         self._added = 0
         self._gone: set[Future[None]] = set()
-        self._closed = False
         self.losses = 0
         self.restarts = 0
         self._old_violations = 0
@@ -224,7 +224,6 @@ class Instances:
 
     def close(self) -> list["Future[None]"]:
         """Close all, each when its step is over, and load none again."""
-        self._closed = True
         return [self._close(unit) for unit in self._units.values()] + list(self._gone)
 
     # -- loading
@@ -257,6 +256,7 @@ class Instances:
         return unit.stepper.load(lambda: load(instance, on_lost), self._config, self._slots)
 
     def _close(self, unit: _Unit) -> "Future[None]":
+        unit.is_closed = True
         if unit.timer is not None:
             unit.timer.cancel()
         return unit.stepper.close()
@@ -268,7 +268,7 @@ class Instances:
         self._host.post(partial(self._note_loss, unit, load, error))
 
     def _note_loss(self, unit: _Unit, load: int, error: SessionLostError) -> None:
-        if unit.loads != load or self._closed:
+        if unit.loads != load or unit.is_closed:
             return
         unit.loss = error
         if not unit.is_busy and not unit.is_away:
@@ -285,7 +285,7 @@ class Instances:
         self._try_later(unit)
 
     def _try_later(self, unit: _Unit) -> None:
-        if self._closed:
+        if unit.is_closed:
             return
         delay_ns = self._policy.delay_ns(unit.attempts)
         unit.attempts += 1
@@ -299,7 +299,7 @@ class Instances:
 
     def _tried(self, unit: _Unit, loading: "Future[None]") -> None:
         error = loading.exception()
-        if self._closed:
+        if unit.is_closed:
             return
         if error is not None:
             log.error("model instance '%s' could not be loaded again: %s", unit.stepper.name, error)

@@ -1,5 +1,6 @@
 """Instance groups that grow and shrink while sequences live."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -132,7 +133,14 @@ async def test_a_lost_instance_that_is_to_go_does_not_come_back() -> None:
         client = Client(house.connect(), 5)
         client.send(samples(1), start=True, end=True)
         assert hashes(await client.collect()) == client.expected()
-    assert all(session._closed for session in backend.sessions)
+        await until(lambda: len(backend.sessions) == 3)
+        await until(lambda: backend.sessions[2]._closed)
+        lost.on_lost(SessionLostError("gone again"))
+        backend.contexts[2].on_lost(SessionLostError("gone again"))
+        await asyncio.sleep(0.02)
+        statistics = house.runtime.statistics().instances
+        assert (statistics.losses, statistics.restarts) == (1, 0)
+        assert len(backend.contexts) == 3
 
 
 async def test_stateless_models_grow_and_shrink_between_requests() -> None:
