@@ -291,6 +291,15 @@ def _stateless(writer: Writer) -> None:
         writer.steps.append(request)
 
 
+def _crowd(writer: Writer) -> None:
+    """Clients that have nothing to do with one another call at the same time."""
+    count = writer.source.randint(2, 6)
+    writer.requests_written += 1
+    writer.steps.append(
+        Together(tuple(stateless(writer.source, f"crowd-{number}") for number in range(count)))
+    )
+
+
 def _misfit(writer: Writer) -> None:
     writer.requests_written += 1
     writer.steps.append(misfit(writer.source, f"misfit#{writer.requests_written}"))
@@ -351,6 +360,7 @@ ACTIONS: Final = (
     Action(_interrupted_step, 0.5),
     Action(_idle, 0.2),
     Action(_stateless, 15),
+    Action(_crowd, 3, concurrent=True),
     Action(_misfit, 6),
     Action(_decoupled, 6),
     Action(_hang_up, 3),

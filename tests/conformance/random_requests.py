@@ -26,7 +26,7 @@ WORDS: Final = (b"", b"a", "grün".encode(), b"\x00\x01", b"long " * 40)
 
 def stateless(source: random.Random, identifier: str) -> Infer:
     """A proper request to a stateless model."""
-    make = source.choice((_identity, _add_sub, _typed, _texts, _info, _doubled, _versioned))
+    make = source.choice(MAKERS)
     via = source.choice(BOTH)
     request = replace(make(source), id=source.choice(("", identifier)), via=via)
     if via == "http" and source.random() < 0.4 and _has_json_form(request):
@@ -124,6 +124,28 @@ def _doubled(source: random.Random) -> Infer:
 def _versioned(source: random.Random) -> Infer:
     value = int32("INPUT", source.randint(-(2**20), 2**20))
     return Infer("two_versions", (value,), version=source.choice(("", "1", "3")))
+
+
+def _chained(source: random.Random) -> Infer:
+    request = add_sub(batch=source.randint(1, BATCH_MAX))
+    return replace(request, model="ensemble_chain")
+
+
+def _iterative(source: random.Random) -> Infer:
+    return Infer("iterative_count", (int32("INPUT", source.randint(1, 6), shape=(1, 1)),))
+
+
+MAKERS: Final = (
+    _identity,
+    _add_sub,
+    _typed,
+    _texts,
+    _info,
+    _doubled,
+    _versioned,
+    _chained,
+    _iterative,
+)
 
 
 def _has_json_form(request: Infer) -> bool:
