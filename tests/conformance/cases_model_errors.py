@@ -94,6 +94,11 @@ CASES: Final = (
         (Counted("errors", (failing("ok"), failing("raise_value_error"))),),
     ),
     Case(
+        "model_error_counted",
+        "an error response in the statistics",
+        (Counted("errors", (failing("ok"), failing("not_found"))),),
+    ),
+    Case(
         "ensemble_errors",
         "a model's failures from behind an ensemble",
         tuple(

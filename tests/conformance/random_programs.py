@@ -72,7 +72,7 @@ class Writer:
     def end_all(self) -> None:
         """End what still lives, so that the next program finds all slots free."""
         for model in MODELS:
-            for key in sorted(self.live.get(model, ()), key=str):
+            for key in sorted(self.live.get(model, ()), key=repr):
                 self.stream_or_call(self.request(model, key, "e"))
 
     def keys(self, model: str) -> list[Key]:
@@ -88,7 +88,7 @@ class Writer:
         keys = self.keys(model)
         alive = self.live.setdefault(model, set())
         if "s" in flags and len(alive) >= SLOTS:
-            return self.source.choice(sorted(alive, key=str))
+            return self.source.choice(sorted(alive, key=repr))
         return self.source.choice(keys)
 
     def request(self, model: str, key: Key, flags: str, *, value: int | None = None) -> Infer:
@@ -202,7 +202,7 @@ def _burst(writer: Writer) -> None:
 def _together(writer: Writer) -> None:
     """Several sequences step at the same time, each by a client of its own."""
     model = writer.source.choice((*CONTROLLED, "sequence_flags"))
-    alive = sorted(writer.live.setdefault(model, set()), key=str)
+    alive = sorted(writer.live.setdefault(model, set()), key=repr)
     while len(alive) < 2:
         key = writer.source.choice([key for key in writer.keys(model) if key not in alive])
         writer.stream_or_call(writer.request(model, key, "s"))
@@ -228,7 +228,7 @@ def _backlog(writer: Writer) -> None:
         alive.discard(late)
         writer.steps.append(replace(given_up, timeout_us=150_000))
         return
-    ending = writer.source.choice(sorted(alive, key=str))
+    ending = writer.source.choice(sorted(alive, key=repr))
     waiting = replace(writer.request(model, late, "s"), timeout_us=None)
     writer.steps.append(Together((waiting, writer.request(model, ending, "e"))))
     writer.stream_or_call(writer.request(model, late, "e"))
@@ -254,7 +254,7 @@ def _refused_step(writer: Writer) -> None:
 
 def _failing_step(writer: Writer) -> None:
     """The model raises in mid-sequence, which goes on."""
-    alive = sorted(writer.live.setdefault("sequence_flags", set()), key=str)
+    alive = sorted(writer.live.setdefault("sequence_flags", set()), key=repr)
     if alive:
         key = writer.source.choice(alive)
         writer.stream_or_call(writer.request("sequence_flags", key, "", value=-1000))
@@ -262,7 +262,7 @@ def _failing_step(writer: Writer) -> None:
 
 def _interrupted_step(writer: Writer) -> None:
     """A call that is cancelled, or whose deadline passes, while the model is at it."""
-    alive = sorted(writer.live.setdefault("sequence_flags", set()), key=str)
+    alive = sorted(writer.live.setdefault("sequence_flags", set()), key=repr)
     if alive:
         request = writer.request("sequence_flags", writer.source.choice(alive), "", value=-2700)
         word = writer.source.choice(("cancel_after_ms", "deadline_ms"))

@@ -1,10 +1,16 @@
 """Cases drawn from a seed: repeatable, varied, and free of what Triton decides by chance."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import service_pb2
 
 from tests.conformance.random_cases import parse, random_cases
+from tests.conformance.records import digest
+from tests.conformance.servers import ROOT
 from tests.conformance.steps import (
     Exchange,
     HangUp,
@@ -22,6 +28,30 @@ CASES = random_cases(1, 200)
 def test_a_seed_gives_the_same_cases_again() -> None:
     assert random_cases(1, 200) == CASES
     assert random_cases(1, 10) == CASES[:10]
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_they_are_the_same_in_every_process(hash_seed: str) -> None:
+    code = (
+        "from tests.conformance.random_cases import random_cases\n"
+        "from tests.conformance.records import digest\n"
+        "print(digest(random_cases(1, 200)))"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": hash_seed,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == digest(CASES)
 
 
 def test_another_seed_gives_others() -> None:
