@@ -52,7 +52,7 @@ def _with_traits(
 ) -> Ensemble:
     used = [models[step.model] for step in ensemble.steps]
     decoupled = frozenset(place for place, model in enumerate(used) if model.decoupled)
-    stateful = frozenset(place for place, model in enumerate(used) if model.stateful)
+    stateful = frozenset(place for place, model in enumerate(used) if _has_sequences(model))
     try:
         levels_of(
             ensemble.steps,
@@ -77,6 +77,11 @@ def _with_traits(
     )
 
 
+def _has_sequences(model: ModelConfig) -> bool:
+    """Whether its sequences are its clients'. Those of an iterative model are one request each."""
+    return model.stateful and not (model.sequences is not None and model.sequences.iterative)
+
+
 def _max_idle_ns(model: ModelConfig) -> int:
     """How long a sequence of this model may be idle; 0 if there is no limit, or no sequence."""
     if model.ensemble is not None:
@@ -91,7 +96,7 @@ def _sequence_models(name: str, used: Sequence[ModelConfig]) -> list[str]:
     for model in used:
         if model.ensemble is not None:
             names.extend(model.ensemble.sequence_models)
-        elif model.stateful:
+        elif _has_sequences(model):
             names.append(model.name)
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:

@@ -297,3 +297,28 @@ def test_a_stateful_step_makes_the_ensemble_stateful(models: Models) -> None:
     assert outer.ensemble is not None
     assert outer.ensemble.stateful == {0}
     assert outer.ensemble.sequence_models == {"x"}
+
+
+def test_the_sequences_of_an_iterative_step_are_its_own(models: Models) -> None:
+    scheduling = SequenceBatching(DirectStrategy(), 1, iterative=True)
+    part = dataclasses.replace(model(), scheduling=scheduling)
+    made = composed(models, ensemble(step("i=I", "o=t"), step("i=t", "o=O")), part)
+    assert not made.stateful
+
+
+def test_the_shortest_idle_limit_is_known(models: Models) -> None:
+    parts = [
+        dataclasses.replace(
+            model(name), scheduling=SequenceBatching(DirectStrategy(), 1, max_idle_ns=limit)
+        )
+        for name, limit in (("x", 7), ("y", 5), ("z", 0))
+    ]
+    chain = ensemble(step("i=I", "o=t"), step("i=t", "o=u", "y"), step("i=u", "o=O", "z"))
+    made = composed(models, chain, *parts)
+    assert made.ensemble is not None
+    assert made.ensemble.max_idle_ns == 5
+    outer = composed(
+        models, ensemble(step("I=I", "O=O", "inner")), dataclasses.replace(made, name="inner")
+    )
+    assert outer.ensemble is not None
+    assert outer.ensemble.max_idle_ns == 5

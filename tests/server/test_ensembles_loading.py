@@ -226,3 +226,35 @@ async def test_stopping_waits_for_ensembles_before_their_models(
         assert await running.value() == 112
         await stop
         assert gates.passed[-1].startswith("finalize")
+
+
+async def test_loads_of_one_ensemble_and_its_models_at_once(models: Models, gates: Gates) -> None:
+    write_chain(models)
+    models.write_ensemble("outer", ensemble("e", "one"))
+    async with model_house(models.directory, wanted=()) as house:
+        names = ("outer", "ten", "e", "one", "outer", "e")
+        await asyncio.gather(*(house.load(name) for name in names))
+        assert await house.ask("outer", 100).value() == 112
+        assert gates.count("initialize one 1") == gates.count("initialize ten 10") == 1
+        await asyncio.gather(house.unload("one"), house.load("ten"), house.unload("e"))
+        await house.until_state("UNAVAILABLE unloaded", "outer")
+        await asyncio.gather(*(house.load(name) for name in names))
+        assert await house.ask("outer", 100).value() == 112
+
+
+async def test_an_override_may_compose_other_models(models: Models) -> None:
+    write_chain(models)
+    models.write("five", 5)
+    config = (
+        '{"platform": "ensemble",'
+        '"input": [{"name": "IN", "data_type": "TYPE_INT32", "dims": [1]}],'
+        '"output": [{"name": "OUT", "data_type": "TYPE_INT32", "dims": [1]}],'
+        '"ensemble_scheduling": {"step": [{"model_name": "five", "model_version": -1,'
+        '"input_map": {"IN": "IN"}, "output_map": {"OUT": "OUT"}}]}}'
+    )
+    async with model_house(models.directory, wanted=("e",)) as house:
+        assert await house.ask("e", 100).value() == 111
+        await house.load("e", config)
+        assert await house.ask("e", 100).value() == 105
+        await house.load("e")
+        assert await house.ask("e", 100).value() == 111
