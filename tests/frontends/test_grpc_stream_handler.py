@@ -128,6 +128,21 @@ async def test_reading_pauses_at_the_limit_of_requests() -> None:
     assert scene.transport.resumed == 1
 
 
+async def test_reading_pauses_while_too_much_is_held_back() -> None:
+    scene = Scene(unsent_pause_bytes=150)
+    await scene.send(*(manual(request_id) for request_id in "abcd"))
+    for request_id in "dcb":
+        assert scene.wants_message()
+        scene.answer(request_id)
+    assert not scene.wants_message()
+    assert not scene.is_held_up()
+    scene.answer("a")
+    assert scene.transport.ids == ["a", "b", "c", "d"]
+    assert scene.transport.resumed
+    scene.stream.on_sent(sum(map(len, scene.transport.sent)))
+    assert scene.wants_message()
+
+
 async def test_reading_pauses_while_too_much_is_unsent() -> None:
     scene = Scene(unsent_pause_bytes=100)
     await scene.send(manual("a", "manual_decoupled"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamgate.errors import Code, Failure
-from streamgate.frontends.kserve_http import generate
+from streamgate.frontends.kserve_http import aio, generate
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.tensor import Shape, Tensor, TensorSpec
@@ -385,6 +385,25 @@ def test_a_client_that_reads_too_slowly_is_cut(
         return request.finished
 
     http_service.thread.wait_until(flood)
+    assert http_service.gateway.cancelled == ["slow"]
+    found = b"".join(iter(lambda: stream.socket.recv(1 << 20), b""))
+    assert not found.endswith(b"0\r\n\r\n")
+
+
+def test_a_client_that_takes_nothing_for_too_long_is_cut(
+    http_service: HttpService, stream: StreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aio, "EVENTS_UNREAD_SECONDS", 0.2)
+    stream.begin("slow")
+    request = http_service.waiting("slow")
+    text = Tensor.of("OUT", np.array([b"x" * 500_000], np.object_), DataType.BYTES)
+
+    def send_while_it_may() -> bool:
+        if not request.finished and not request.connection.paused:
+            request.send(text, final=False)
+        return request.finished
+
+    http_service.thread.wait_until(send_while_it_may)
     assert http_service.gateway.cancelled == ["slow"]
     found = b"".join(iter(lambda: stream.socket.recv(1 << 20), b""))
     assert not found.endswith(b"0\r\n\r\n")

@@ -12,6 +12,7 @@ Message forms, as Triton 2.51 has them:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, Protocol, final
 
 from streamgate.errors import Failure, StreamGateError
@@ -33,6 +34,9 @@ class ExchangeOwner(Protocol):
 
     def send(self, message: bytes | Failure) -> None:
         """Write a message; a failure ends the stream instead."""
+
+    def hold(self, size_bytes: int) -> None:
+        """So many more bytes wait for their turn; fewer when negative."""
 
     def end_exchange(self, exchange: Exchange) -> None:
         """The exchange is over and all of its messages were sent."""
@@ -101,9 +105,12 @@ class Exchange:
 
     def release(self) -> None:
         """It is this exchange's turn: send what was held back."""
-        for message in self._held:
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        self.owner.hold(-_size_bytes(held))
+        for message in held:
             self.owner.send(message)
-        self._held.clear()
 
     def _fail(self, failure: Failure, response: Response) -> None:
         text = failure_text(failure)
@@ -124,6 +131,7 @@ class Exchange:
             self.owner.send(message)
         else:
             self._held.append(message)
+            self.owner.hold(_size_bytes((message,)))
 
     def _close(self) -> None:
         self.is_over = True
@@ -135,6 +143,10 @@ class Exchange:
                 self.owner.end_exchange(lane.popleft())
                 if lane:
                     lane[0].release()
+
+
+def _size_bytes(messages: Iterable[bytes | Failure]) -> int:
+    return sum(len(message) for message in messages if isinstance(message, bytes))
 
 
 def failure_text(failure: Failure) -> str:

@@ -46,7 +46,8 @@ class StreamLimits:
         one stream needs room for a request of each: one that waits for a slot is in flight.
     unsent_pause_bytes: responses not yet taken by the transport. Above, nothing more is read, no
         further step of the stream's sequences begins, and decoupled models are held up where they
-        can be, until it is down to half.
+        can be, until it is down to half. Nothing more is read either while responses above this
+        limit are held back until it is their turn.
     unsent_bytes: above, the stream is ended with UNAVAILABLE. It takes a decoupled model that
         can't be held up, or very large responses to requests outside sequences.
     unread_seconds: a stream above `unsent_pause_bytes` whose client takes nothing for so long is
@@ -105,6 +106,7 @@ class InferStream:
         self._live: set[LaneKey] = set()
         self._in_flight = 0
         self._unsent_bytes = 0
+        self._held_bytes = 0
         self._is_congested = False
         self._unread_timer: asyncio.TimerHandle | None = None
         self._is_half_closed = False
@@ -114,7 +116,12 @@ class InferStream:
     @property
     def wants_message(self) -> bool:
         """Whether the transport may read on; `resume` tells when this turns true again."""
-        return not self._is_congested and self._in_flight < self._limits.in_flight
+        limits = self._limits
+        return (
+            not self._is_congested
+            and self._in_flight < limits.in_flight
+            and self._held_bytes <= limits.unsent_pause_bytes
+        )
 
     def on_message(self, data: bytes) -> None:
         """Take one `ModelInferRequest`.
@@ -191,6 +198,13 @@ class InferStream:
                 self._watch()
                 self._connection.pause()
         self._transport.send(message)
+
+    def hold(self, size_bytes: int) -> None:
+        """So many more bytes are held back by exchanges; fewer when negative."""
+        is_full = self._held_bytes > self._limits.unsent_pause_bytes
+        self._held_bytes += size_bytes
+        if is_full and not self.is_over:
+            self._transport.resume()
 
     def end_exchange(self, exchange: Exchange) -> None:
         """The exchange is over and all of its messages were sent."""
