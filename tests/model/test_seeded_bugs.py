@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from streamgate.core import queueing
@@ -267,7 +268,6 @@ def preempted_too_early(patch: pytest.MonkeyPatch) -> None:
         lifetime_never_ends,
         lifetime_goes_on_after_a_step,
         nobody_is_warned,
-        warned_although_busy,
         waits_for_ever,
         leaves_and_never_goes,
         preempted_too_early,
@@ -397,7 +397,14 @@ def test_pausing_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> Non
     assert_caught(PausingMachine)
 
 
-def assert_caught(machine: type[RuleBasedStateMachine]) -> None:
+@pytest.mark.timeout(240)
+def test_a_rare_bug_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows only where a request waits for its step while the time for the warning comes."""
+    warned_although_busy(monkeypatch)
+    assert_caught(SequenceMachine, settings(SEEDED, max_examples=8 * SEEDED.max_examples))
+
+
+def assert_caught(machine: type[RuleBasedStateMachine], how: settings = SEEDED) -> None:
     """The machine fails, by one of its own checks or one of the core's assertions."""
     with pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(machine, settings=SEEDED)
+        run_state_machine_as_test(machine, settings=how)
