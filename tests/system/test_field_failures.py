@@ -10,7 +10,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from streamgate.server.settings import GrpcTransport
-from tests.system.running_server import RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
 from tests.system.tally import TallyCalls, TallyStream, write_tally
 
 IDLE_MS = 300
@@ -158,6 +158,7 @@ def test_a_step_longer_than_the_idle_limit(serve: Callable[..., RunningServer]) 
     with stream(server) as one, stream(server) as waiting:
         server.gates.close("step 1")
         one.ask(1, 5, "S")
+        assert server.gates.is_entered("step 1", WAIT_SECONDS)
         waiting.ask(2, 3, "S")
         until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 1)
         time.sleep(1.5 * LONG_IDLE_MS / 1000)
