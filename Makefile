@@ -72,7 +72,7 @@ serve: setup ## keep the demo's models served until Ctrl-C
 	$(BIN)/python demos/run_demo.py --serve
 
 .PHONY: conformance
-conformance: setup ## our answers beside a real Triton's: live after `make triton-env` (some 5 minutes), else recorded
+conformance: setup ## our answers beside a real Triton's: live after `make triton-env` (some 6 minutes), else as recorded
 	$(BIN)/python -m tests.conformance.differential --everything
 
 .PHONY: bench

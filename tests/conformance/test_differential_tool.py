@@ -30,7 +30,7 @@ from tests.conformance.records import (
     read_random,
     recorded,
 )
-from tests.conformance.servers import MODELS
+from tests.conformance.servers import MODELS, ROOT
 from tests.conformance.shrink import shortest
 from tests.conformance.steps import (
     Case,
@@ -83,6 +83,13 @@ def test_every_allowance_names_a_case_and_a_reason() -> None:
     for entry in ALLOWED:
         assert fnmatch.filter(CASE_NAMES, entry.case), f"no case {entry.case}"
         assert len(entry.reason) > 20, entry
+
+
+def test_every_allowance_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    table = page.partition("| cases | reason |\n|---|---|\n")[2].partition("\n\n")[0]
+    reasons = [line.strip("| ").rpartition(" | ")[2] for line in table.splitlines()]
+    assert reasons == list(dict.fromkeys(entry.reason for entry in ALLOWED))
 
 
 def test_every_open_defect_names_a_case() -> None:
