@@ -43,6 +43,7 @@ class TritonPythonModel:
 """
 """Keeps its sums itself: they are lost with its process, whereas implicit state is not."""
 
+NO_START = "must specify the START flag on the first request of the sequence"
 WIRES = [
     pytest.param((GrpcTransport.GRPCIO, TallyCalls), id="grpcio"),
     pytest.param((GrpcTransport.LEAN, TallyCalls), id="lean"),
@@ -106,7 +107,7 @@ def test_client_end(wire: Wire) -> None:
     assert calls.total(1, 1, "S") == 1
     assert calls.total(1, 1, "E") == 2
     assert server.ended("tally", "client_end") == 1
-    assert "must specify the START flag" in refusal(calls, 1)
+    assert refusal(calls, 1).endswith(NO_START)
     server.assert_at_rest("tally")
 
 
@@ -114,7 +115,7 @@ def test_idle(wire: Wire) -> None:
     server, calls = wire("impatient")
     assert calls.total(1, 1, "S") == 1
     until(lambda: server.ended("impatient", "idle") == 1)
-    assert "must specify the START flag" in refusal(calls, 1)
+    assert refusal(calls, 1).endswith(f"{NO_START} (sequence 1 ended: idle)")
     server.assert_at_rest("impatient")
 
 
@@ -122,7 +123,7 @@ def test_lifetime(wire: Wire) -> None:
     server, calls = wire("brief")
     assert calls.total(1, 1, "S") == 1
     until(lambda: server.ended("brief", "lifetime") == 1)
-    assert "must specify the START flag" in refusal(calls, 1)
+    assert refusal(calls, 1).endswith(f"{NO_START} (sequence 1 ended: lifetime)")
     server.assert_at_rest("brief")
 
 
@@ -132,7 +133,7 @@ def test_error(wire: Wire) -> None:
     with pytest.raises(InferenceServerException, match="less than nothing"):
         calls.total(1, -1)
     assert server.ended("strict", "error") == 1
-    assert "must specify the START flag" in refusal(calls, 1)
+    assert refusal(calls, 1).endswith(f"{NO_START} (sequence 1 ended: error)")
     server.assert_at_rest("strict")
 
 
@@ -152,7 +153,7 @@ def test_engine_lost(wire: Wire) -> None:
     with pytest.raises(InferenceServerException, match="Stub process 'mortal_0_0' is not healthy"):
         calls.total(1, 13)
     until(lambda: server.ended("mortal", "engine_lost") == 2)
-    assert "START flag" in refusal(calls, 2)
+    assert refusal(calls, 2).endswith("(sequence 2 ended: engine_lost)")
     # The instance comes back, with nothing in it.
     assert calls.total(2, 5, "SE") == 5
     server.assert_at_rest("mortal")
@@ -257,3 +258,26 @@ async def test_a_websocket(tmp_path: Path, model: str, reason: str, code: int) -
         if reason != "drained":
             await asyncio.to_thread(lambda: until(lambda: server.ended(model, reason) == 1))
             server.assert_at_rest(model)
+
+
+async def test_preempted(tmp_path: Path) -> None:
+    """Two instances with a slot each become one, and the sequence on the other has to go."""
+    write_tally(tmp_path, "pair", slots=1, state="", code=_MORTAL)
+    path = tmp_path / "pair" / "config.pbtxt"
+    one = path.read_text()
+    path.write_text(one.replace("kind: KIND_CPU", "kind: KIND_CPU count: 2"))
+    with running(tmp_path) as server:
+        async with connected(server.websocket) as first, connected(server.websocket) as second:
+            for client in (first, second):
+                await client.open("pair")
+                await client.frame(integers(1))
+                assert (await client.hear())["outputs"][0]["data"] == [1]
+            path.write_text(one)
+            with closing(tritongrpc.InferenceServerClient(server.grpc)) as control:
+                await asyncio.to_thread(control.load_model, "pair")
+            end = await second.hear_end()
+            assert (end["reason"], end["closed"]) == ("preempted", 1013)
+            await first.frame(integers(1))
+            assert (await first.hear())["outputs"][0]["data"] == [2]
+        await asyncio.to_thread(lambda: until(lambda: server.all_ended("pair") == 2))
+        assert server.ended("pair", "preempted") == 1
