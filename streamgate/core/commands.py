@@ -97,7 +97,8 @@ class SequenceEnded:
     never had a slot.
 
     Issued once for each START that was admitted. When a row with `end` runs, this follows that
-    step's completion; the slot may be taken again at once.
+    step's completion; the slot may be taken again at once. `place` tells it from others of the same
+    ID that live: so many have older STARTs.
     """
 
     sequence: SequenceKey
@@ -105,6 +106,7 @@ class SequenceEnded:
     slot: SlotIndex
     generation: Generation
     reason: EndReason
+    place: int = 0
 
 
 @value

@@ -90,7 +90,7 @@ class Endings:
         for pending in sequence.queue:
             self._reject(pending, rejection, reason)
         sequence.queue.clear()
-        self._tenancies.drop_later_starts(sequence, sequence.later_starts, reason)
+        self._tenancies.drop_later_starts(sequence, [1] * sequence.later_starts, reason)
         sequence.later_starts = 0
         sequence.open = False
         sequence.closing = reason

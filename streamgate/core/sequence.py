@@ -116,13 +116,18 @@ class Sequence:
         kept: list[Pending] = []
         doomed = False
         first = True
+        place = 1
         for pending in self.queue:
             if pending.start:
                 doomed = pending in requests
-                if doomed and self.fresh and first:
+                is_own = self.fresh and first
+                if doomed and is_own:
                     struck.own_start = True
+                    place = 0
                 elif doomed:
-                    struck.later_starts += 1
+                    struck.later_starts.append(place)
+                elif not is_own:
+                    place += 1
             first = False
             if pending in requests:
                 struck.cancelled.append(pending)
@@ -134,19 +139,20 @@ class Sequence:
             struck.end = struck.end or (pending.event.end and not doomed)
         struck.newest = doomed
         self.queue = kept
-        self.later_starts -= struck.later_starts
+        self.later_starts -= len(struck.later_starts)
         return struck
 
 
 @dataclass(slots=True)
 class Struck:
     """What left a queue: `cancelled` requests, `orphaned` ones that needed their START, and what
-    that means. `own_start`: the START of the present tenancy; `later_starts`: so many others;
-    `newest`: the last START of all; `end`: an END whose START stays."""
+    that means. `own_start`: the START of the present tenancy; `later_starts`: the others, each by
+    the number of tenancies that are left in front of it; `newest`: the last START of all; `end`: an
+    END whose START stays."""
 
     cancelled: list[Pending] = field(default_factory=list)
     orphaned: list[Pending] = field(default_factory=list)
     own_start: bool = False
-    later_starts: int = 0
+    later_starts: list[int] = field(default_factory=list)
     newest: bool = False
     end: bool = False

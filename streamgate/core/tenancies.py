@@ -4,7 +4,7 @@ Every START that is let in leads to one tenancy of a slot, or to none if it is g
 either way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import final
 
 from streamgate.core.backlog import Backlog
@@ -117,11 +117,17 @@ class Tenancies:
             sequence.slot.renew()
             self._say_taken(sequence, sequence.slot, now)
 
-    def drop_later_starts(self, sequence: Sequence, count: int, reason: EndReason) -> None:
-        """So many STARTs left the queue, which never had a slot."""
-        for _ in range(count):
+    def drop_later_starts(
+        self, sequence: Sequence, places: Iterable[int], reason: EndReason
+    ) -> None:
+        """STARTs left the queue, which never had a slot: each by the number of the sequence's
+        tenancies in front of it."""
+        before = _tenancies_before(sequence)
+        for place in places:
             self._out.append(
-                SequenceEnded(sequence.key, NO_INSTANCE, NO_SLOT, NO_GENERATION, reason)
+                SequenceEnded(
+                    sequence.key, NO_INSTANCE, NO_SLOT, NO_GENERATION, reason, before + place
+                )
             )
 
     def end(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:
@@ -204,8 +210,18 @@ class Tenancies:
     def _say_ended(self, sequence: Sequence, reason: EndReason) -> None:
         slot = sequence.slot
         if slot is None:
-            self.drop_later_starts(sequence, 1, reason)
+            self.drop_later_starts(sequence, (0,), reason)
         else:
             self._out.append(
                 SequenceEnded(sequence.key, slot.instance, slot.index, slot.generation, reason)
             )
+
+
+def _tenancies_before(sequence: Sequence) -> int:
+    """How many tenancies of the sequence's ID have older STARTs than all of the sequence's own."""
+    count = 0
+    predecessor = sequence.predecessor
+    while predecessor is not None:
+        count += 1 + predecessor.later_starts
+        predecessor = predecessor.predecessor
+    return count

@@ -56,7 +56,7 @@ from streamgate.engine.recent_ends import RecentEnds
 from streamgate.engine.rejections import failure_for
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import Needs, OnIdleWarning, OnSequenceEnd
+from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -107,7 +107,7 @@ class ModelRuntime:
         self._is_turning = False
         self._timer: Timer | None = None
         self._timer_at: Ns | None = None
-        self._on_sequence_end: OnSequenceEnd | None = None
+        self._on_sequence_end: OnAnyEnd | None = None
         self._on_idle_warning: OnIdleWarning | None = None
 
     # -- life
@@ -246,7 +246,7 @@ class ModelRuntime:
             return [[(self, self._instances.name_of(live.instance))]]
         return ()
 
-    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         self._on_sequence_end = on_end
         self._on_idle_warning = on_idle_warning
 
@@ -350,11 +350,11 @@ class ModelRuntime:
             case SlotTaken(waited_ns=waited_ns):
                 self._counters.sequences_started += 1
                 self._counters.slot_wait.add(waited_ns / 1e9)
-            case SequenceEnded(sequence, reason=reason):
+            case SequenceEnded(sequence, reason=reason, place=place):
                 self._counters.sequences_ended[reason] += 1
                 self._recent_ends.note(sequence, reason)
                 if self._on_sequence_end is not None:
-                    self._on_sequence_end(sequence, reason)
+                    self._on_sequence_end(sequence, reason, place)
 
     def _set_timer(self) -> None:
         if self._turn_due:

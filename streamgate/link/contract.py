@@ -17,6 +17,9 @@ from streamgate.model.statistics import ModelStatistics
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
 OnIdleWarning = Callable[[SequenceKey, float], None]
 
+OnAnyEnd = Callable[[SequenceKey, EndReason, int], None]
+"""Told of each end: which ID, why, and behind how many that live and have older STARTs."""
+
 FindRoute = Callable[[str, str], "ModelRoute"]
 """The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
 
@@ -78,7 +81,7 @@ class ModelLink(Protocol):
         """Which instances a request needs just now: none when it is over, or its model answers it
         from elsewhere than a step."""
 
-    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         """Be told of each sequence that ends, after its last response, and of each that will end
         as idle in so many seconds."""
 

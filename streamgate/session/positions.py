@@ -25,8 +25,8 @@ class Positions:
     """The live sequences of one model version.
 
     One correlation ID may have several at a time: a START that meets a live sequence of its ID
-    waits to supersede it. They end in the order of their STARTs (but for a START that is given up
-    while it waits: then the sequence in front of it is told the reason of the other).
+    waits to supersede it. They end in the order of their STARTs, but for a START that is given up
+    while it waits.
     """
 
     def __init__(self) -> None:
@@ -62,12 +62,13 @@ class Positions:
         if not tenancies:
             del self._tenancies[request.sequence]
 
-    def end(self, key: SequenceKey, reason: EndReason) -> None:
-        """The oldest sequence of this ID ended: tell its listener."""
+    def end(self, key: SequenceKey, reason: EndReason, place: int = 0) -> None:
+        """A sequence of this ID ended, which has so many older ones: tell its listener."""
         tenancies = self._tenancies.get(key)
         if tenancies is None:
             return
-        ended = tenancies.popleft()
+        ended = tenancies[place]
+        del tenancies[place]
         if not tenancies:
             del self._tenancies[key]
         if ended.listener is not None:

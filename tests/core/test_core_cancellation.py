@@ -1,5 +1,7 @@
 """Cancelled requests and lost connections of sequences, rule by rule."""
 
+import pytest
+
 from streamgate.core.commands import Rejection, SequenceEnded
 from streamgate.core.events import Cancel, HangUp
 from streamgate.core.ids import NO_INSTANCE, NO_SLOT, OwnerNumber
@@ -90,6 +92,19 @@ class TestCancel:
         assert (said.instance, said.slot) == (NO_INSTANCE, NO_SLOT)
         play.submit(3, "S")
         assert refusals(play.poll()) == []
+
+    @pytest.mark.parametrize("flags", ["S", "SE"], ids=["open", "closed"])
+    def test_each_start_that_is_given_up_is_told_from_those_before_it(self, flags: str) -> None:
+        play = Play(oldest(1), 1)
+        play.submit(1, flags)
+        doomed = [play.submit(1, "S") for _ in range(2)]
+        last = play.submit(1, "S")
+        play.poll()
+        places = []
+        for number in (doomed[0], last, doomed[1]):
+            play.tell(Cancel(number))
+            places += [said.place for said in play.poll() if isinstance(said, SequenceEnded)]
+        assert places == [1, 2, 1]
 
     def test_request_in_the_backlog_leaves_its_sequence_waiting(self) -> None:
         play = Play(oldest(1), 1)

@@ -70,7 +70,7 @@ def test_strike_tells_what_it_means(
 ) -> None:
     made = sequence(flags, fresh=fresh)
     result = made.strike((made.queue[struck - 1],))
-    assert (result.own_start, result.later_starts, result.newest, result.end) == (
+    assert (result.own_start, len(result.later_starts), result.newest, result.end) == (
         own,
         later,
         newest,

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import Needs, OnIdleWarning, OnSequenceEnd
+from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics
@@ -32,7 +32,7 @@ class FakeLink:
     hung_up: list[OwnerNumber] = field(default_factory=list)
     touched: list[SequenceKey] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
-    on_end: OnSequenceEnd = lambda key, reason: None
+    on_end: OnAnyEnd = lambda key, reason, place: None
     on_idle_warning: OnIdleWarning = lambda key, seconds_left: None
     says_ready: bool = True
 
@@ -61,7 +61,7 @@ class FakeLink:
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         self.ended.append((sequence, reason, drain))
 
-    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         self.on_end = on_end
         self.on_idle_warning = on_idle_warning
 

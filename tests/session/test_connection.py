@@ -74,7 +74,7 @@ def test_a_stateless_model_has_no_sequences_and_no_owner() -> None:
 def test_an_end_is_told_with_the_model() -> None:
     client = Client()
     client.send(7, start=True)
-    client.link.on_end(7, EndReason.IDLE)
+    client.link.on_end(7, EndReason.IDLE, 0)
     assert client.ended == [("m", 7, EndReason.IDLE)]
 
 
@@ -84,7 +84,7 @@ def test_a_start_that_was_refused_began_nothing() -> None:
     client.link.refuse(0)
     client.send(7)
     assert client.link.positions == [0, -1]
-    client.link.on_end(7, EndReason.IDLE)
+    client.link.on_end(7, EndReason.IDLE, 0)
     assert client.ended == []
 
 
@@ -98,7 +98,7 @@ def test_a_lost_connection_ends_its_sequences_and_cancels_what_is_open() -> None
     client.connection.close(abort=True)
     assert client.link.hung_up == [5]
     assert sorted(client.link.cancelled) == [2, 3]
-    client.link.on_end(7, EndReason.CLIENT_ABORT)
+    client.link.on_end(7, EndReason.CLIENT_ABORT, 0)
     assert client.ended == []
 
 
@@ -168,7 +168,7 @@ def test_a_front_end_that_fails_does_not_stop_the_engine(
     connection.submit(request, fail)
     with caplog.at_level(logging.ERROR):
         link.answer(0)
-        link.on_end(7, EndReason.IDLE)
+        link.on_end(7, EndReason.IDLE, 0)
     assert [record.getMessage() for record in caplog.records] == [
         "a response of model 'm' was lost in its front end",
         "news of sequence 7 was lost in its front end",

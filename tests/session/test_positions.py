@@ -76,6 +76,21 @@ def test_who_is_superseded_is_told_and_not_who_supersedes() -> None:
     assert len(positions) == 0
 
 
+def test_a_start_that_is_given_up_while_it_waits_is_told_so_itself() -> None:
+    told: Told = []
+    positions = Positions()
+    for name in ("old", "given up", "last"):
+        positions.assign(step(7, start=True), listener(told, name))
+    positions.end(7, EndReason.CLIENT_ABORT, place=1)
+    positions.end(7, EndReason.SUPERSEDED)
+    positions.end(7, EndReason.IDLE)
+    assert told == [
+        ("given up", 7, EndReason.CLIENT_ABORT),
+        ("old", 7, EndReason.SUPERSEDED),
+        ("last", 7, EndReason.IDLE),
+    ]
+
+
 def test_a_refused_start_began_nothing_and_takes_nobodys_place() -> None:
     told: Told = []
     positions = Positions()

@@ -71,7 +71,7 @@ class Case:
 class Key:
     """One correlation ID: its sequences that live, oldest first, and all its requests.
 
-    `unsure`: it is not known which of them live. `blurred`: one ended while that was so.
+    `unsure`: it is not known which of them take requests.
     Counted by instance: sequences that `begun` and ends that were `heard` by the model; the latter
     and those that it had to hear (`told`) by reason, too.
     """
@@ -79,8 +79,6 @@ class Key:
     lives: list[Life] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     unsure: bool = False
-    listeners: set[int] = field(default_factory=set)
-    blurred: bool = False
     begun: Counter[int] = field(default_factory=Counter)
     heard: Counter[int] = field(default_factory=Counter)
     heard_reasons: Counter[tuple[int, EndReason]] = field(default_factory=Counter)

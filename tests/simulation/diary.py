@@ -125,10 +125,11 @@ class Answered(Entry):
 
 @dataclass(eq=False)
 class Ended(Entry):
-    """A sequence ended; `told` are the connections that were told so."""
+    """A sequence ended, behind so many `older` ones of its ID; these connections were `told`."""
 
     key: SequenceKey
     reason: EndReason
+    older: int
     told: list[tuple[int, SequenceKey, EndReason]] = field(default_factory=list)
 
 

@@ -103,7 +103,6 @@ class HouseAudit:
         life = key.lives[-1]
         life.asked += 1
         life.listeners.add(asked.connection)
-        key.listeners.add(asked.connection)
 
     def let_in(self, case: Case, key: Key) -> None:
         asked = case.asked
@@ -200,15 +199,12 @@ class HouseAudit:
     def saw_ended(self, entry: Ended) -> None:
         facts, key = self.facts, self.facts.keys[entry.key]
         facts.ends[entry.reason] += 1
-        assert key.lives, f"ended twice: {entry}"
-        # Where it is not known which of several has ended, it is one that has nothing left.
-        settled = (each for each in key.lives if each.is_settled)
-        life = next(settled, key.lives[0]) if key.unsure else key.lives[0]
+        assert entry.older < len(key.lives), f"ended twice: {entry}"
+        life = key.lives[entry.older]
+        assert entry.older == 0 or not life.begun, f"an older one has the slot: {entry}"
         check_end(facts, life, key, entry)
         assert life.is_settled or facts.later, f"ended before its last response: {entry}"
-        # A START that is given up behind another one of its ID swaps reasons with it.
-        key.blurred = key.blurred or (key.unsure and len(key.lives) > 1)
-        listeners = key.listeners if key.blurred else life.listeners
+        listeners = life.listeners
         if entry.told:
             ((told, name, reason),) = entry.told
             assert (name, reason) == (entry.key, entry.reason)
@@ -218,9 +214,7 @@ class HouseAudit:
         if life.begun and life.instance is not None:
             key.told[life.instance, entry.reason] += 1
         key.lives.remove(life)
-        if not key.lives:
-            key.unsure = False
-            key.listeners.clear()
+        key.unsure = key.unsure and bool(key.lives)
 
     # -- what is counted
 

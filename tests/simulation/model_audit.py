@@ -116,8 +116,7 @@ class ModelAudit:
                     assert heard <= begun
                     continue
                 assert heard == begun, f"the model heard of {heard} of {begun} ends of {name!r}"
-                if not key.blurred:
-                    assert _of(key.heard_reasons, instance) == _of(key.told, instance)
+                assert _of(key.heard_reasons, instance) == _of(key.told, instance)
 
 
 def _of(counts: Mapping[tuple[int, EndReason], int], instance: int) -> dict[EndReason, int]:

@@ -256,9 +256,9 @@ class SimulatedHouse:
     def _answer(self, number: int, response: Response) -> None:
         self.diary.note(Answered(number, response))
 
-    def _on_end(self, key: SequenceKey, reason: EndReason) -> None:
+    def _on_end(self, key: SequenceKey, reason: EndReason, place: int) -> None:
         told = len(self._told)
-        ended = Ended(key, reason)
+        ended = Ended(key, reason, place)
         self.diary.note(ended)
-        self.route.positions.end(key, reason)
+        self.route.positions.end(key, reason, place)
         ended.told = self._told[told:]

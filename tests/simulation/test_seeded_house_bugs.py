@@ -153,6 +153,15 @@ def first_listener_is_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Positions, "assign", keep_the_first)
 
 
+def the_oldest_is_told(patch: pytest.MonkeyPatch) -> None:
+    end = Positions.end
+    patch.setattr(Positions, "end", lambda self, key, reason, place: end(self, key, reason))
+
+
+def steps_behind_a_refused_start_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Endings, "shut", nothing)
+
+
 def slot_released_twice(patch: pytest.MonkeyPatch) -> None:
     release = SlotPool.release
 
@@ -306,6 +315,8 @@ BUGS: list[Bug] = [
     positions_of_a_refused_start,
     position_is_given_twice,
     first_listener_is_told,
+    the_oldest_is_told,
+    steps_behind_a_refused_start_run,
     slot_released_twice,
     hang_up_ends_nothing,
     idle_while_running,

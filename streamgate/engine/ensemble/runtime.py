@@ -23,8 +23,8 @@ from streamgate.link.contract import (
     Listener,
     ModelRoute,
     Needs,
+    OnAnyEnd,
     OnIdleWarning,
-    OnSequenceEnd,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -167,8 +167,9 @@ class EnsembleRuntime:
         # Steps that are over are not left out: that would be of use in circles only.
         return [*self.needs_for(call.request), *call.needs()]
 
-    def watch_sequences(self, on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning) -> None:
-        self._watcher = Listener(on_end, on_idle_warning)
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+        # An ensemble's sequences end in the order of their STARTs.
+        self._watcher = Listener(lambda key, reason: on_end(key, reason, 0), on_idle_warning)
 
     async def is_ready(self) -> bool:
         """Whether the models of all steps are."""
