@@ -162,6 +162,10 @@ class Instances:
                     self._see_off(unit)
                 raise
             self._add(units)
+            for unit in units:
+                if unit.loss is not None:
+                    # Lost before anybody knew of it: to be told when the scheduler does.
+                    self._on_lost(unit, unit.loads, unit.loss)
         return tuple(self._match(wanted)[0])
 
     def _match(self, wanted: Sequence[Instance]) -> tuple[list[InstanceIndex], list[Instance]]:
@@ -271,7 +275,7 @@ class Instances:
         if unit.loads != load or unit.is_closed:
             return
         unit.loss = error
-        if not unit.is_busy and not unit.is_away:
+        if unit.index in self._units and not unit.is_busy and not unit.is_away:
             self._lose(unit, error)
 
     def _lose(self, unit: _Unit, error: SessionLostError) -> None:

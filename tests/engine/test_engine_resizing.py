@@ -1,6 +1,7 @@
 """Instance groups that grow and shrink while sequences live."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from tests.engine.house import FILES, Client, House, hashes, open_house, samples
 from tests.engine.test_engine_losses import AT_ONCE, Mortal
 from tests.engine.test_engine_sequences import DIRECT, ONE_INSTANCE, request_model, until
 
+OnLost = Callable[[SessionLostError], None]
 GROUP = tuple(Instance(f"fake_{number}", InstanceKind.CPU) for number in range(4))
 
 
@@ -153,3 +155,39 @@ async def test_stateless_models_grow_and_shrink_between_requests() -> None:
                 client.send(samples(value))
             assert [each.failure for each in await client.collect()] == [None] * len(client.answers)
             await until(lambda: instances(house) == len(house.runtime.config.instances))
+
+
+async def test_an_instance_that_has_gone_is_not_loaded_again() -> None:
+    backend = Mortal()
+    config = request_model(instances=GROUP[:2])
+    async with open_house(config, restarts=AT_ONCE, backend=backend) as house:
+        await resize(house, backend, 1)
+        await until(lambda: instances(house) == 1)
+        backend.contexts[1].on_lost(SessionLostError("gone"))
+        client = Client(house.connect(), 5)
+        client.send(samples(1), start=True, end=True)
+        assert hashes(await client.collect()) == client.expected()
+        assert house.runtime.statistics().instances.losses == 0
+
+
+async def test_an_instance_that_is_lost_before_it_is_known_takes_nothing() -> None:
+    backend = Mortal()
+    config = request_model(replace(DIRECT, slots=1), max_batch_size=1, instances=GROUP[:1])
+    async with open_house(config, restarts=AT_ONCE, backend=backend) as house:
+        backend.go.clear()
+
+        def load(instance: Instance, on_lost: OnLost) -> Session:
+            is_new = len(backend.contexts) == 1
+            session = backend.load(LoadContext(config, FILES, instance, on_lost=on_lost))
+            if is_new:
+                on_lost(SessionLostError("at once"))
+            return session
+
+        await house.runtime.resize(replace(config, instances=GROUP[:2]), load, 30)
+        clients = [Client(house.connect(), key) for key in (1, 2)]
+        for client in clients:
+            client.send(samples(1), start=True)
+        await clients[0].collect()
+        assert house.runtime.statistics().pending == 1
+        backend.go.set()
+        assert hashes(await clients[1].collect()) == clients[1].expected()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from streamgate.errors import EndReason
 from streamgate.model.config import ModelConfig, SequenceBatching
 from streamgate.model.request import Response, SequenceKey
-from tests.simulation.diary import Asked, Dispatched, Lost, Ran
+from tests.simulation.diary import Asked, Dispatched, Lost, Ran, Resized
 
 
 @dataclass(eq=False)
@@ -106,6 +106,7 @@ class Facts:
         self.losses: list[Lost] = []
         self.away: dict[int, Lost] = {}
         """Instances that were lost and not loaded again yet."""
+        self.resizes: list[Resized] = []
         self.closed_connections: set[int] = set()
         self.draining = self.closing = False
         self.counts: Counter[str] = Counter()
@@ -114,6 +115,10 @@ class Facts:
     def is_overdue(self, at: int) -> bool:
         """Whether an instance has been away for longer than anybody waits."""
         return any(at - lost.at >= self.patience_ns for lost in self.away.values())
+
+    def is_preempted(self, at: int) -> bool:
+        """Whether an instance may have had to go by now."""
+        return any(at - resized.at >= resized.grace_ns for resized in self.resizes)
 
     def was_lost(self, instance: int) -> bool:
         return any(lost.instance == instance for lost in self.losses)

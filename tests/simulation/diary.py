@@ -100,6 +100,21 @@ class Lost(Entry):
 
 
 @dataclass(eq=False)
+class Resized(Entry):
+    """The model has so many instances from now on; what is left on others has `grace_ns`."""
+
+    count: int
+    grace_ns: int
+
+
+@dataclass(eq=False)
+class Gone(Entry):
+    """An instance is closed for good."""
+
+    instance: int
+
+
+@dataclass(eq=False)
 class Loaded(Entry):
     """An instance has a new session."""
 

@@ -21,6 +21,7 @@ from tests.simulation.diary import (
     Ended,
     Entry,
     HungUp,
+    Resized,
     Warned,
 )
 from tests.simulation.model_audit import ModelAudit
@@ -71,6 +72,8 @@ class HouseAudit:
                 if entry.closes:
                     facts.closing = True
                     facts.muddle()
+            case Resized():
+                facts.resizes.append(entry)
             case Answered():
                 self.saw_answered(entry)
             case Warned():

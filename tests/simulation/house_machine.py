@@ -9,8 +9,6 @@ from streamgate.model.config import (
     ControlKind,
     DirectStrategy,
     Execution,
-    Instance,
-    InstanceKind,
     ModelConfig,
     OldestStrategy,
     SequenceBatching,
@@ -19,6 +17,7 @@ from streamgate.model.request import SequenceKey
 from tests.backend.fake_models import CONTROLS, fake_config, request_config
 from tests.simulation.house_audit import HouseAudit
 from tests.simulation.simulated_house import RESTARTS, SimulatedHouse
+from tests.simulation.simulated_house import instances as instances_of
 from tests.simulation.watched_model import Trouble
 
 CONNECTIONS = 3
@@ -72,7 +71,7 @@ def plot(
             state_canary=tensors,
         ),
         max_batch_size=(slots if direct else 3) if batches else 0,
-        instances=tuple(Instance(f"fake_{index}", InstanceKind.CPU) for index in range(instances)),
+        instances=instances_of(instances),
         execution=Execution.INLINE if inline else Execution.THREAD,
         controls=controls,
         decoupled=decoupled,
@@ -91,11 +90,11 @@ plots = st.builds(
     instances=st.sampled_from((1, 1, 2, 3)),
     delay_ns=st.sampled_from((0, 0, 20)),
     backlog=st.sampled_from((0, 0, 1, 2)),
-    pending=st.sampled_from((0, 0, 2)),
+    pending=st.sampled_from((0, 2)),
     inline=st.sampled_from((False, False, False, True)),
     mixed=st.booleans(),
-    answers=st.sampled_from(("at once", "at once", "later", "decoupled")),
-    lifetime_ns=st.sampled_from((0, 0, 0, 150)),
+    answers=st.sampled_from(("at once", "later", "decoupled")),
+    lifetime_ns=st.sampled_from((0, 0, 150)),
     warning_ns=st.sampled_from((0, 0, 40)),
     end_on_error=st.sampled_from((False, False, True)),
 )
@@ -238,13 +237,11 @@ class HouseMachine(RuleBasedStateMachine):
     ) -> None:
         """An instance's next step goes wrong, or it is lost between two."""
         house = self.house
-        if instance >= len(self.plot.config.instances):
-            return
         self.sound = False
         house.failing_loads = failing_loads
         if trouble is not None:
             house.desk.troubles[instance] = trouble
-        else:
+        elif house.desk.open:
             house.lose(instance, steps_survive=steps_survive)
         self.settle(settles)
 
@@ -253,7 +250,14 @@ class HouseMachine(RuleBasedStateMachine):
         """Steps are over at once from now on, or take their time."""
         self.house.host.quick = quick
 
-    @precondition(lambda self: self.house.asked > 30)
+    @rule(count=st.integers(1, 3), failing_loads=st.sampled_from((0, 0, 0, 1)))
+    def resize(self, count: int, failing_loads: int) -> None:
+        self.sound = False
+        self.house.failing_loads = failing_loads
+        self.house.resize(count)
+        self.sound = True
+
+    @precondition(lambda self: self.house.asked > 15)
     @rule(closes=st.booleans())
     def stop(self, closes: bool) -> None:
         self.sound = False
@@ -265,7 +269,7 @@ class HouseMachine(RuleBasedStateMachine):
 
     def settle(self, settles: bool) -> None:
         if settles:
-            self.house.host.run_ready()
+            self.house.turn()
         self.sound = True
 
     def teardown(self) -> None:

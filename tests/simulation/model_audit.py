@@ -7,7 +7,7 @@ from streamgate.backend.fake.hashing import Step, mix
 from streamgate.errors import EndReason
 from streamgate.model.config import ControlKind
 from tests.simulation.cases import Case, Facts
-from tests.simulation.diary import Dispatched, Entry, Heard, HungUp, Loaded, Lost, Paused, Ran
+from tests.simulation.diary import Dispatched, Entry, Gone, Heard, HungUp, Loaded, Lost, Paused, Ran
 
 
 class ModelAudit:
@@ -16,6 +16,7 @@ class ModelAudit:
         self.takes_key = any(each.kind is ControlKind.CORRID for each in facts.config.controls)
         self.under_way: dict[int, list[tuple[int, bool, bool]]] = defaultdict(list)
         self.down: set[int] = set()
+        self.gone: set[int] = set()
         self.paused: set[int] = set()
 
     def saw(self, entry: Entry) -> bool:
@@ -31,13 +32,18 @@ class ModelAudit:
                 key.heard_reasons[entry.instance, entry.reason] += 1
             case Lost():
                 self.facts.losses.append(entry)
-                self.facts.away.setdefault(entry.instance, entry)
+                if entry.instance not in self.gone:
+                    self.facts.away.setdefault(entry.instance, entry)
                 self.facts.muddle()
             case Loaded():
                 self.facts.away.pop(entry.instance, None)
                 self.down.discard(entry.instance)
             case Paused():
                 (self.paused.add if entry.paused else self.paused.discard)(entry.connection)
+            case Gone():
+                assert not self.under_way[entry.instance], "gone in the middle of a step"
+                self.gone.add(entry.instance)
+                self.facts.away.pop(entry.instance, None)
             case HungUp():
                 self.paused.discard(entry.connection)
                 return False
@@ -48,6 +54,7 @@ class ModelAudit:
     def saw_dispatched(self, entry: Dispatched) -> None:
         assert not self.under_way[entry.instance], "two steps at once on one instance"
         assert entry.instance not in self.down, "a step for a lost instance"
+        assert entry.instance not in self.gone, "a step for an instance that has gone"
         self.under_way[entry.instance] = list(entry.rows)
         for number, start, end in entry.rows:
             case = self.facts.cases[number]

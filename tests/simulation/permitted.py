@@ -88,7 +88,8 @@ def _check_rejection(facts: Facts, case: Case, entry: Answered) -> None:
     key = facts.keys[asked.key]
     match rejection(case):
         case Rejection.SEQUENCE_ENDED:
-            ended = key.unsure or life.failed or facts.rules.max_lifetime_ns
+            aged = facts.rules.max_lifetime_ns or facts.is_preempted(entry.at)
+            ended = key.unsure or life.failed or aged
             assert ended, f"taken along: {asked}"
             key.unsure = True
         case Rejection.SEQUENCE_TIMEOUT:
@@ -126,6 +127,8 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
             assert replaced or key.unsure, f"superseded by nobody: {entry}"
         case EndReason.CLIENT_ABORT:
             assert key.unsure
+        case EndReason.PREEMPTED:
+            assert facts.is_preempted(entry.at), f"too early: {entry}"
         case EndReason.ERROR:
             assert rules.end_on_error
             assert life.failed

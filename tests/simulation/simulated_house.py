@@ -3,8 +3,12 @@
 Every method is something that clients, models or time do. What comes of it goes to the diary.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +20,7 @@ from streamgate.engine.instances import RestartPolicy
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, EndReason
-from streamgate.model.config import Instance, ModelConfig
+from streamgate.model.config import Instance, InstanceKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -35,16 +39,23 @@ from tests.simulation.diary import (
     Draining,
     EndAsked,
     Ended,
+    Gone,
     HungUp,
     Paused,
+    Resized,
     Warned,
 )
 from tests.simulation.virtual_host import VirtualHost, VirtualLoop, VirtualWorker
 from tests.simulation.watched_model import FILES, Desk
 
 CLOSE_SECONDS = 10.0
+GRACE_NS = 60
 ROUNDS_MAX = 10_000
 RESTARTS = RestartPolicy(delays_ns=(0, 50), healthy_ns=1_000, patience_ns=120)
+
+
+def instances(count: int) -> tuple[Instance, ...]:
+    return tuple(Instance(f"fake_{index}", InstanceKind.CPU) for index in range(count))
 
 
 class SimulatedHouse:
@@ -63,6 +74,7 @@ class SimulatedHouse:
         self._on_lost: dict[int, Callable[[SessionLostError], None]] = {}
         self._connected = 0
         self._closed = False
+        self._resizing: asyncio.Task[None] | None = None
         self._watch_steps()
         self.host.quick = True
         self.loop.complete(self.runtime.load(self._load), self.host.run_ready)
@@ -148,8 +160,9 @@ class SimulatedHouse:
         """Those that have something to do."""
         return [worker for worker in self.host.workers if worker.jobs]
 
-    def lose(self, index: int, *, steps_survive: bool) -> None:
+    def lose(self, pick: int, *, steps_survive: bool) -> None:
         """A session is lost, and told so at once; a step that it has got may still come back."""
+        index = sorted(self.desk.open)[pick % len(self.desk.open)]
         error = SessionLostError(self.desk.failure().message)
         self.desk.lose(index, error)
         if steps_survive:
@@ -165,12 +178,35 @@ class SimulatedHouse:
 
     # -- what the server does
 
+    def resize(self, count: int) -> None:
+        """Begin to serve with so many instances, unless that is going on already."""
+        if self._resizing is None:
+            self._resizing = self.loop.create_task(self._resize(count))
+            self.turn()
+
+    async def _resize(self, count: int) -> None:
+        config = replace(self.config, instances=instances(count))
+        with suppress(BackendError):
+            await self.runtime.resize(config, self._load, GRACE_NS / 1e9)
+            self.diary.note(Resized(count, GRACE_NS))
+        self._resizing = None
+
+    def turn(self) -> None:
+        """The loop does what it has to do, coroutines too."""
+        self.host.run_ready()
+        if self._resizing is not None:
+            self.loop.turn()
+            self.loop.turn()
+            self.host.run_ready()
+
     def drain(self) -> None:
         self.diary.note(Draining(closes=False))
         self.runtime.drain()
 
     def close(self) -> None:
         """Close the runtime; whatever waits for time or for a model goes on meanwhile."""
+        while self._resizing is not None:
+            self._go_on()
         self.diary.note(Draining(closes=True))
         self._closed = True
         self.loop.complete(self.runtime.close(CLOSE_SECONDS), self._go_on)
@@ -180,7 +216,7 @@ class SimulatedHouse:
         for place in range(len(self.connections)):
             self.pause(place, paused=False)
         for _ in range(ROUNDS_MAX):
-            self.host.run_ready()
+            self.turn()
             if not self._do_something():
                 at = self.host.next_timer_at()
                 if at is None:
@@ -208,6 +244,7 @@ class SimulatedHouse:
         assert self._closed or scheduler.wake_at() is None
         assert self.host.next_timer_at() is None
         assert not self.route.positions.keys()
+        assert not self._closed or not self.desk.open, "a session that was never closed"
         assert not any(connection._calls for _, connection in self.connections)
 
     def discard(self) -> None:
@@ -216,7 +253,7 @@ class SimulatedHouse:
 
     def _go_on(self) -> None:
         self._do_something()
-        self.host.run_ready()
+        self.turn()
 
     def _do_something(self) -> bool:
         workers = self.workers
@@ -243,13 +280,21 @@ class SimulatedHouse:
             self.diary.note(Dispatched(index, rows))
             run(index, step, lives)
 
+        remove = instances.remove
+
+        def watched_remove(index: InstanceIndex) -> None:
+            self.diary.note(Gone(index))
+            remove(index)
+
         setattr(instances, "run", watched)  # noqa: B010 - a method
+        setattr(instances, "remove", watched_remove)  # noqa: B010 - a method
 
     def _load(self, instance: Instance, on_lost: Callable[[SessionLostError], None]) -> Session:
         if self._on_lost and self.failing_loads:
             self.failing_loads -= 1
             raise BackendError("not yet")
-        index = int(instance.name.rpartition("_")[2])
+        # Names come again, indexes don't.
+        index = int(cast("Any", on_lost).args[0].index)
         self._on_lost[index] = on_lost
         return self.desk.load(LoadContext(self.config, FILES, instance), index)
 

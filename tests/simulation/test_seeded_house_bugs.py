@@ -33,6 +33,8 @@ from streamgate.session.positions import Positions
 from tests.model.settings import SEEDED
 from tests.simulation.house_machine import HouseMachine
 
+pytestmark = pytest.mark.slow
+
 Bug = Callable[[pytest.MonkeyPatch], None]
 
 

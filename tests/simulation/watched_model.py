@@ -87,7 +87,7 @@ class Desk:
     """What the sessions of all instances share, and the test gets at.
 
     `troubles` is what becomes of the next step of an instance. Nothing runs on the `dead` until
-    they are loaded again.
+    they are loaded again. `open` counts the sessions of each instance that are not closed.
     """
 
     config: ModelConfig
@@ -96,16 +96,24 @@ class Desk:
     troubles: dict[int, Trouble] = field(default_factory=dict)
     promises: list[tuple[int, Promise]] = field(default_factory=list)
     dead: set[int] = field(default_factory=set)
+    open: dict[int, int] = field(default_factory=dict)
     faults: int = 0
 
     def load(self, context: LoadContext, index: int) -> "WatchedTensors | WatchedRequests":
         self.dead.discard(index)
+        self.open[index] = self.open.get(index, 0) + 1
         self.diary.note(Loaded(index))
         faults: Faults = {}
         inner = FakeBackend(Plan(faults)).load(context)
         if isinstance(inner, FakeTensorSession):
             return WatchedTensors(self, index, inner, faults)
         return WatchedRequests(self, index, inner, faults)
+
+    def close(self, index: int) -> None:
+        """A session of the instance is closed."""
+        self.open[index] -= 1
+        if not self.open[index]:
+            del self.open[index]
 
     def lose(self, index: int, error: SessionLostError) -> None:
         """The instance's session is lost, and what it promised."""
@@ -189,6 +197,7 @@ class WatchedTensors:
         self._desk.diary.note(Heard(self._index, correlation_id, reason))
 
     def close(self) -> None:
+        self._desk.close(self._index)
         self._inner.close()
 
     def _flags(self, step: TensorStep, kind: ControlKind) -> list[bool]:
@@ -241,6 +250,7 @@ class WatchedRequests:
         self._desk.diary.note(Heard(self._index, correlation_id, reason))
 
     def close(self) -> None:
+        self._desk.close(self._index)
         self._inner.close()
 
     def _promised(self, request: ModelRequest) -> ModelRequest:
