@@ -174,12 +174,12 @@ async def test_an_instance_that_is_lost_before_it_is_known_takes_nothing() -> No
     backend = Mortal()
     config = request_model(replace(DIRECT, slots=1), max_batch_size=1, instances=GROUP[:1])
     async with open_house(config, restarts=AT_ONCE, backend=backend) as house:
-        backend.go.clear()
 
         def load(instance: Instance, on_lost: OnLost) -> Session:
             is_new = len(backend.contexts) == 1
             session = backend.load(LoadContext(config, FILES, instance, on_lost=on_lost))
             if is_new:
+                backend.go.clear()
                 on_lost(SessionLostError("at once"))
             return session
 
