@@ -21,6 +21,7 @@ from streamgate.engine.snapshots import Keepers
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.engine.workers import Inline
+from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import Execution, Instance, ModelConfig
 from streamgate.model.statistics import InstanceStatistics
 
@@ -156,6 +157,10 @@ class Instances:
             units = [self._new(instance) for instance in missing]
             try:
                 await self._load_units(units)
+                if self._closed:
+                    raise StreamGateError(
+                        Code.UNAVAILABLE, f"model '{self._config.name}' is being unloaded"
+                    )
             except BaseException:
                 self._load = before
                 for unit in units:

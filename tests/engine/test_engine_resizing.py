@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from streamgate.backend.contract import LoadContext, Session, SessionLostError
-from streamgate.errors import BackendError, EndReason
+from streamgate.errors import BackendError, EndReason, StreamGateError
 from streamgate.model.config import Instance, InstanceKind
 from tests.backend.fake_models import stateless_config
 from tests.engine.house import FILES, Client, House, hashes, open_house, samples
@@ -191,3 +191,15 @@ async def test_an_instance_that_is_lost_before_it_is_known_takes_nothing() -> No
         assert house.runtime.statistics().pending == 1
         backend.go.set()
         assert hashes(await clients[1].collect()) == clients[1].expected()
+
+
+async def test_a_group_that_grows_while_it_is_unloaded_leaves_nothing_open() -> None:
+    backend = Mortal()
+    config = request_model(instances=GROUP[:1])
+    async with open_house(config, backend=backend) as house:
+        growing = asyncio.ensure_future(resize(house, backend, 3))
+        await house.runtime.close(10)
+        with pytest.raises(StreamGateError, match="is being unloaded"):
+            await growing
+        await until(lambda: all(session._closed for session in backend.sessions))
+        assert len(backend.sessions) == 3

@@ -19,7 +19,7 @@ from streamgate.core.sequences import SequenceScheduler
 from streamgate.engine.instances import RestartPolicy
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.runtime import ModelRuntime
-from streamgate.errors import BackendError, EndReason
+from streamgate.errors import BackendError, EndReason, StreamGateError
 from streamgate.model.config import Instance, InstanceKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
@@ -50,6 +50,8 @@ from tests.simulation.watched_model import FILES, Desk
 
 CLOSE_SECONDS = 10.0
 GRACE_NS = 60
+LOOP_TURNS = 6
+"""What it takes to hear of a future of another thread."""
 ROUNDS_MAX = 10_000
 RESTARTS = RestartPolicy(delays_ns=(0, 50), healthy_ns=1_000, patience_ns=120)
 
@@ -186,7 +188,7 @@ class SimulatedHouse:
 
     async def _resize(self, count: int) -> None:
         config = replace(self.config, instances=instances(count))
-        with suppress(BackendError):
+        with suppress(StreamGateError):
             await self.runtime.resize(config, self._load, GRACE_NS / 1e9)
             self.diary.note(Resized(count, GRACE_NS))
         self._resizing = None
@@ -194,8 +196,9 @@ class SimulatedHouse:
     def turn(self) -> None:
         """The loop does what it has to do, coroutines too."""
         self.host.run_ready()
-        if self._resizing is not None:
-            self.loop.turn()
+        for _ in range(LOOP_TURNS):
+            if self._resizing is None:
+                return
             self.loop.turn()
             self.host.run_ready()
 
@@ -205,11 +208,11 @@ class SimulatedHouse:
 
     def close(self) -> None:
         """Close the runtime; whatever waits for time or for a model goes on meanwhile."""
-        while self._resizing is not None:
-            self._go_on()
         self.diary.note(Draining(closes=True))
         self._closed = True
         self.loop.complete(self.runtime.close(CLOSE_SECONDS), self._go_on)
+        while self._resizing is not None:
+            self._go_on()
 
     def come_to_rest(self) -> None:
         """Silence: nobody asks, all steps come back, all promises are kept, all timers run out."""
@@ -217,7 +220,7 @@ class SimulatedHouse:
             self.pause(place, paused=False)
         for _ in range(ROUNDS_MAX):
             self.turn()
-            if not self._do_something():
+            if not self._do_something() and self._resizing is None:
                 at = self.host.next_timer_at()
                 if at is None:
                     return

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from streamgate.core.backlog import Backlog
@@ -33,7 +34,10 @@ from streamgate.session.positions import Positions
 from tests.model.settings import SEEDED
 from tests.simulation.house_machine import HouseMachine
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+# Most take a few dozen stories; how many depends on what else hypothesis has seen.
+PATIENT = settings(SEEDED, max_examples=3_000)
 
 Bug = Callable[[pytest.MonkeyPatch], None]
 
@@ -345,4 +349,4 @@ def test_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine fails, by the audit or by one of the house's own assertions."""
     bug(monkeypatch)
     with pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(HouseMachine, settings=SEEDED)
+        run_state_machine_as_test(HouseMachine, settings=PATIENT)
