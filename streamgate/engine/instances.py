@@ -109,6 +109,7 @@ class Instances:
         self._load: LoadInstance | None = None
         self._added = 0
         self._gone: set[Future[None]] = set()
+        self._closed = False
         self.losses = 0
         self.restarts = 0
         self._old_violations = 0
@@ -233,6 +234,7 @@ class Instances:
 
     def close(self) -> list["Future[None]"]:
         """Close all, each when its step is over, and load none again."""
+        self._closed = True
         return [self._close(unit) for unit in self._units.values()] + list(self._gone)
 
     # -- loading

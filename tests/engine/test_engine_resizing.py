@@ -163,7 +163,8 @@ async def test_an_instance_that_has_gone_is_not_loaded_again() -> None:
     async with open_house(config, restarts=AT_ONCE, backend=backend) as house:
         await resize(house, backend, 1)
         await until(lambda: instances(house) == 1)
-        backend.contexts[1].on_lost(SessionLostError("gone"))
+        gone = next(each for each in backend.contexts if each.instance.name == "fake_1")
+        gone.on_lost(SessionLostError("gone"))
         client = Client(house.connect(), 5)
         client.send(samples(1), start=True, end=True)
         assert hashes(await client.collect()) == client.expected()
