@@ -54,7 +54,7 @@ configurations = st.builds(
     backlog=st.sampled_from((0, 2)),
     pending=st.sampled_from((0, 3)),
     iterative=one_in_eight,
-    ends=st.tuples(st.sampled_from((0, 40, 130)), st.sampled_from((0, 60)), st.booleans()),
+    ends=st.tuples(st.sampled_from((0, 40, 130)), st.sampled_from((0, 60, 60)), st.booleans()),
 )
 submits = st.builds(
     Submit,
@@ -114,7 +114,7 @@ class SequenceMachine(RuleBasedStateMachine):
         if polls:
             self.simulation.poll()
 
-    @rule(duration_ns=st.sampled_from((0, 1, 7, 20, 60, 101)))
+    @rule(duration_ns=st.sampled_from((0, 1, 7, 20, 60, 60, 101)))
     def wait(self, duration_ns: int) -> None:
         self.simulation.pass_time(duration_ns)
 

@@ -19,4 +19,4 @@ MODEL = settings(
 )
 
 # Whether a seeded bug is found matters, not its smallest example.
-SEEDED = settings(MODEL, derandomize=True, max_examples=1_000, phases=[Phase.generate])
+SEEDED = settings(MODEL, derandomize=True, max_examples=2_000, phases=[Phase.generate])
