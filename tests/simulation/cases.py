@@ -120,6 +120,11 @@ class Facts:
         """Whether an instance may have had to go by now."""
         return any(at - resized.at >= resized.grace_ns for resized in self.resizes)
 
+    def is_aged(self, life: Life, at: int) -> bool:
+        """Whether a sequence may have had to end by now, if only after its step under way."""
+        lived_ns = at - life.cases[0].asked.at
+        return 0 < self.rules.max_lifetime_ns <= lived_ns or self.is_preempted(at)
+
     def was_lost(self, instance: int) -> bool:
         return any(lost.instance == instance for lost in self.losses)
 

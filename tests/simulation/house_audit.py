@@ -87,8 +87,7 @@ class HouseAudit:
         facts, asked = self.facts, case.asked
         facts.cases[asked.number] = case
         key = facts.keys[asked.key]
-        lifetime_ns = facts.rules.max_lifetime_ns
-        if any(0 < lifetime_ns <= asked.at - each.cases[0].asked.at for each in key.lives):
+        if any(facts.is_aged(life, asked.at) for life in key.lives):
             key.unsure = True
         expected = expected_refusal(facts, asked, key)
         if case.is_refused:
