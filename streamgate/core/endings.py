@@ -62,7 +62,11 @@ class Endings:
         sequence = self._tenancies.roster.oldest(event.sequence)
         if sequence is None:
             return
-        if not event.drain:
+        if not event.drain and sequence.running is None:
+            # A new START that waits behind it is another sequence's.
+            self._tenancies.withdraw(sequence)
+            self.finish(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
+        elif not event.drain:
             self.abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
         elif sequence.open:
             self.shut(sequence, event.reason, now)

@@ -132,6 +132,19 @@ class TestEndSequence:
         assert ended(said) == [(1, 0, EndReason.LIFETIME)]
         assert requests(said) == [[3]]
 
+    def test_at_once_leaves_a_start_that_waits_behind_it(self) -> None:
+        play = Play(oldest(2), 0)
+        play.submit(1, "S")
+        play.run()
+        play.submit(2, "SE")
+        play.poll()
+        step, start = play.submit(1), play.submit(1, "SE")
+        play.tell(EndSequence(1, EndReason.ERROR, drain=False))
+        said = play.poll()
+        assert rejects(said) == [(step, Rejection.SEQUENCE_ENDED)]
+        assert ended(said) == [(1, 0, EndReason.ERROR)]
+        assert requests(play.complete()) == [[start]]
+
     def test_unknown_sequence_is_ignored(self) -> None:
         play = Play(oldest(1), 1)
         play.tell(EndSequence(1, EndReason.LIFETIME, drain=False))

@@ -131,7 +131,8 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
             assert facts.is_preempted(entry.at), f"too early: {entry}"
         case EndReason.ERROR:
             assert rules.end_on_error
-            assert life.failed
+            # A failure after its step takes along what waits behind a step under way.
+            assert life.failed or (facts.later and any(each.failed for each in key.lives))
         case EndReason.DRAINED:
             assert facts.closing
         case EndReason.ENGINE_LOST:
