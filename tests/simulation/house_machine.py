@@ -1,6 +1,6 @@
 """Random clients, models that fail and get lost, and time, over the whole engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -14,7 +14,13 @@ from streamgate.model.config import (
     SequenceBatching,
 )
 from streamgate.model.request import SequenceKey
-from tests.backend.fake_models import CONTROLS, fake_config, request_config
+from tests.backend.fake_models import (
+    CONTROLS,
+    COUNT_STATE,
+    HASH_STATE,
+    fake_config,
+    request_config,
+)
 from tests.simulation.house_audit import HouseAudit
 from tests.simulation.simulated_house import RESTARTS, SimulatedHouse
 from tests.simulation.simulated_house import instances as instances_of
@@ -49,6 +55,7 @@ def plot(
     lifetime_ns: int,
     warning_ns: int,
     end_on_error: bool,
+    grows: bool,
 ) -> Plot:
     strategy = (
         DirectStrategy(delay_ns, 0.5)
@@ -77,6 +84,9 @@ def plot(
         decoupled=decoupled,
         **({} if tensors else {"parameters": {"responses": "2"}}),
     )
+    if tensors and grows:
+        growing = replace(HASH_STATE, shape=(-1,))
+        config = replace(config, states=(growing, COUNT_STATE))
     later = not tensors and answers != "at once"
     return Plot(config, MIXED if mixed else NUMBERS, later)
 
@@ -97,6 +107,7 @@ plots = st.builds(
     lifetime_ns=st.sampled_from((0, 0, 150)),
     warning_ns=st.sampled_from((0, 0, 40)),
     end_on_error=st.sampled_from((False, False, True)),
+    grows=st.booleans(),
 )
 
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
+import numpy as np
+
 from streamgate.backend.contract import (
     LoadContext,
     ModelFiles,
@@ -104,7 +106,9 @@ class Desk:
         self.open[index] = self.open.get(index, 0) + 1
         self.diary.note(Loaded(index))
         faults: Faults = {}
-        inner = FakeBackend(Plan(faults)).load(context)
+        states = tuple(replace(state, shape=(1,)) for state in context.config.states)
+        fixed = replace(context, config=replace(context.config, states=states))
+        inner = FakeBackend(Plan(faults)).load(fixed)
         if isinstance(inner, FakeTensorSession):
             return WatchedTensors(self, index, inner, faults)
         return WatchedRequests(self, index, inner, faults)
@@ -164,7 +168,10 @@ class Desk:
 
 
 class WatchedTensors:
-    """A `TensorSession`. A failure of one row is one of its step."""
+    """A `TensorSession`. A failure of one row is one of its step.
+
+    A state of an open dimension is the fake's, once to three times, once more with each step.
+    """
 
     hears_sequence_ends = True
 
@@ -191,7 +198,21 @@ class WatchedTensors:
         if fault is not None:
             self._faults[self._steps] = fault
         self._steps += 1
-        return self._inner.run(step)
+        sizes = {
+            state: step.inputs[state.input_name].shape[-1]
+            for state in desk.config.states
+            if -1 in state.shape
+        }
+        inputs = dict(step.inputs)
+        for state in sizes:
+            copies = inputs[state.input_name]
+            ran.odd += [] if np.all(copies == copies[..., :1]) else ["a state of two sequences"]
+            inputs[state.input_name] = np.ascontiguousarray(copies[..., :1])
+        outputs = self._inner.run(replace(step, inputs=inputs))
+        for state, size in sizes.items():
+            output = outputs[state.output_name]
+            outputs[state.output_name] = np.repeat(output, size % 3 + 1, axis=-1)
+        return outputs
 
     def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
         self._desk.diary.note(Heard(self._index, correlation_id, reason))
