@@ -300,7 +300,10 @@ class SequenceAudit:
                 assert seen.unwanted, "nobody asked for this cancellation"
                 self.touch(seen.key, now)
             case Rejection.SEQUENCE_ENDED:
-                aborted = self.keys[seen.key].aborted
+                # One that the model names has no name yet while it waits for a slot.
+                nameless = not seen.event.sequence and seen.passes == 0
+                outlived = nameless and self.batching.max_lifetime_ns > 0
+                aborted = self.keys[seen.key].aborted or outlived
                 assert aborted or self.start_of(seen).unwanted, "a neighbour was taken along"
                 self.touch(seen.key, now)
             case Rejection.SEQUENCE_TIMEOUT:
