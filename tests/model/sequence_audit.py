@@ -301,9 +301,7 @@ class SequenceAudit:
                 self.touch(seen.key, now)
             case Rejection.SEQUENCE_ENDED:
                 # One that the model names has no name yet while it waits for a slot.
-                nameless = not seen.event.sequence and seen.passes == 0
-                outlived = nameless and self.batching.max_lifetime_ns > 0
-                aborted = self.keys[seen.key].aborted or outlived
+                aborted = self.keys[seen.key].aborted or not (seen.event.sequence or seen.passes)
                 assert aborted or self.start_of(seen).unwanted, "a neighbour was taken along"
                 self.touch(seen.key, now)
             case Rejection.SEQUENCE_TIMEOUT:
