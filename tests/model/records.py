@@ -35,6 +35,7 @@ class Tenancy:
     start: Seen
     idle_since: Ns
     born_at: Ns
+    asked_at: Ns
     started: bool = False
     failed: bool = False
     preempted: bool = False

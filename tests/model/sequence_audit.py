@@ -346,8 +346,8 @@ class SequenceAudit:
         assert taken.waited_ns == now - start.arrived_at
         if not passed_on and not self.keys[taken.sequence].muddled:
             assert all(start.event.request <= other.event.request for other in self.next_starts())
-        born_at = now if passed_on else start.arrived_at
-        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, now, born_at)
+        times = (now, now if passed_on else start.arrived_at, start.arrived_at)
+        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, *times)
 
     def waiting_start(self, key: SequenceKey) -> Seen:
         """The oldest START of an ID that waits for its slot."""

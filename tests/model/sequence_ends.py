@@ -25,8 +25,7 @@ def check_end(
                 assert tenancy.warned_of == tenancy.idle_since, "idle without a warning"
         case EndReason.LIFETIME:
             assert batching.max_lifetime_ns > 0
-            began_at = tenancy.start.arrived_at
-            assert now >= began_at + batching.max_lifetime_ns, "it could have lived longer"
+            assert now >= tenancy.asked_at + batching.max_lifetime_ns, "it could have lived longer"
         case EndReason.ERROR:
             assert tenancy.failed, "nothing of it has failed"
         case EndReason.ENGINE_LOST:
