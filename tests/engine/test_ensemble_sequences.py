@@ -99,6 +99,21 @@ def test_random_interleavings_equal_each_sequence_alone(data: st.DataObject) -> 
     house.check_empty()
 
 
+def test_a_late_request_does_not_take_a_sequences_end_for_its_own() -> None:
+    house = open_chain()
+    talk = Talk(house, 2)
+    talk.send(1, start=True)
+    talk.send(2, start=True)
+    house.runtimes["e"].end_sequence(2, EndReason.CLIENT_END, drain=False)
+    # The second sequence is over before it reached a model, where the first one still lives.
+    talk.send(3)
+    house.host.finish()
+    house.host.sleep(10 * IDLE_NS)
+    house.host.finish()
+    assert [reason for _, reason in house.ended] == [EndReason.SUPERSEDED, EndReason.CLIENT_END]
+    house.check_empty()
+
+
 FAULTS = st.dictionaries(
     st.tuples(st.sampled_from(["first_0", "middle_0", "middle_1", "last_0"]), st.integers(0, 6)),
     st.sampled_from([Fail("broken"), Fail("broken", row=0)]),

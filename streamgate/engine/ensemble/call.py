@@ -65,7 +65,6 @@ class EnsembleCall:
         self.closed = False
         self.sequence: EnsembleSequence | None = None
         self.lane: Lane | None = None
-        self._told: EnsembleSequence | None = None
         self._config = config
         self._ensemble: Ensemble = config.ensemble
         self._course = course
@@ -91,9 +90,6 @@ class EnsembleCall:
         self.lane, self.sequence = sequences.enter(
             request.sequence, start=request.start, end=request.end
         )
-        # Also one that comes too late for its sequence: it would be told otherwise that nobody
-        # wants to know what becomes of it.
-        self._told = self.sequence or (self.lane.sequences[-1] if self.lane.sequences else None)
         if not self._config.decoupled:
             self._answer_turn = _AnswerTurn(self)
             self.lane.answers.join(self._answer_turn)
@@ -192,9 +188,12 @@ class EnsembleCall:
         is_stateful = inner.run.step in self._ensemble.stateful
         if self._sequences is None or self.lane is None or not is_stateful:
             return None
-        if self._told is None or inner.place is not None:
+        # Also for a request that comes too late for its sequence: the model may have one to which it
+        # belongs there, and would take it that nobody wants to know of that one's end any more.
+        told = self.sequence or self.lane.newest_in(inner.run.step)
+        if told is None or inner.place is not None:
             return None
-        return self._sequences.listener(self.lane, self._told, inner.run.step)
+        return self._sequences.listener(self.lane, told, inner.run.step)
 
     def _inner_call(self, run: Run[Held]) -> _InnerCall:
         request = self.request

@@ -91,6 +91,10 @@ class Lane:
         newest = self.sequences[-1] if self.sequences else None
         return None if newest is None or newest.closed else newest
 
+    def newest_in(self, step: StepIndex) -> EnsembleSequence | None:
+        """The sequence that the model of this step takes a request without START to belong to."""
+        return next((each for each in reversed(self.sequences) if step in each.places), None)
+
 
 @final
 class EnsembleSequences:
