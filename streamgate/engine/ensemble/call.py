@@ -188,8 +188,8 @@ class EnsembleCall:
         is_stateful = inner.run.step in self._ensemble.stateful
         if self._sequences is None or self.lane is None or not is_stateful:
             return None
-        # Also for a request that comes too late for its sequence: the model may have one to which it
-        # belongs there, and would take it that nobody wants to know of that one's end any more.
+        # Also for a request that comes too late for its sequence: it may belong to another in this
+        # model, which would take it that nobody wants to know of that one's end any more.
         told = self.sequence or self.lane.newest_in(inner.run.step)
         if told is None or inner.place is not None:
             return None
