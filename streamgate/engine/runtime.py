@@ -426,17 +426,22 @@ class ModelRuntime:
         self._host.post(partial(self._deliver_late, live, response))
 
     def _deliver_late(self, live: LiveRequest, response: Response) -> None:
-        """An error that does not come with its step ends the sequence on its own, if it still is
-        the one that the request belongs to."""
+        """What does not come with its step concerns its sequence on its own, if that still is the
+        one that the request belongs to: it is idle from now on only, and an error may end it."""
         if self._pressure is not None:
             self._pressure.take(live)
-        ends = self._ends_on_error and response.failure is not None and not live.closed
-        self._delivery.deliver(live, response)
         row = live.row
-        if ends and row is not None:
-            place = (live.instance, row.slot, row.generation)
-            if self.places.is_at(row.sequence, place):
-                self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
+        is_news = row is not None and not live.closed
+        self._delivery.deliver(live, response)
+        if row is None or not is_news:
+            return
+        if not self.places.is_at(row.sequence, (live.instance, row.slot, row.generation)):
+            return
+        if self._ends_on_error and response.failure is not None:
+            self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
+        else:
+            # No turn for it: deadlines only move away.
+            self._scheduler.receive(Touch(row.sequence), self._host.now())
 
     def _fail(
         self, live: LiveRequest, failure: Failure, reason: str, *, admitted: bool = True

@@ -124,3 +124,22 @@ async def test_an_error_after_the_step_ends_the_sequence_that_it_belongs_to() ->
             Failure(Code.INTERNAL, "late"),
             Failure(Code.INTERNAL, "later"),
         ]
+
+
+async def test_a_sequence_whose_answers_still_come_is_not_idle() -> None:
+    backend = SlowBackend()
+    config = request_model(replace(OLDEST, max_idle_ns=200 * MS), decoupled=True)
+    async with open_house(config, backend=backend) as house:
+        got: list[Response] = []
+        tensor = Tensor("INPUT", DataType.INT16, (1, 1), raw=samples(1))
+        request = Request("fake", inputs=[tensor], sequence=5, start=True)
+        house.connect().submit(request, got.append)
+        await until(lambda: len(backend.session.requests) == 1)
+        reply = backend.session.requests[0].reply
+        for count in range(1, 9):
+            await asyncio.sleep(0.05)
+            reply.send((), final=count == 8)
+            await until(lambda: len(got) == count)  # noqa: B023 - called before the next round
+        # Twice the limit after its step, and still there.
+        assert house.ended == []
+        await until(lambda: house.ended == [(5, EndReason.IDLE)])

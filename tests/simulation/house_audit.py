@@ -153,7 +153,7 @@ class HouseAudit:
         case.responses += 1
         if life is not None:
             assert response.position in case.positions, f"position {response.position}: {asked}"
-            if case.dispatched is None:
+            if case.dispatched is None or (case.ran is not None and not case.is_unwanted):
                 life.active_at = entry.at
         case.is_answered = response.final
         if failure is None:
