@@ -20,3 +20,7 @@ MODEL = settings(
 
 # Whether a seeded bug is found matters, not its smallest example.
 SEEDED = settings(MODEL, derandomize=True, max_examples=2_000, phases=[Phase.generate])
+
+CAUGHT = (AssertionError, LookupError, ValueError)
+"""What a seeded bug shows as: the audit's word, or the code's own over something missing or
+negative. Which comes first is a matter of the example."""
