@@ -54,6 +54,8 @@ class Route:
         if not request.sequence or not self.config.stateful:
             return self.link.submit(request, sink, NO_OWNER, -1)
         position = self.positions.assign(request, listener)
+        if not request.start:
+            return self.link.submit(request, sink, owner, position)
 
         def receive(response: Response) -> None:
             if response.final and not response.admitted:
