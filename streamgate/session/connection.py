@@ -64,7 +64,7 @@ class SessionConnection:
 
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
         route = self._table.route(request.model, request.version)
-        is_of_sequence = request.sequence and route.config.stateful
+        is_of_sequence = request.sequence and route.is_stateful
         is_new = is_of_sequence and route not in self._routes
         listener = self._listener(route) if is_new else self._routes.get(route)
         call = OpenCall(self, route, sink)

@@ -36,6 +36,7 @@ class Route:
         self.link = link
         self.config = link.config
         self.version = link.version
+        self.is_stateful = link.config.stateful
         self.checker = RequestChecker(link.config)
         self.positions = Positions()
         self._holders = 0
@@ -51,7 +52,7 @@ class Route:
     ) -> RequestNumber:
         self.checker.check(request)
         request.version = self.version
-        if not request.sequence or not self.config.stateful:
+        if not request.sequence or not self.is_stateful:
             return self.link.submit(request, sink, NO_OWNER, -1)
         position = self.positions.assign(request, listener)
         if not request.start:
