@@ -13,7 +13,7 @@ from streamgate.frontends.websocket.answers import (
     error_message,
     response_message,
 )
-from streamgate.frontends.websocket.correlation import correlation_id
+from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.frames import (
     InputFormat,
     default_format,

@@ -17,7 +17,7 @@ from streamgate.frontends.websocket.answers import (
     response_message,
     text_message,
 )
-from streamgate.frontends.websocket.correlation import correlation_id
+from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.frames import (
     InputFormat,
     default_format,

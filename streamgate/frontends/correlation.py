@@ -3,7 +3,7 @@
 import itertools
 import secrets
 
-from streamgate.frontends.websocket.messages import invalid
+from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import ControlKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import SequenceKey
@@ -24,9 +24,10 @@ def correlation_id(wanted: SequenceKey, config: ModelConfig) -> SequenceKey:
         return _new_id(datatype)
     if datatype is not None and isinstance(wanted, str) != (datatype is DataType.BYTES):
         kinds = {True: "a string", False: "an integer"}
-        raise invalid(
+        raise StreamGateError(
+            Code.INVALID_ARG,
             f"'sequence_id' is {kinds[isinstance(wanted, str)]}, but model '{config.name}' takes "
-            f"{kinds[datatype is DataType.BYTES]} (its CORRID control is {datatype.value})"
+            f"{kinds[datatype is DataType.BYTES]} (its CORRID control is {datatype.value})",
         )
     return wanted
 
