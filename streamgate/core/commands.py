@@ -18,7 +18,8 @@ from streamgate.model.request import SequenceKey
 
 
 class Rejection(enum.Enum):
-    """Why a request is answered without the device. The engine has the wire text of each."""
+    """Why a request is answered without the device, or a reservation refused. The engine has the
+    wire text of each."""
 
     NO_CORRELATION_ID = "no_correlation_id"
     MISSING_START = "missing_start"
@@ -32,6 +33,9 @@ class Rejection(enum.Enum):
     SEQUENCE_ENDED = "sequence_ended"
     INSTANCE_LOST = "instance_lost"
     INSTANCE_AWAY = "instance_away"
+    SLOTS_TAKEN = "slots_taken"
+    SEQUENCE_LIVES = "sequence_lives"
+    NOTHING_TO_RESERVE = "nothing_to_reserve"
 
 
 @value
@@ -81,8 +85,25 @@ class Reject:
 
 
 @value
+class Reserved:
+    """A reservation is granted: `SlotTaken` has said which slot."""
+
+    request: RequestNumber
+
+
+@value
+class ReservationRefused:
+    """A reservation is refused; nothing is held for it. `slots` is how many there are, where they
+    are all taken."""
+
+    request: RequestNumber
+    reason: Rejection
+    slots: int = 0
+
+
+@value
 class SlotTaken:
-    """A sequence got its slot, `waited_ns` after its START arrived."""
+    """A sequence got its slot, `waited_ns` after its START arrived, or by a reservation at once."""
 
     sequence: SequenceKey
     instance: InstanceIndex
@@ -96,9 +117,9 @@ class SequenceEnded:
     """A sequence is over, for this reason. `slot` is NO_SLOT and `instance` NO_INSTANCE when it
     never had a slot.
 
-    Issued once for each START that was admitted. When a row with `end` runs, this follows that
-    step's completion; the slot may be taken again at once. `place` tells it from others of the same
-    ID that live: so many have older STARTs.
+    Issued once for each START that was admitted, and for each granted reservation whose START has
+    not come. When a row with `end` runs, this follows that step's completion; the slot may be taken
+    again at once. `place` tells it from others of the same ID that live: so many have older STARTs.
     """
 
     sequence: SequenceKey
@@ -127,4 +148,13 @@ class InstanceGone:
     instance: InstanceIndex
 
 
-Command = Run | Reject | SlotTaken | SequenceEnded | IdleWarning | InstanceGone
+Command = (
+    Run
+    | Reject
+    | Reserved
+    | ReservationRefused
+    | SlotTaken
+    | SequenceEnded
+    | IdleWarning
+    | InstanceGone
+)

@@ -48,6 +48,11 @@ class Crew:
         """Whether nobody is left for whom it is worth waiting."""
         return self._fleet.is_deserted
 
+    @property
+    def is_away(self) -> bool:
+        """Whether every instance that is to stay is lost, for now at least."""
+        return not self._slots.open
+
     def join(self, index: InstanceIndex) -> None:
         """A new instance, free and with free slots."""
         instance = Instance(self._fleet.join(index), self._new_lineup(), self.touched)

@@ -108,7 +108,7 @@ class Endings:
         run any more, up to a new START."""
         tenancies = self._tenancies
         queue = sequence.queue
-        own = 1 if sequence.fresh else 0
+        own = 1 if sequence.fresh and queue else 0
         count = own + next(
             (place for place, pending in enumerate(queue[own:]) if pending.start), len(queue) - own
         )

@@ -28,6 +28,19 @@ class Submit:
 
 
 @value
+class Reserve:
+    """Give this sequence a slot now, before its START comes, or refuse: a reservation never waits.
+
+    `request` numbers it as if it were one. The START of this ID that comes next begins what is
+    reserved, whoever sends it; until then the slot is held as by any sequence that is idle.
+    """
+
+    request: RequestNumber
+    sequence: SequenceKey
+    owner: OwnerNumber = NO_OWNER
+
+
+@value
 class Completed:
     """A step came back; whether its rows succeeded or failed is the engine's affair.
 
@@ -151,6 +164,7 @@ class Close:
 
 Event = (
     Submit
+    | Reserve
     | Completed
     | Cancel
     | Pause

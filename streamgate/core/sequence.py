@@ -44,7 +44,8 @@ class Sequence:
 
     `open`: more requests may come. `over`: it has ended. `closing`: why it ends as soon as its
     queue is empty, if nothing else ends it before. `fresh`: the START of the present tenancy has
-    not run yet. `followed`: a new sequence of its ID has come, though perhaps gone again.
+    not run yet. `reserved`: it has not even come yet; such a sequence is open, has a slot and
+    nothing else. `followed`: a new sequence of its ID has come, though perhaps gone again.
     `predecessor`: an older sequence of the same ID, whose end this one has to wait for.
     """
 
@@ -63,6 +64,7 @@ class Sequence:
         "place",
         "predecessor",
         "queue",
+        "reserved",
         "running",
         "slot",
         "successor",
@@ -81,6 +83,7 @@ class Sequence:
         self.followed = False
         self.closing: EndReason | None = None
         self.fresh = True
+        self.reserved = False
         self.later_starts = 0
         self.owner = OwnerNumber(0)
         self.owners: tuple[OwnerNumber, ...] = ()

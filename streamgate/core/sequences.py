@@ -6,7 +6,16 @@ Order of responses: as for stateless models, `preserve_ordering` is the engine's
 from collections.abc import Callable
 from typing import assert_never, final
 
-from streamgate.core.commands import Command, Reject, Rejection, Row, Run, Step
+from streamgate.core.commands import (
+    Command,
+    Reject,
+    Rejection,
+    ReservationRefused,
+    Reserved,
+    Row,
+    Run,
+    Step,
+)
 from streamgate.core.crew import Crew
 from streamgate.core.endings import Endings
 from streamgate.core.events import (
@@ -20,6 +29,7 @@ from streamgate.core.events import (
     InstanceBack,
     InstanceLost,
     Pause,
+    Reserve,
     Resize,
     Resume,
     Submit,
@@ -97,6 +107,8 @@ class SequenceScheduler:
         match event:
             case Completed():
                 self._complete(event, now)
+            case Reserve():
+                self._reserve(event, now)
             case Cancel():
                 self._endings.cancel(event.request, now)
             case Pause():
@@ -169,12 +181,18 @@ class SequenceScheduler:
                 return self._refuse(event, Rejection.NO_CORRELATION_ID)
             key, start = self._auto_key(), True
         sequence = self._roster.newest(key)
-        if self._no_starts is not None and (start or self._closed):
+        if self._no_starts is not None and (
+            self._closed or (start and (sequence is None or not sequence.reserved))
+        ):
             return self._turn_away(event, self._no_starts, sequence, now)
         if sequence is not None and sequence.open:
             if self._max_pending is not None and len(sequence.queue) >= self._max_pending:
                 return self._turn_away(event, Rejection.QUEUE_FULL, sequence, now)
-            if start:
+            if sequence.reserved:
+                if not start:
+                    return self._refuse(event, Rejection.MISSING_START)
+                sequence.reserved = False
+            elif start:
                 sequence.later_starts += 1
         elif not start:
             return self._refuse(event, Rejection.MISSING_START)
@@ -198,6 +216,30 @@ class SequenceScheduler:
                 self._warned.stop(sequence)
             self._instances[sequence.slot.instance].add(sequence, now)
         return None
+
+    def _reserve(self, event: Reserve, now: Ns) -> None:
+        """A slot now or none. What waits in the backlog is not overtaken: a slot is only free when
+        nobody there can have it."""
+        reason: Rejection | None = None
+        slots = 0
+        if self._iterative:
+            reason = Rejection.NOTHING_TO_RESERVE
+        elif not event.sequence:
+            reason = Rejection.NO_CORRELATION_ID
+        elif self._no_starts is not None:
+            reason = self._no_starts
+        elif self._roster.newest(event.sequence) is not None:
+            reason = Rejection.SEQUENCE_LIVES
+        elif self._crew.is_away:
+            reason = Rejection.INSTANCE_AWAY
+        else:
+            sequence = self._tenancies.reserve(event.sequence, now)
+            if sequence is not None:
+                self._roster.note_owner(sequence, event.owner)
+                self._out.append(Reserved(event.request))
+                return
+            reason, slots = Rejection.SLOTS_TAKEN, self._tenancies.slots.open
+        self._out.append(ReservationRefused(event.request, reason, slots))
 
     def _decide_on_starts(self) -> None:
         """Whether new sequences are let in, and why not."""

@@ -46,6 +46,11 @@ class SlotPool:
         return len(self._slots)
 
     @property
+    def open(self) -> int:
+        """How many slots there are on instances that are not shut, free or taken."""
+        return self.size - len(self._shut) * self._slots_each
+
+    @property
     def free(self) -> int:
         """How many slots could be handed out."""
         return len(self._free)

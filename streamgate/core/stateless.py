@@ -8,7 +8,7 @@ asked for, the engine holds responses back, as only it knows when they are ready
 from typing import assert_never, final
 
 from streamgate.core.batching import BatchRules, Prefix
-from streamgate.core.commands import Command, Reject, Rejection, Row, Run, Step
+from streamgate.core.commands import Command, Reject, Rejection, ReservationRefused, Row, Run, Step
 from streamgate.core.events import (
     Cancel,
     Close,
@@ -20,6 +20,7 @@ from streamgate.core.events import (
     InstanceBack,
     InstanceLost,
     Pause,
+    Reserve,
     Resize,
     Resume,
     Submit,
@@ -89,6 +90,8 @@ class StatelessScheduler:
                 self._stopping = True
                 self._decide_on_arrivals()
                 self._reject_all(Rejection.STOPPING)
+            case Reserve():
+                self._out.append(ReservationRefused(event.request, Rejection.NOTHING_TO_RESERVE))
             case EndSequence() | Touch():
                 pass  # there are none
             case Pause() | Resume():

@@ -1,7 +1,8 @@
 """Who holds a slot, who waits for one, and how it ends.
 
 Every START that is let in leads to one tenancy of a slot, or to none if it is given up before;
-either way one SequenceEnded follows. Knows no steps: of instances it sees the line-ups only.
+either way one SequenceEnded follows. A reservation is a tenancy to which the START comes later.
+Knows no steps: of instances it sees the line-ups only.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +28,8 @@ class Tenancies:
     Commands go to `out`. A sequence is idle from the moment at which nothing of it is queued or
     running any more. `idle` runs until its end, or until the warning of it; `warned` from there to
     the end. `lifetime` runs from its START's arrival, or from the moment at which a START takes
-    over. `countdowns` are those of the three that the rules ask for.
+    over. Both count from its reservation if it has one. `countdowns` are those of the three that
+    the rules ask for.
     """
 
     def __init__(
@@ -63,6 +65,19 @@ class Tenancies:
         slot = None if self.roster.newest(key) is not None else self.slots.take()
         if slot is None and self.backlog.is_full:
             return None
+        return self._open(key, slot, now)
+
+    def reserve(self, key: SequenceKey, now: Ns) -> Sequence | None:
+        """A new sequence without a START, in a slot; None for no free one. Its ID has no other."""
+        slot = self.slots.take()
+        if slot is None:
+            return None
+        sequence = self._open(key, slot, now)
+        sequence.reserved = True
+        self.settle(sequence, now)
+        return sequence
+
+    def _open(self, key: SequenceKey, slot: Slot | None, now: Ns) -> Sequence:
         self._opened += 1
         sequence = Sequence(key, self._opened, now)
         self.roster.add(sequence)

@@ -30,12 +30,13 @@ Create = Callable[[Scheduling, int, int], Scheduler]
 _TYPES: dict[str, type] = {
     each.__name__: each
     for each in (
-        *(events.Submit, events.Completed, events.Cancel, events.HangUp),
+        *(events.Submit, events.Reserve, events.Completed, events.Cancel, events.HangUp),
         *(events.Pause, events.Resume, events.Touch),
         *(events.EndSequence, events.Drain, events.Close),
         *(events.InstanceLost, events.InstanceBack, events.Resize),
         *(commands.InstanceGone, commands.IdleWarning),
         *(commands.Run, commands.Step, commands.Row, commands.Reject, commands.Rejection),
+        *(commands.Reserved, commands.ReservationRefused),
         *(commands.SlotTaken, commands.SequenceEnded, EndReason),
         *(config.DefaultScheduling, config.DynamicBatching, config.SequenceBatching),
         *(config.DirectStrategy, config.OldestStrategy, config.QueuePolicy, config.TimeoutAction),

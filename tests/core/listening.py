@@ -4,6 +4,7 @@ from streamgate.core.commands import (
     Command,
     Reject,
     Rejection,
+    ReservationRefused,
     Row,
     Run,
     SequenceEnded,
@@ -37,6 +38,15 @@ def refusals(commands: list[Command]) -> list[Rejection]:
         command.reason
         for command in commands
         if isinstance(command, Reject) and not command.admitted
+    ]
+
+
+def not_reserved(commands: list[Command]) -> list[tuple[Rejection, int]]:
+    """Reservations that were refused, each with how many slots are said to be taken."""
+    return [
+        (command.reason, command.slots)
+        for command in commands
+        if isinstance(command, ReservationRefused)
     ]
 
 

@@ -8,6 +8,7 @@ from streamgate.core.events import (
     Event,
     InstanceBack,
     InstanceLost,
+    Reserve,
     Resize,
     Submit,
 )
@@ -66,6 +67,12 @@ class Play:
         )
         self.scheduler.receive(event, self.now)
         return request
+
+    def reserve(self, sequence: SequenceKey, owner: int = 0) -> list[Command]:
+        """Ask for a slot before the START comes; what the scheduler says to that."""
+        self.requests += 1
+        self.tell(Reserve(RequestNumber(self.requests), sequence, OwnerNumber(owner)))
+        return self.poll()
 
     def tell(self, event: Event) -> None:
         self.scheduler.receive(event, self.now)
