@@ -95,6 +95,9 @@ class EchoGateway:
     def cancel(self) -> None:
         pass
 
+    async def reserve(self, model: str, version: str, sequence: int | str) -> None:
+        """Nothing is sequential."""
+
     def end_sequence(self, model: str, version: str, sequence: int | str) -> None:
         del model, version, sequence
 

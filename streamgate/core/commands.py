@@ -120,6 +120,7 @@ class SequenceEnded:
     Issued once for each START that was admitted, and for each granted reservation whose START has
     not come. When a row with `end` runs, this follows that step's completion; the slot may be taken
     again at once. `place` tells it from others of the same ID that live: so many have older STARTs.
+    `reserved`: its START had not come.
     """
 
     sequence: SequenceKey
@@ -128,6 +129,7 @@ class SequenceEnded:
     generation: Generation
     reason: EndReason
     place: int = 0
+    reserved: bool = False
 
 
 @value

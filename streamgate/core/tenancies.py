@@ -228,7 +228,14 @@ class Tenancies:
             self.drop_later_starts(sequence, (0,), reason)
         else:
             self._out.append(
-                SequenceEnded(sequence.key, slot.instance, slot.index, slot.generation, reason)
+                SequenceEnded(
+                    sequence.key,
+                    slot.instance,
+                    slot.index,
+                    slot.generation,
+                    reason,
+                    reserved=sequence.reserved,
+                )
             )
 
 

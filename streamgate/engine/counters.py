@@ -15,6 +15,7 @@ from streamgate.model.statistics import (
     Histogram,
     InstanceStatistics,
     ModelStatistics,
+    ReservationStatistics,
     SequenceStatistics,
 )
 
@@ -81,8 +82,14 @@ class Counters:
         self.occupancy = Buckets(ROW_BOUNDS)
         self.step_time = Buckets(STEP_SECONDS)
         self.slot_wait = Buckets(WAIT_SECONDS)
+        self.reservations = 0
+        self.reservations_refused: dict[str, int] = {}
         self.sequences_started = 0
         self.sequences_ended = dict.fromkeys(EndReason, 0)
+
+    def refuse_reservation(self, reason: str) -> None:
+        """Count a reservation that was refused."""
+        self.reservations_refused[reason] = self.reservations_refused.get(reason, 0) + 1
 
     def count_step(self, outcome: Outcome, lives: Sequence[LiveRequest | None]) -> None:
         """Count a step and, for each of its requests, the time in the queue and in the model."""
@@ -165,5 +172,6 @@ class Counters:
             step_time=self.step_time.read(),
             instances=instances,
             sequences=sequences,
+            reservations=ReservationStatistics(self.reservations, dict(self.reservations_refused)),
             metric_tags=self._config.metric_tags,
         )

@@ -5,7 +5,7 @@ from typing import Final
 
 from streamgate.core.commands import Rejection
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.model.request import Request
+from streamgate.model.request import Request, SequenceKey
 
 _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
     Rejection.NO_CORRELATION_ID: (
@@ -56,6 +56,15 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
         Code.UNAVAILABLE,
         "model '{model}' has no instance for this request: it was lost and is not back yet",
     ),
+    Rejection.SLOTS_TAKEN: (Code.UNAVAILABLE, "all {slots} slots of model '{model}' are taken"),
+    Rejection.SEQUENCE_LIVES: (
+        Code.ALREADY_EXISTS,
+        "sequence {sequence} of model '{model}' lives already: no other can be reserved",
+    ),
+    Rejection.NOTHING_TO_RESERVE: (
+        Code.INVALID_ARG,
+        "model '{model}' has no sequences of its clients' naming: no slot can be reserved",
+    ),
 }
 
 
@@ -68,7 +77,15 @@ def failure_for(reason: Rejection, request: Request, end: EndReason | None = Non
         sequence=request.sequence,
         id=request.id or "<id_unknown>",
         end=end.value if end is not None else "",
+        slots=0,
     )
     if reason is Rejection.MISSING_START and end is not None:
         told += f" (sequence {request.sequence} ended: {end.value})"
     return Failure(code, told)
+
+
+def refusal_for(reason: Rejection, model: str, sequence: SequenceKey, slots: int = 0) -> Failure:
+    """What a client is told whose reservation is refused for this reason; `slots` is how many of
+    them are taken."""
+    code, text = _TOLD[reason]
+    return Failure(code, text.format(model=model, sequence=sequence, slots=slots, id="", end=""))

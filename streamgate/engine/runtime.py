@@ -15,6 +15,8 @@ from streamgate.core.commands import (
     InstanceGone,
     Reject,
     Rejection,
+    ReservationRefused,
+    Reserved,
     Run,
     SequenceEnded,
     SlotTaken,
@@ -30,6 +32,7 @@ from streamgate.core.events import (
     InstanceBack,
     InstanceLost,
     Pause,
+    Reserve,
     Resize,
     Resume,
     Submit,
@@ -53,10 +56,16 @@ from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.recent_ends import RecentEnds
-from streamgate.engine.rejections import failure_for
+from streamgate.engine.rejections import failure_for, refusal_for
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning
+from streamgate.link.contract import (
+    UNSTARTED,
+    Needs,
+    OnAnyEnd,
+    OnIdleWarning,
+    OnReservation,
+)
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -102,6 +111,7 @@ class ModelRuntime:
         self._delivery = Delivery(config, host, self._counters)
         self._lives = self._delivery.lives
         self._recent_ends = RecentEnds()
+        self._reservations: dict[RequestNumber, tuple[SequenceKey, OnReservation]] = {}
         self._numbers = 0
         self._turn_due = False
         self._is_turning = False
@@ -191,6 +201,13 @@ class ModelRuntime:
         )
         self._turn_soon()
         return number
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        self._numbers += 1
+        number = RequestNumber(self._numbers)
+        self._reservations[number] = (sequence, on_answer)
+        self._scheduler.receive(Reserve(number, sequence, owner), self._host.now())
+        self._turn_soon()
 
     def cancel(self, number: RequestNumber) -> None:
         live = self._lives.get(number)
@@ -350,11 +367,20 @@ class ModelRuntime:
             case SlotTaken(waited_ns=waited_ns):
                 self._counters.sequences_started += 1
                 self._counters.slot_wait.add(waited_ns / 1e9)
-            case SequenceEnded(sequence, reason=reason, place=place):
+            case SequenceEnded(sequence, reason=reason, place=place, reserved=reserved):
                 self._counters.sequences_ended[reason] += 1
                 self._recent_ends.note(sequence, reason)
                 if self._on_sequence_end is not None:
-                    self._on_sequence_end(sequence, reason, place)
+                    self._on_sequence_end(sequence, reason, UNSTARTED if reserved else place)
+            case Reserved(number):
+                sequence, answer = self._reservations.pop(number)
+                self._recent_ends.forget(sequence)
+                self._counters.reservations += 1
+                answer(None)
+            case ReservationRefused(number, reason, slots):
+                sequence, answer = self._reservations.pop(number)
+                self._counters.refuse_reservation(reason.value)
+                answer(refusal_for(reason, self.config.name, sequence, slots))
 
     def _set_timer(self) -> None:
         if self._turn_due:

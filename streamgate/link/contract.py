@@ -6,10 +6,10 @@ calls. Whoever calls knows models, requests and sequences, not slots.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, Failure
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics
@@ -18,7 +18,13 @@ OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
 OnIdleWarning = Callable[[SequenceKey, float], None]
 
 OnAnyEnd = Callable[[SequenceKey, EndReason, int], None]
-"""Told of each end: which ID, why, and behind how many that live and have older STARTs."""
+"""Told of each end: which ID, why, and behind how many that live and have older STARTs; UNSTARTED
+for a reservation whose START had not come."""
+
+UNSTARTED: Final = -1
+
+OnReservation = Callable[[Failure | None], None]
+"""Told what became of a reservation: None when it is granted, else why not."""
 
 FindRoute = Callable[[str, str], "ModelRoute"]
 """The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
@@ -54,6 +60,11 @@ class ModelLink(Protocol):
     ) -> RequestNumber:
         """Enqueue a checked request. The sink gets exactly one final response, never before
         this returns."""
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        """Take a slot for a sequence before its START comes. The answer comes soon, never before
+        this returns; a slot that can't be had at once is refused. What is reserved is a sequence
+        as others are: idle from now on, the owner's, ended by `end_sequence` or its START's END."""
 
     def cancel(self, number: RequestNumber) -> None:
         """The client no longer wants it: its final response, CANCELLED, follows soon."""
@@ -114,6 +125,19 @@ class ModelRoute(Protocol):
         Raises StreamGateError for a request that does not fit the model; then the sink is never
         called. `listener` is told what becomes of the request's sequence, unless a later request of
         it names another.
+        """
+
+    def reserve(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        listener: Listener | None,
+        on_answer: OnReservation,
+    ) -> None:
+        """Take a slot for a sequence before its START comes, as `ModelLink.reserve` does.
+
+        Raises StreamGateError for a sequence that the model can't have, or has already; then
+        nobody is told anything.
         """
 
     def hold(self) -> None:

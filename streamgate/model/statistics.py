@@ -40,7 +40,8 @@ class BatchStatistics:
 class SequenceStatistics:
     """The slot table of one model version, all instances together.
 
-    `slot_wait` is the time from START to a slot in seconds; `ended` counts ends by reason.
+    `slot_wait` is the time from START to a slot in seconds, 0 for one that was reserved; `ended`
+    counts ends by reason. Reserved sequences are active.
     """
 
     slots: int
@@ -49,6 +50,15 @@ class SequenceStatistics:
     started: int
     ended: Mapping[EndReason, int]
     slot_wait: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationStatistics:
+    """Slots that clients asked for before they had anything to send: how often they got one, and
+    how often not, by reason ("slots_taken", "stopping", ...)."""
+
+    granted: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +100,5 @@ class ModelStatistics:
     step_time: Histogram
     instances: InstanceStatistics = InstanceStatistics()
     sequences: SequenceStatistics | None = None
+    reservations: ReservationStatistics = field(default_factory=ReservationStatistics)
     metric_tags: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import ControlKind, ModelConfig
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Request
+from streamgate.model.request import Request, SequenceKey
 from streamgate.model.tensor import Shape, Tensor, TensorSpec
 
 _BATCH_NOTE = (
@@ -27,6 +27,7 @@ class RequestChecker:
 
     def __init__(self, config: ModelConfig) -> None:
         self._name = config.name
+        self._is_stateful = config.stateful
         self._max_batch = config.max_batch_size
         self._inputs = {spec.name: spec for spec in config.inputs}
         self._outputs = frozenset(spec.name for spec in config.outputs)
@@ -49,7 +50,19 @@ class RequestChecker:
         if self._varying or self._has_optional:
             request.signature = self._signature(request.inputs)
         if self._corrid is not None and request.sequence:
-            self._check_correlation_id(request)
+            self._check_correlation_id(request.sequence, _prefix(request))
+
+    def check_reservation(self, sequence: SequenceKey) -> None:
+        """Whether the model can have a sequence of this ID. Raises INVALID_ARG if not."""
+        if not self._is_stateful:
+            raise _invalid(f"model '{self._name}' has no sequences: no slot can be reserved")
+        if not sequence:
+            raise _invalid(
+                f"a reservation for model '{self._name}' must specify a non-zero or non-empty "
+                "correlation ID"
+            )
+        if self._corrid is not None:
+            self._check_correlation_id(sequence, "")
 
     def _rows_at_once(self, request: Request) -> int:
         """The rows of a request that is plainly right; 0 for one that must be looked at closely.
@@ -201,14 +214,14 @@ class RequestChecker:
             )
         )
 
-    def _check_correlation_id(self, request: Request) -> None:
+    def _check_correlation_id(self, sequence: SequenceKey, prefix: str) -> None:
         # Triton refuses a mismatch since 25.01; before it handed the model garbage.
         assert self._corrid is not None
-        is_string = isinstance(request.sequence, str)
+        is_string = isinstance(sequence, str)
         if is_string != (self._corrid is DataType.BYTES):
             found = "BYTES" if is_string else "UINT64"
             raise _invalid(
-                f"{_prefix(request)}sequence batching control 'CORRID' data-type is '{found}', "
+                f"{prefix}sequence batching control 'CORRID' data-type is '{found}', "
                 f"but model '{self._name}' expects '{self._corrid.value}'"
             )
 

@@ -4,18 +4,23 @@ The engine calls back through here. Whatever a front end's sink raises ends here
 the engine's turn, in which other clients' responses leave.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import EndReason
-from streamgate.link.contract import Listener
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.link.contract import Listener, OnReservation
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.gateway import EndSink, IdleSink, ResponseSink
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
+
+RESERVE_SECONDS: Final = 10.0
+"""How long an engine may take to answer a reservation. In one process it takes no time."""
 
 
 class OpenCall:
@@ -75,6 +80,50 @@ class SessionConnection:
         if self._is_paused:
             route.link.pause((call.number,))
         return call
+
+    async def reserve(self, model: str, version: str, sequence: SequenceKey) -> None:
+        answer: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
+
+        def answered(failure: Failure | None) -> None:
+            if not answer.done():
+                answer.set_result(failure)
+            elif failure is None:
+                give_back()
+
+        def give_back() -> None:
+            route.link.end_sequence(sequence, EndReason.CLIENT_ABORT, drain=False)
+
+        route = self.ask_to_reserve(model, version, sequence, answered)
+        try:
+            async with asyncio.timeout(RESERVE_SECONDS):
+                refusal = await answer
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # An answer that is still to come finds nobody waiting.
+            if not answer.cancelled() and answer.result() is None:
+                give_back()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            text = f"model '{model}' did not answer a reservation within {RESERVE_SECONDS:g} s"
+            raise StreamGateError(Code.UNAVAILABLE, text) from None
+        if refusal is not None:
+            raise StreamGateError(refusal.code, refusal.message)
+        if self._closed:
+            give_back()
+            text = f"the connection was closed before sequence {sequence} began"
+            raise StreamGateError(Code.CANCELLED, text)
+
+    def ask_to_reserve(
+        self, model: str, version: str, sequence: SequenceKey, on_answer: OnReservation
+    ) -> Route:
+        """As `reserve`, for callers that do not wait; where the sequence will live. Raises what can
+        be told at once."""
+        route = self._table.route(model, version)
+        is_new = route not in self._routes
+        listener = self._listener(route) if is_new else self._routes[route]
+        route.reserve(sequence, self._owner, listener, on_answer)
+        if is_new:
+            self._add_route(route, listener)
+        return route
 
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         route = self._route_of(model, sequence) or self._table.route(model, version)

@@ -71,6 +71,19 @@ class Connection(Protocol):
         The sink is never called before this returns.
         """
 
+    async def reserve(self, model: str, version: str, sequence: SequenceKey) -> None:
+        """Take a slot for a sequence before its START comes: once this returns, it is its own.
+
+        For a client that is promised a session at its handshake and sends its first data later.
+        A slot is had at once or not at all. Until its START comes, the sequence lives as one that
+        is idle: it ends at its idle limit, by `end_sequence` or with this connection, whose
+        `on_sequence_end` is told.
+
+        Raises StreamGateError: UNAVAILABLE when all slots are taken or the model is going away,
+        ALREADY_EXISTS when a sequence of this ID lives, INVALID_ARG for a model without sequences
+        (or one that names them itself) and for no ID, and what `Gateway.model` raises.
+        """
+
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         """End a live sequence, without running the model, after what it has queued."""
 

@@ -8,17 +8,19 @@ from collections import deque
 from dataclasses import dataclass
 
 from streamgate.errors import EndReason
-from streamgate.link.contract import Listener
+from streamgate.link.contract import UNSTARTED, Listener
 from streamgate.model.request import Request, SequenceKey
 
 
 @dataclass(slots=True, eq=False)
 class _Tenancy:
-    """One sequence, from a START to its end; `start` is the request that began it."""
+    """One sequence, from a START to its end; `start` is the request that began it, None for a
+    reservation that waits for it. `reserved`: it was, or is to be, reserved."""
 
-    start: Request
+    start: Request | None
     listener: Listener | None
     next_position: int = 0
+    reserved: bool = False
 
 
 class Positions:
@@ -26,7 +28,7 @@ class Positions:
 
     One correlation ID may have several at a time: a START that meets a live sequence of its ID
     waits to supersede it. They end in the order of their STARTs, but for a START that is given up
-    while it waits.
+    while it waits. A reservation that waits for its START is alone.
     """
 
     def __init__(self) -> None:
@@ -41,8 +43,11 @@ class Positions:
         if request.start:
             if tenancies is None:
                 tenancies = self._tenancies[request.sequence] = deque()
-            tenancies.append(_Tenancy(request, listener))
-        elif tenancies is None:
+            if tenancies and tenancies[-1].start is None:
+                tenancies[-1].start = request
+            else:
+                tenancies.append(_Tenancy(request, listener))
+        elif tenancies is None or tenancies[-1].start is None:
             return -1
         newest = tenancies[-1]
         newest.listener = listener
@@ -51,22 +56,45 @@ class Positions:
         return position
 
     def refuse(self, request: Request) -> None:
-        """The scheduler did not admit this request after all: if a START, it began nothing."""
+        """The scheduler did not admit this request after all: if a START, it began nothing. What it
+        was to begin is the next START's."""
         tenancies = self._tenancies.get(request.sequence)
         if tenancies is None or not request.start:
             return
         for tenancy in tenancies:
             if tenancy.start is request:
-                tenancies.remove(tenancy)
+                self._take_start(request.sequence, tenancies, tenancy)
                 break
-        if not tenancies:
-            del self._tenancies[request.sequence]
+
+    def reserve(self, key: SequenceKey, listener: Listener | None) -> bool:
+        """A sequence is being reserved, whose START comes later: tell this listener of it. False
+        if one of its ID lives."""
+        if key in self._tenancies:
+            return False
+        self._tenancies[key] = deque((_Tenancy(None, listener, reserved=True),))
+        return True
+
+    def refuse_reservation(self, key: SequenceKey) -> None:
+        """It could not be had. A START that was sent behind it is one as others are."""
+        tenancies = self._tenancies[key]
+        tenancies[0].reserved = False
+        if tenancies[0].start is None:
+            del self._tenancies[key]
 
     def end(self, key: SequenceKey, reason: EndReason, place: int = 0) -> None:
-        """A sequence of this ID ended, which has so many older ones: tell its listener."""
+        """A sequence of this ID ended, which has so many older ones: tell its listener.
+
+        With place UNSTARTED, it was a reservation. A START that was sent meanwhile is one as others
+        are: it began another sequence, and nobody waits for news of the old one.
+        """
         tenancies = self._tenancies.get(key)
         if tenancies is None:
             return
+        if place == UNSTARTED:
+            if tenancies[0].start is not None:
+                tenancies[0].reserved = False
+                return
+            place = 0
         ended = tenancies[place]
         del tenancies[place]
         if not tenancies:
@@ -79,6 +107,18 @@ class Positions:
         tenancies = self._tenancies.get(key)
         if tenancies is not None and tenancies[0].listener is not None:
             tenancies[0].listener.on_idle_warning(key, seconds_left)
+
+    def _take_start(self, key: SequenceKey, tenancies: deque[_Tenancy], tenancy: _Tenancy) -> None:
+        place = tenancies.index(tenancy)
+        if tenancy.reserved and place + 1 == len(tenancies):
+            tenancy.start = None
+            tenancy.next_position = 0
+            return
+        del tenancies[place]
+        if tenancy.reserved:
+            tenancies[place].reserved = True
+        if not tenancies:
+            del self._tenancies[key]
 
     def keys(self) -> list[SequenceKey]:
         """The correlation IDs that have a live sequence."""

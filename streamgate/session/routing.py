@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
-from streamgate.errors import Code, StreamGateError
-from streamgate.link.contract import Listener, ModelLink
-from streamgate.model.request import Request, Response
+from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.link.contract import Listener, ModelLink, OnReservation
+from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.check import RequestChecker
 from streamgate.session.gateway import ModelIndexEntry, ModelInfo
 from streamgate.session.positions import Positions
@@ -64,6 +64,28 @@ class Route:
             sink(response)
 
         return self.link.submit(request, receive, owner, position)
+
+    def reserve(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        listener: Listener | None,
+        on_answer: OnReservation,
+    ) -> None:
+        self.checker.check_reservation(sequence)
+        if not self.positions.reserve(sequence, listener):
+            raise StreamGateError(
+                Code.ALREADY_EXISTS,
+                f"sequence {sequence} of model '{self.config.name}' lives already: no other can "
+                "be reserved",
+            )
+
+        def answered(failure: Failure | None) -> None:
+            if failure is not None:
+                self.positions.refuse_reservation(sequence)
+            on_answer(failure)
+
+        self.link.reserve(sequence, owner, answered)
 
     def renew_config(self) -> None:
         """The model has another configuration now, in nothing that requests are checked by."""

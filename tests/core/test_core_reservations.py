@@ -1,4 +1,4 @@
-"""A slot that is had before the START comes: granted or refused at once, and then really its own."""
+"""A slot that is had before the START comes: granted or refused at once, then really its own."""
 
 import pytest
 

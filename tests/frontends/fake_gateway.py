@@ -240,6 +240,19 @@ class FakeConnection:
         asyncio.get_running_loop().call_soon(model.behaviour, call)
         return call
 
+    async def reserve(self, model: str, version: str, sequence: SequenceKey) -> None:
+        config = self.gateway.model(model, version).config
+        if config.sequences is None:
+            raise StreamGateError(
+                Code.INVALID_ARG, f"model '{model}' has no sequences: no slot can be reserved"
+            )
+        slots = config.sequences.slots
+        if sum(name == model for name, _ in self.gateway.live) >= slots:
+            raise StreamGateError(
+                Code.UNAVAILABLE, f"all {slots} slots of model '{model}' are taken"
+            )
+        self.gateway.live[model, sequence] = self
+
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         del version
         self.gateway.live.pop((model, sequence), None)

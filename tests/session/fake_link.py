@@ -6,7 +6,7 @@ from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning
+from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning, OnReservation
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics
@@ -27,6 +27,7 @@ class FakeLink:
     config: ModelConfig = field(default_factory=sequence_config)
     version: str = "1"
     submitted: list[tuple[Request, Sink, OwnerNumber, int]] = field(default_factory=list)
+    reserved: list[tuple[SequenceKey, OwnerNumber, OnReservation]] = field(default_factory=list)
     cancelled: list[RequestNumber] = field(default_factory=list)
     paused: list[RequestNumber] = field(default_factory=list)
     hung_up: list[OwnerNumber] = field(default_factory=list)
@@ -41,6 +42,9 @@ class FakeLink:
     ) -> RequestNumber:
         self.submitted.append((request, sink, owner, position))
         return RequestNumber(len(self.submitted))
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        self.reserved.append((sequence, owner, on_answer))
 
     def cancel(self, number: RequestNumber) -> None:
         self.cancelled.append(number)

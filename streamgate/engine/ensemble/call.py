@@ -179,8 +179,8 @@ class EnsembleCall:
         listener = self._listener(inner)
         sink = partial(self._on_response, inner)
         number = inner.route.submit(inner.request, sink, self.owner, listener)
-        if inner.sequence is not None:
-            inner.sequence.reach(run.step, inner.route, end=inner.request.end)
+        if inner.sequence is not None and self.lane is not None:
+            self.lane.reach(inner.sequence, run.step, inner.route, end=inner.request.end)
         return inner.route, number
 
     def _listener(self, inner: _InnerCall) -> Listener | None:
@@ -265,8 +265,7 @@ class EnsembleCall:
         assert sequence is not None
         step = inner.run.step
         if inner.request.start and not response.admitted:
-            sequence.reached.discard(step)
-            sequence.places.pop(step, None)
+            sequence.lose_start(step)
         if inner.request.end:
             sequence.ended.discard(step)
 

@@ -8,23 +8,23 @@ from functools import lru_cache, partial
 from typing import Final, final
 
 from streamgate.core.commands import Rejection
-from streamgate.core.dataflow import Course, plan_course
+from streamgate.core.dataflow import Course, StepIndex, plan_course
 from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.engine.counters import Counters
 from streamgate.engine.ensemble.call import EnsembleCall
-from streamgate.engine.ensemble.sequences import EnsembleSequences
+from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane
 from streamgate.engine.host import Host, Timer
-from streamgate.engine.rejections import failure_for
+from streamgate.engine.rejections import failure_for, refusal_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
     FindRoute,
     Holder,
-    Listener,
     ModelRoute,
     Needs,
     OnAnyEnd,
     OnIdleWarning,
+    OnReservation,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -32,6 +32,9 @@ from streamgate.model.statistics import InstanceStatistics, ModelStatistics
 
 COURSES_MAX: Final = 64
 """Sets of requested outputs whose courses are remembered."""
+
+MODEL_REFUSED: Final = "model_refused"
+"""Why an ensemble refuses a reservation that one of its models refused."""
 
 TOUCHES: Final = 4
 """How often within an idle limit sequences with requests under way are looked after."""
@@ -64,7 +67,7 @@ class EnsembleRuntime:
         self._stateful_routes: dict[ModelRoute, None] = {}
         self._numbers = 0
         self._is_draining = False
-        self._watcher: Listener | None = None
+        self._watcher: tuple[OnAnyEnd, OnIdleWarning] | None = None
         self._when_idle: asyncio.Event | None = None
         self._timer: Timer | None = None
 
@@ -120,6 +123,39 @@ class EnsembleRuntime:
         self._host.call_soon(partial(self._start, call))
         return number
 
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        def answer(failure: Failure | None) -> None:
+            if failure is None:
+                self._counters.reservations += 1
+            else:
+                self._counters.refuse_reservation(MODEL_REFUSED)
+                failure = self._told(failure)
+            on_answer(failure)
+            self._tell_idle()
+
+        begun = None if self._is_draining else self._sequences.reserve(sequence, answer)
+        if begun is None:
+            reason = Rejection.STOPPING if self._is_draining else Rejection.SEQUENCE_LIVES
+            self._counters.refuse_reservation(reason.value)
+            refusal = refusal_for(reason, self.config.name, sequence)
+            self._host.call_soon(partial(on_answer, refusal))
+            return
+        for step in sorted(self._ensemble.stateful):
+            self._reserve_place(*begun, StepIndex(step), owner)
+
+    def _reserve_place(
+        self, lane: Lane, sequence: EnsembleSequence, step: StepIndex, owner: OwnerNumber
+    ) -> None:
+        """Ask the model of a step for a place of the sequence."""
+        told = self._ensemble.steps[step]
+        listener = self._sequences.listener(lane, sequence, step)
+        answer = partial(self._sequences.answer_place, lane, sequence, step)
+        try:
+            route = self._find_route_of_step(told.model, told.version)
+            route.reserve(sequence.key, owner, listener, partial(answer, route))
+        except StreamGateError as error:
+            self._host.call_soon(partial(answer, None, error.failure))
+
     def cancel(self, number: RequestNumber) -> None:
         call = self._calls.get(number)
         if call is not None:
@@ -169,7 +205,7 @@ class EnsembleRuntime:
 
     def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         # An ensemble's sequences end in the order of their STARTs.
-        self._watcher = Listener(lambda key, reason: on_end(key, reason, 0), on_idle_warning)
+        self._watcher = (on_end, on_idle_warning)
 
     async def is_ready(self) -> bool:
         """Whether the models of all steps are."""
@@ -214,10 +250,10 @@ class EnsembleRuntime:
     # -- requests
 
     def _refusal(self, request: Request) -> Failure | None:
-        if self._is_draining and (
-            request.start or self._sequences.newest(request.sequence) is None
-        ):
-            return failure_for(Rejection.STOPPING, request)
+        if self._is_draining:
+            sequence = self._sequences.newest(request.sequence)
+            if sequence is None or (request.start and not sequence.reserved):
+                return failure_for(Rejection.STOPPING, request)
         limit = self._ensemble.max_pending
         if limit and len(self._calls) >= limit:
             return failure_for(Rejection.QUEUE_FULL, request)
@@ -273,14 +309,20 @@ class EnsembleRuntime:
             self._counters.count_failure(reason, now - call.arrived_ns)
         self._tell_idle()
 
-    def _on_sequence_end(self, key: SequenceKey, reason: EndReason) -> None:
+    def _told(self, failure: Failure) -> Failure:
+        """What a client is told that does not know of the models behind."""
+        return Failure(failure.code, f"in ensemble '{self.config.name}', {failure.message}")
+
+    def _on_sequence_end(self, key: SequenceKey, reason: EndReason, place: int) -> None:
         if self._watcher is not None:
-            self._watcher.on_end(key, reason)
+            on_end, _ = self._watcher
+            on_end(key, reason, place)
         self._tell_idle()
 
     def _on_idle_warning(self, key: SequenceKey, seconds_left: float) -> None:
         if self._watcher is not None:
-            self._watcher.on_idle_warning(key, seconds_left)
+            _, on_idle_warning = self._watcher
+            on_idle_warning(key, seconds_left)
 
     def _tell_idle(self) -> None:
         if self._when_idle is not None:

@@ -7,7 +7,8 @@ What they promise:
 - START goes to a model with the first request of the sequence that reaches it;
 - END reaches all of them, also from a request that fails on its way;
 - a sequence that one model ends (idle, aborted, ...) ends in the others too, for that reason, and
-  whoever asked for it is told once.
+  whoever asked for it is told once;
+- a sequence that is reserved has a place in each of them, or in none.
 """
 
 from collections import deque
@@ -16,8 +17,15 @@ from typing import Protocol, final
 
 from streamgate.core.dataflow import StepIndex
 from streamgate.core.line import Line
-from streamgate.errors import EndReason
-from streamgate.link.contract import Listener, ModelRoute, OnIdleWarning, OnSequenceEnd
+from streamgate.errors import Code, EndReason, Failure
+from streamgate.link.contract import (
+    UNSTARTED,
+    Listener,
+    ModelRoute,
+    OnAnyEnd,
+    OnIdleWarning,
+    OnReservation,
+)
 from streamgate.model.request import SequenceKey
 
 
@@ -35,20 +43,50 @@ def go_all(turns: Iterable[Turn]) -> None:
 
 
 @final
+class Reservation:
+    """The places of a sequence while they are being reserved. `pending` counts the models that have
+    not answered yet, `refusal` is why it can't be had."""
+
+    __slots__ = ("on_answer", "pending", "refusal")
+
+    def __init__(self, pending: int, on_answer: OnReservation) -> None:
+        self.pending = pending
+        self.on_answer = on_answer
+        self.refusal: Failure | None = None
+
+
+@final
 class EnsembleSequence:
     """One sequence, from START to its end.
 
-    `places` are the models in which it lives, by step. `calls` counts its requests under way. After
-    `closed`, no request belongs to it any more; `reason` is why it ends, None if not known yet.
+    `places` are the models in which it lives, by step; those in `held` were reserved. `calls`
+    counts its requests under way. After `closed`, no request belongs to it any more; `reason` is
+    why it ends, None if not known yet. `reserved`: its START has not come; there is a
+    `reservation` until it is granted or refused.
     """
 
-    __slots__ = ("calls", "closed", "drain", "ended", "key", "places", "reached", "reason")
+    __slots__ = (
+        "calls",
+        "closed",
+        "drain",
+        "ended",
+        "held",
+        "key",
+        "places",
+        "reached",
+        "reason",
+        "reservation",
+        "reserved",
+    )
 
     def __init__(self, key: SequenceKey) -> None:
         self.key = key
         self.places: dict[StepIndex, ModelRoute] = {}
         self.reached: set[StepIndex] = set()
         self.ended: set[StepIndex] = set()
+        self.held: set[StepIndex] = set()
+        self.reserved = False
+        self.reservation: Reservation | None = None
         self.calls = 0
         self.closed = False
         self.drain = True
@@ -62,6 +100,12 @@ class EnsembleSequence:
         if end:
             self.ended.add(step)
 
+    def lose_start(self, step: StepIndex) -> None:
+        """The request that was to begin it in the model of this step was refused."""
+        self.reached.discard(step)
+        if step not in self.held:
+            self.places.pop(step, None)
+
     def close(self, reason: EndReason) -> None:
         """It takes no more requests and ends when those under way are over."""
         self.closed = True
@@ -69,7 +113,13 @@ class EnsembleSequence:
 
     @property
     def is_over(self) -> bool:
-        return self.calls == 0 and not self.places
+        is_pending = self.reservation is not None and self.reservation.pending > 0
+        return self.calls == 0 and not self.places and not is_pending
+
+    @property
+    def has_failed_to_start(self) -> bool:
+        """Whether its START reached none of the models in which it has places."""
+        return bool(self.held) and not (self.calls or self.reserved or self.reached)
 
 
 @final
@@ -86,10 +136,37 @@ class Lane:
         self.calls = 0
 
     @property
+    def last(self) -> EnsembleSequence | None:
+        """The sequence that was begun or reserved last, while it takes requests."""
+        last = self.sequences[-1] if self.sequences else None
+        return None if last is None or last.closed else last
+
+    @property
     def newest(self) -> EnsembleSequence | None:
         """The sequence that requests without START belong to."""
-        newest = self.sequences[-1] if self.sequences else None
-        return None if newest is None or newest.closed else newest
+        last = self.last
+        return None if last is None or last.reserved else last
+
+    def begin(self) -> None:
+        """A START came: for what is reserved, or for a sequence that is new."""
+        last = self.last
+        if last is not None and last.reserved:
+            last.reserved = False
+        else:
+            self.sequences.append(EnsembleSequence(self.key))
+
+    def reach(
+        self, sequence: EnsembleSequence, step: StepIndex, route: ModelRoute, *, end: bool
+    ) -> None:
+        """A request of the sequence was given to the model of this step. What an older one has
+        reserved there and not begun, it begins."""
+        for older in self.sequences:
+            if older is sequence:
+                break
+            if step in older.held and step not in older.reached:
+                older.held.discard(step)
+                older.places.pop(step, None)
+        sequence.reach(step, route, end=end)
 
     def newest_in(self, step: StepIndex) -> EnsembleSequence | None:
         """The sequence that the model of this step takes a request without START to belong to."""
@@ -104,7 +181,7 @@ class EnsembleSequences:
     """
 
     def __init__(
-        self, steps: Iterable[int], on_end: OnSequenceEnd, on_idle_warning: OnIdleWarning
+        self, steps: Iterable[int], on_end: OnAnyEnd, on_idle_warning: OnIdleWarning
     ) -> None:
         self._steps = tuple(steps)
         self._on_end = on_end
@@ -115,12 +192,10 @@ class EnsembleSequences:
         self, key: SequenceKey, *, start: bool, end: bool
     ) -> tuple[Lane, EnsembleSequence | None]:
         """A request came. It has no sequence if it is no START and none is there to go on."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane(key, self._steps)
+        lane = self._lane(key)
         lane.calls += 1
         if start:
-            lane.sequences.append(EnsembleSequence(key))
+            lane.begin()
         sequence = lane.newest
         if sequence is not None:
             sequence.calls += 1
@@ -133,6 +208,52 @@ class EnsembleSequences:
         lane.calls -= 1
         if sequence is not None:
             sequence.calls -= 1
+        self._settle(lane)
+
+    def reserve(
+        self, key: SequenceKey, on_answer: OnReservation
+    ) -> tuple[Lane, EnsembleSequence] | None:
+        """A sequence is to be reserved in each model, and `answer_place` is told how that goes.
+        None if one of this ID lives."""
+        lane = self._lane(key)
+        if lane.sequences:
+            return None
+        sequence = EnsembleSequence(key)
+        sequence.reserved = True
+        sequence.reservation = Reservation(len(self._steps), on_answer)
+        lane.sequences.append(sequence)
+        return lane, sequence
+
+    def answer_place(
+        self,
+        lane: Lane,
+        sequence: EnsembleSequence,
+        step: StepIndex,
+        route: ModelRoute | None,
+        failure: Failure | None,
+    ) -> None:
+        """The model of a step reserved its place, or `failure` is why not."""
+        reservation = sequence.reservation
+        assert reservation is not None
+        reservation.pending -= 1
+        if failure is not None:
+            reservation.refusal = reservation.refusal or failure
+        elif route is not None:
+            sequence.places[step] = route
+            sequence.held.add(step)
+        if reservation.pending:
+            return
+        if sequence.closed and reservation.refusal is None:
+            assert sequence.reason is not None
+            text = f"sequence {sequence.key} ended ({sequence.reason.value}) before it began"
+            reservation.refusal = Failure(Code.UNAVAILABLE, text)
+        if reservation.refusal is None or not sequence.reserved:
+            # A START that came meanwhile takes what there is.
+            sequence.reservation = None
+            reservation.on_answer(reservation.refusal)
+        else:
+            sequence.drain = False
+            sequence.close(EndReason.CLIENT_ABORT)
         self._settle(lane)
 
     def listener(self, lane: Lane, sequence: EnsembleSequence, step: StepIndex) -> Listener:
@@ -187,26 +308,38 @@ class EnsembleSequences:
         return bool(busy)
 
     def newest(self, key: SequenceKey) -> EnsembleSequence | None:
-        """The sequence of this ID that takes requests."""
+        """The sequence of this ID that takes requests, or a START."""
         lane = self._lanes.get(key)
-        return lane.newest if lane is not None else None
+        return lane.last if lane is not None else None
 
     def open_keys(self) -> list[SequenceKey]:
         """The correlation IDs of sequences that live or have requests under way."""
         return list(self._lanes)
 
+    def _lane(self, key: SequenceKey) -> Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key, self._steps)
+        return lane
+
     def _settle(self, lane: Lane) -> None:
         """End what nobody waits for any more, and tell of what has ended."""
         newer_is_closed = False
         for sequence in list(reversed(lane.sequences)):  # ends come back here at once
+            if sequence.has_failed_to_start:
+                sequence.close(EndReason.ERROR)
             if sequence.calls == 0 and (sequence.closed or newer_is_closed):
                 sequence.close(EndReason.SUPERSEDED)
                 self._end_places(lane, sequence)
             newer_is_closed = newer_is_closed or (sequence.closed and sequence.calls == 0)
         while lane.sequences and lane.sequences[0].is_over:
             over = lane.sequences.popleft()
+            if over.reservation is not None:
+                over.reservation.on_answer(over.reservation.refusal)
+                continue
             # Over without a reason: its START reached no model.
-            self._on_end(over.key, over.reason or EndReason.ERROR)
+            place = UNSTARTED if over.reserved else 0
+            self._on_end(over.key, over.reason or EndReason.ERROR, place)
         if not lane.calls and not lane.sequences and self._lanes.get(lane.key) is lane:
             del self._lanes[lane.key]
 
