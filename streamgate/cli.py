@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamgate
-from streamgate.errors import StreamGateError
+from streamgate.errors import Code, StreamGateError
 from streamgate.server.lifecycle import ControlMode
-from streamgate.server.settings import GrpcTransport, Settings
+from streamgate.server.settings import OWN_PORTS, GrpcTransport, Settings, SpeechSettings
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
@@ -101,6 +101,11 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="a folder of backends that are a model.py each, in DIR/NAME/model.py",
     )
     _add_ports(serve)
+    _add_speech(serve)
+    _add_running(serve)
+
+
+def _add_running(serve: argparse.ArgumentParser) -> None:
     running = serve.add_argument_group("running")
     running.add_argument("--id", default="streamgate", help="the server's name in its metadata")
     running.add_argument(
@@ -141,6 +146,71 @@ def _add_ports(serve: argparse.ArgumentParser) -> None:
             metavar="REGEX",
             help="headers that models get to see as parameters (none)",
         )
+
+
+def _add_speech(serve: argparse.ArgumentParser) -> None:
+    speech = serve.add_argument_group("speech")
+    speech.add_argument(
+        "--speech-model",
+        default="",
+        metavar="NAME",
+        help="the model of clients that name none (the first speech model)",
+    )
+    speech.add_argument(
+        "--speech-model-alias",
+        type=_alias,
+        action="append",
+        default=[],
+        metavar="ALIAS=NAME",
+        help="a further name of a model, such as one that clients have built in; may be repeated",
+    )
+    speech.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="speech clients must bring one of the keys in this file, one in a line (none needed)",
+    )
+    speech.add_argument(
+        "--dialect-port",
+        type=_dialect_port,
+        action="append",
+        default=[],
+        metavar="NAME[=PORT]",
+        help="open a dialect that has a port of its own, on its usual one or on PORT: "
+        f"{', '.join(sorted(OWN_PORTS)) or 'none'}; may be repeated",
+    )
+
+
+def _alias(text: str) -> tuple[str, str]:
+    alias, sign, name = text.partition("=")
+    if not (alias and sign and name):
+        raise argparse.ArgumentTypeError(f"'{text}' is not ALIAS=NAME")
+    return alias, name
+
+
+def _dialect_port(text: str) -> tuple[str, int]:
+    name, sign, port = text.partition("=")
+    if name not in OWN_PORTS:
+        known = ", ".join(sorted(OWN_PORTS)) or "none"
+        raise argparse.ArgumentTypeError(f"'{name}' has no port of its own, expected {known}")
+    return name, _port(port) if sign else OWN_PORTS[name]
+
+
+def _api_keys(path: Path | None) -> tuple[str, ...]:
+    """Raises StreamGateError for a file that can't be read, or that has no key: it must not open
+    the server to everybody."""
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StreamGateError(
+            Code.INVALID_ARG, f"--api-key-file {path} can't be read: {error}"
+        ) from None
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not keys:
+        raise StreamGateError(Code.INVALID_ARG, f"--api-key-file {path} has no key in it")
+    return keys
 
 
 def _add_switch(group: "argparse._ArgumentGroup", flag: str, default: bool, text: str) -> None:
@@ -217,6 +287,12 @@ def _serve(options: argparse.Namespace) -> int:
             allow_grpc=options.allow_grpc,
             allow_metrics=options.allow_metrics,
             allow_websocket=options.allow_websocket,
+            speech=SpeechSettings(
+                default_model=options.speech_model,
+                aliases=dict(options.speech_model_alias),
+                api_keys=_api_keys(options.api_key_file),
+                ports=dict(options.dialect_port),
+            ),
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

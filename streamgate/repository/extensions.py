@@ -12,7 +12,8 @@
     streamgate.state_canary                        true: rows of state are watched (false)
     streamgate.end_reason_control                  the INT32 input that says how a sequence ended
 
-A limit of 0 is none. Those that say where steps run are read by `execution`.
+A limit of 0 is none. Those that say where steps run are read by `execution`, those of speech models
+by `speech`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
 """
 
@@ -28,6 +29,7 @@ from streamgate.model.config import ControlKind, DirectStrategy, SequenceBatchin
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
 from streamgate.repository.execution import EXECUTION_PARAMETERS
+from streamgate.repository.speech import SPEECH_PARAMETERS, check_speech_parameter
 from streamgate.repository.tensors import data_type
 
 PREFIX = "streamgate."
@@ -90,10 +92,13 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             if not states:
                 raise _wrong(config, name, text, "no such parameter without states")
             state_canary = _flag(config, name, text)
+        elif name in SPEECH_PARAMETERS:
+            check_speech_parameter(config, name, text)
         elif name in _ENDS:
             ends = _with_end(config, ends, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS, *EXECUTION_PARAMETERS]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS]
+            known += [*EXECUTION_PARAMETERS, *SPEECH_PARAMETERS]
             known += [
                 prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
             ]

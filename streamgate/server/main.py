@@ -74,7 +74,9 @@ def _leave_threads() -> None:
 def ready_line(host: str, ports: Ports) -> str:
     """The one line on standard output, once everything listens: `streamgate ready http=...`."""
     shown = f"[{host}]" if ":" in host else host
-    places = [f"{name}={shown}:{port}" for name, port in asdict(ports).items() if port is not None]
+    bound = asdict(ports)
+    bound |= bound.pop("dialects")
+    places = [f"{name}={shown}:{port}" for name, port in bound.items() if port is not None]
     return " ".join(["streamgate ready", *places])
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import streamgate
@@ -13,12 +14,15 @@ from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
 from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
+from streamgate.frontends.sockets.http_mount import WebSocketMount
+from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.repository.repository import ModelRepository
 from streamgate.server.backend_folders import BackendFolders
 from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import GrpcTransport, Settings
+from streamgate.server.speech import speech_mounts
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS, LocalGateway
 from streamgate.session.model_server import ModelServers
@@ -41,12 +45,14 @@ class FrontEnd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that are really bound; None for a front end that was not asked for."""
+    """The ports that are really bound; None for a front end that was not asked for. `dialects` are
+    those of the speech dialects that have one of their own."""
 
     http: int | None
     grpc: int | None
     metrics: int | None
     websocket: int | None
+    dialects: Mapping[str, int] = field(default_factory=dict)
 
 
 class Server:
@@ -128,12 +134,14 @@ class Server:
     async def _open_ports(self, gateway: LocalGateway) -> Ports:
         settings = self._settings
         http = grpc = metrics = websocket = None
+        mounts = speech_mounts(gateway, settings.speech)
         if settings.allow_http:
             http_options = HttpOptions(
                 input_bytes_max=settings.http_input_bytes_max,
                 forward_headers=settings.http_forward_headers,
             )
-            http_front_end = HttpFrontEnd(gateway, http_options)
+            sockets = WebSocketMount(mounts.sockets, gateway.is_live)
+            http_front_end = HttpFrontEnd(gateway, http_options, mounts.services, sockets)
             http = await self._open("http", http_front_end, settings.http_port)
         if settings.allow_grpc:
             is_lean = settings.grpc_transport is GrpcTransport.LEAN
@@ -143,9 +151,13 @@ class Server:
         if settings.allow_metrics:
             metrics = await self._open("metrics", MetricsEndpoint(gateway), settings.metrics_port)
         if settings.allow_websocket:
-            front_end = WebSocketFrontEnd(gateway)
+            front_end = WebSocketFrontEnd(gateway, dialects=mounts.sockets)
             websocket = await self._open("websocket", front_end, settings.websocket_port)
-        return Ports(http, grpc, metrics, websocket)
+        dialects = {}
+        for name, (port, dialect) in mounts.own_ports.items():
+            server = WebSocketServer([dialect], gateway.is_live, purpose=name)
+            dialects[name] = await self._open(name, server, port)
+        return Ports(http, grpc, metrics, websocket, dialects)
 
     async def _open(self, name: str, front_end: FrontEnd, port: int) -> int:
         try:

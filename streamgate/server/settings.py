@@ -1,11 +1,14 @@
 """What a server can be told, with the defaults of a Triton user's expectations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from streamgate.server.lifecycle import ControlMode
+
+OWN_PORTS: Mapping[str, int] = {}
+"""Speech dialects that want a whole port, and which they usually have."""
 
 
 class GrpcTransport(Enum):
@@ -13,6 +16,21 @@ class GrpcTransport(Enum):
 
     GRPCIO = "grpcio"
     LEAN = "lean"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSettings:
+    """What the speech dialects are told.
+
+    `default_model` serves clients that name none ("": the first speech model by name); `aliases`
+    maps further names to models. `api_keys`, if there are any, are what clients must bring.
+    `ports` opens dialects that want a whole port: name to port (0 picks a free one).
+    """
+
+    default_model: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    api_keys: Sequence[str] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +59,6 @@ class Settings:
     allow_metrics: bool = True
     allow_websocket: bool = True
     exit_timeout_seconds: float = 30.0
+    speech: SpeechSettings = SpeechSettings()
     log_level: str = "info"
     server_id: str = "streamgate"

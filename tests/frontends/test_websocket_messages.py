@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.answers import (
     CLOSE_CODES,
     error_message,
     response_message,
 )
-from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.frames import (
     InputFormat,
     default_format,

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,8 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from streamgate.errors import EndReason, StreamGateError
+from streamgate.frontends.sockets.connection import SocketConnection
 from streamgate.frontends.websocket import WebSocketFrontEnd, WebSocketLimits
-from streamgate.frontends.websocket.server import _Connection
 from tests.frontends.fake_gateway import FakeGateway
 from tests.frontends.websocket_client import Client, connected, floats, integers, served
 
@@ -36,8 +37,8 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0.001)
 
 
-def only_connection(front_end: WebSocketFrontEnd) -> _Connection:
-    (connection,) = front_end._connections
+def only_connection(front_end: WebSocketFrontEnd) -> SocketConnection:
+    (connection,) = front_end.connections
     return connection
 
 
@@ -116,7 +117,7 @@ async def test_a_server_that_is_not_live_refuses_at_the_handshake() -> None:
             return False
 
     async with served(Stopping()) as (url, _):
-        assert await refused(url) == (503, b"the server is not accepting sequences\n")
+        assert await refused(url) == (503, b"the server is not accepting connections\n")
 
 
 async def test_connections_are_bounded() -> None:
@@ -124,12 +125,12 @@ async def test_connections_are_bounded() -> None:
     async with served(FakeGateway(), limits) as (url, front_end):
         async with connected(url) as first, connected(url):
             await first.open("accumulate")
-            await until(lambda: len(front_end._connections) == 2)
+            await until(lambda: len(front_end.connections) == 2)
             assert await refused(url) == (
                 503,
                 b"there are 2 connections already, come again later\n",
             )
-        await until(lambda: not front_end._connections)
+        await until(lambda: not front_end.connections)
         async with connected(url) as third:
             await third.open("accumulate")
 
@@ -217,7 +218,7 @@ async def test_a_client_that_goes_ends_its_sequence_at_once(way: str) -> None:
                 client.socket.transport.abort()
             await until(lambda: gateway.ended)
         assert gateway.ended == [("accumulate", 7, EndReason.CLIENT_ABORT)]
-        await until(lambda: not front_end._connections)
+        await until(lambda: not front_end.connections)
 
 
 async def test_a_client_that_closes_behind_its_end_has_its_steps_run() -> None:
@@ -227,7 +228,7 @@ async def test_a_client_that_closes_behind_its_end_has_its_steps_run() -> None:
             await client.open("manual_sequence")
             await client.frame(floats(1))
             await client.say("end")
-        await until(lambda: not front_end._connections)
+        await until(lambda: not front_end.connections)
         assert gateway.connections[-1].closed is False
         assert gateway.cancelled == []
 
@@ -274,9 +275,10 @@ async def test_flushes_that_wait_are_bounded_too() -> None:
         await client.frame(floats(1))
         for _ in range(100):
             await client.say("flush")
-        await until(lambda: only_connection(front_end)._stream.in_flight == 8)
+        conversation: Any = only_connection(front_end)._conversation
+        await until(lambda: conversation._stream.in_flight == 8)
         await turns(20)
-        assert only_connection(front_end)._stream.in_flight == 8
+        assert conversation._stream.in_flight == 8
         gateway.waiting[0].send()
         assert (await client.hear())["type"] == "response"
         for _ in range(100):
@@ -331,7 +333,8 @@ async def test_a_client_that_is_not_listened_to_need_not_answer_pings() -> None:
             await client.frame(floats(value))
         connection = only_connection(front_end)
         # Its pongs stand in line behind its frames.
-        await until(lambda: len(connection._socket.pending_pings) >= 4)
+        socket: Any = connection._socket
+        await until(lambda: len(socket._socket.pending_pings) >= 4)
         for position in range(20):
             await until(lambda: gateway.waiting)
             gateway.waiting[0].send()
@@ -382,9 +385,9 @@ async def test_stopping_does_not_wait_for_who_does_not_say_goodbye() -> None:
     gateway = FakeGateway()
     async with served(gateway) as (url, front_end):
         reader, writer = await shake_hands(url)
-        await until(lambda: front_end._connections)
+        await until(lambda: front_end.connections)
         await front_end.stop(0.05)
-        assert not front_end._connections
+        assert not front_end.connections
         with suppress(ConnectionError):
             await reader.read()
         writer.close()

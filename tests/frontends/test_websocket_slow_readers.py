@@ -59,7 +59,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_given_up() -> None:
         with suppress(ConnectionClosed):
             for _ in range(300):
                 await slow.frame(bytes(256 * 1024))
-        await until(lambda: not front_end._connections)
+        await until(lambda: not front_end.connections)
         assert gateway.connections[-1].closed is True
 
 
@@ -84,4 +84,4 @@ async def test_a_client_that_does_not_read_is_given_up_when_too_much_waits() -> 
         await until(flood)
         assert call.connection.paused
         assert call.connection.closed is True
-        await until(lambda: not front_end._connections)
+        await until(lambda: not front_end.connections)

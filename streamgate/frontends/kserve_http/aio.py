@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from typing import Final, final
 
@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.header_forwarding import HeaderForwarding
+from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.kserve_http.access import RestrictedKey
 from streamgate.frontends.kserve_http.answer import (
     EVENTS,
@@ -32,6 +33,7 @@ from streamgate.frontends.kserve_http.control import ControlEndpoints
 from streamgate.frontends.kserve_http.generate import GenerateStream, generate, read_generate
 from streamgate.frontends.kserve_http.infer import InferBody, infer
 from streamgate.frontends.kserve_http.routes import Endpoint, Route, find_route
+from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.session.gateway import Gateway
 
 BODY_IDLE_SECONDS: Final = 60.0
@@ -54,8 +56,12 @@ class Handlers:
         size_bytes_max: int,
         forwarding: HeaderForwarding,
         restricted: Mapping[Endpoint, RestrictedKey],
+        services: Sequence[HttpService] = (),
+        sockets: WebSocketMount | None = None,
     ) -> None:
         self.is_draining = False
+        self._services = services
+        self._sockets = sockets
         self._gateway = gateway
         self._size_bytes_max = size_bytes_max
         self._forwarding = forwarding
@@ -76,9 +82,9 @@ class Handlers:
 
     async def _answer(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
         route = find_route(request.raw_path)
-        body = await self._body(request)
         if route is None:
-            return error_answer(404, "Not Found")
+            return await self._serve(request)
+        body = await self._body(request)
         endpoint = route.endpoint
         if request.method not in endpoint.methods:
             return error_answer(405, "Method Not Allowed")
@@ -91,6 +97,20 @@ class Handlers:
         if endpoint is Endpoint.GENERATE or endpoint is Endpoint.GENERATE_STREAM:
             return await self._generate(request, route, body)
         return await self._control[endpoint](route, body)
+
+    async def _serve(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
+        """What is not KServe's: a WebSocket, or one of the other services."""
+        if self._sockets is not None:
+            dialect = self._sockets.dialect_for(request)
+            if dialect is not None:
+                return await self._sockets.serve(request, dialect)
+        path = request.raw_path.partition("?")[0]
+        for service in self._services:
+            handler = service.handler_for(request.method, path)
+            if handler is not None:
+                return await handler(request)
+        await self._body(request)
+        return error_answer(404, "Not Found")
 
     async def _infer(self, request: web.BaseRequest, route: Route, body: bytes) -> Answer:
         headers = request.headers

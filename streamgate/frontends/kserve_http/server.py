@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
 from aiohttp import web
 
 from streamgate.frontends.header_forwarding import HeaderForwarding
+from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.kserve_http.access import (
     RestrictedKey,
     restricted_endpoints,
 )
 from streamgate.frontends.kserve_http.aio import Handlers
 from streamgate.frontends.listening import listen_tcp
+from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.session.gateway import Gateway
 
 GRACE_SECONDS_MIN: Final = 0.01
@@ -37,16 +39,26 @@ class HttpOptions:
 
 @final
 class HttpFrontEnd:
-    """Serves KServe v2 over HTTP from a gateway. Started and stopped once, on its event loop."""
+    """Serves KServe v2 over HTTP from a gateway, and what else is mounted on its port: further
+    services, and WebSocket dialects. Started and stopped once, on its event loop."""
 
-    def __init__(self, gateway: Gateway, options: HttpOptions | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        options: HttpOptions | None = None,
+        services: Sequence[HttpService] = (),
+        sockets: WebSocketMount | None = None,
+    ) -> None:
         """Raises ConfigError for options that can't be."""
         options = options or HttpOptions()
+        self._sockets = sockets
         self._handlers = Handlers(
             gateway,
             options.input_bytes_max,
             HeaderForwarding(options.forward_headers),
             restricted_endpoints(options.restricted),
+            services,
+            sockets,
         )
         self._connections: web.Server | None = None
         self._listening: asyncio.Server | None = None
@@ -77,6 +89,8 @@ class HttpFrontEnd:
             return
         listening, self._listening = self._listening, None
         listening.close()
+        if self._sockets is not None:
+            self._sockets.stop()
         self._connections.pre_shutdown()
         # aiohttp waits twice so long: for the handler, and for its connection. 0 means for ever.
         await self._connections.shutdown(max(grace_seconds / 2, GRACE_SECONDS_MIN))

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.answers import (
     CLOSE_CODES,
     error_message,
     response_message,
     text_message,
 )
-from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.websocket.frames import (
     InputFormat,
     default_format,

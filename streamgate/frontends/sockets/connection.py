@@ -1,0 +1,172 @@
+"""One WebSocket connection's tasks: a reader, a writer, and a watch."""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import final
+
+from streamgate.frontends.sockets.contract import Conversation, Message, Socket, SocketClosed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections there may be, what one may hold, and how long its client may take.
+
+    Beyond `unsent_pause_bytes` of messages that wait for a slow reader, its socket is not read and
+    its conversation is paused, until they are down to half; beyond `unsent_bytes` the client is
+    given up. A client that takes no message for `send_seconds`, or does not answer a ping within
+    `ping_seconds` (one is sent that often), is given up.
+    """
+
+    connections: int = 10_000
+    unsent_pause_bytes: int = 8 * 2**20
+    unsent_bytes: int = 64 * 2**20
+    frame_bytes: int = 64 * 2**20
+    send_seconds: float = 60.0
+    ping_seconds: float = 20.0
+
+
+@final
+class SocketConnection:
+    """One client: a reader that feeds the conversation, a writer that empties its queue, and a
+    watch that finds out when the client is gone without a word. An `Outlet`, too."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self._socket: Socket | None = None
+        self._conversation: Conversation | None = None
+        self._outgoing: deque[Message] = deque()
+        self._unsent_bytes = 0
+        self._is_congested = False
+        self._closing: tuple[int, str] | None = None
+        self._to_write = asyncio.Event()
+        self._room = asyncio.Event()
+        self._heard = False
+
+    def attach(self, conversation: Conversation) -> None:
+        """The handshake led to this conversation."""
+        self._conversation = conversation
+
+    async def run(self, socket: Socket) -> None:
+        """Serve the client until either side ends the connection."""
+        self._socket = socket
+        assert self._conversation is not None
+        works = (self._read(socket), self._write(socket), self._watch(socket))
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._conversation.on_gone()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, SocketClosed):
+                raise result
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection after what is queued. The first call counts."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._to_write.set()
+            self._room.set()
+
+    def room(self) -> None:
+        self._room.set()
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def emit(self, message: Message) -> None:
+        if self._socket is not None and self._socket.is_closing:
+            return
+        limits = self._limits
+        waits_already = bool(self._outgoing)
+        self._outgoing.append(message)
+        self._unsent_bytes += len(message)
+        self._to_write.set()
+        if self._unsent_bytes < limits.unsent_pause_bytes:
+            return
+        if waits_already and self._unsent_bytes > limits.unsent_bytes:
+            log.info("a client has %d bytes of answers unread: given up", self._unsent_bytes)
+            self._outgoing.clear()
+            self.abort()
+        elif not self._is_congested and self._conversation is not None:
+            self._is_congested = True
+            self._conversation.pause()
+
+    async def _read(self, socket: Socket) -> None:
+        """Feed the conversation with each frame once there is room for what may come of it."""
+        conversation = self._conversation
+        assert conversation is not None
+        while True:
+            while not self._has_room():
+                self._room.clear()
+                await self._room.wait()
+                self._heard = True
+            frame = await socket.recv()
+            self._heard = True
+            if self._closing is not None:
+                continue
+            if isinstance(frame, str):
+                wait = conversation.on_text(frame)
+            else:
+                wait = conversation.on_binary(frame)
+            if wait is not None:
+                await wait
+
+    def _has_room(self) -> bool:
+        if self._closing is not None:
+            # Nothing comes of what is read now, but the client's goodbye is behind it.
+            return True
+        assert self._conversation is not None
+        return self._conversation.has_room and not self._is_congested
+
+    async def _write(self, socket: Socket) -> None:
+        assert self._conversation is not None
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            while self._outgoing:
+                message = self._outgoing.popleft()
+                try:
+                    async with asyncio.timeout(self._limits.send_seconds):
+                        await socket.send(message)
+                except TimeoutError:
+                    log.info("a client has not read for %g s: given up", self._limits.send_seconds)
+                    self.abort()
+                    return
+                self._unsent_bytes -= len(message)
+                if self._is_congested and self._unsent_bytes * 2 <= self._limits.unsent_pause_bytes:
+                    self._is_congested = False
+                    self._conversation.resume()
+                    self._room.set()
+            if self._has_room():
+                self._room.set()
+            if self._closing is not None:
+                await socket.close(*self._closing)
+                return
+
+    async def _watch(self, socket: Socket) -> None:
+        """Ping the client. One that neither answers nor sends is gone, unless we don't listen:
+        its answer may stand in line behind frames that we have no room for. But for the pings,
+        nobody would then find out that the connection is lost."""
+        while True:
+            await asyncio.sleep(self._limits.ping_seconds)
+            self._heard = not self._has_room()
+            ping = asyncio.create_task(socket.ping())
+            try:
+                await asyncio.wait((ping,), timeout=self._limits.ping_seconds)
+                if ping.done():
+                    ping.result()
+                elif not self._heard and self._has_room():
+                    log.info("a client does not answer: given up")
+                    self.abort()
+                    return
+            finally:
+                ping.cancel()

@@ -1,0 +1,166 @@
+"""What a WebSocket dialect sees of its wire, and what the wire asks of a dialect."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, final
+from urllib.parse import parse_qs, urlsplit
+
+Message = str | bytes
+
+
+@final
+class SocketClosed(Exception):  # noqa: N818 - not an error
+    """The connection is over."""
+
+
+class Socket(Protocol):
+    """A WebSocket that was accepted."""
+
+    async def recv(self) -> Message:
+        """The next frame. Raises SocketClosed."""
+
+    async def send(self, message: Message) -> None:
+        """Returns when there is room for the next one. Raises SocketClosed."""
+
+    async def ping(self) -> None:
+        """Returns when the client's pong was read. Raises SocketClosed."""
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+    def abort(self) -> None:
+        """End it without a word."""
+
+    @property
+    def is_closing(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a client's request to upgrade says. Header names are in lower case."""
+
+    path: str
+    query: Mapping[str, Sequence[str]]
+    headers: Mapping[str, str]
+    subprotocols: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, target: str, headers: Mapping[str, str]) -> "Handshake":
+        """From the request's target (path and query) and its headers, in lower case."""
+        parts = urlsplit(target)
+        offered = headers.get("sec-websocket-protocol", "")
+        return cls(
+            parts.path,
+            parse_qs(parts.query, keep_blank_values=True),
+            headers,
+            [word.strip() for word in offered.split(",") if word.strip()],
+        )
+
+    def value(self, name: str, default: str = "") -> str:
+        """The last value of a query parameter."""
+        values = self.query.get(name)
+        return values[-1] if values else default
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer to a handshake that is not upgraded."""
+
+    status: int
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_json(cls, status: int, body: object, **headers: str) -> "Refusal":
+        """With a JSON body; underscores in header names become hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return cls(status, json.dumps(body), "application/json", named)
+
+
+class Outlet(Protocol):
+    """What a conversation says goes here. Usable before the handshake is answered: it waits."""
+
+    def emit(self, message: Message) -> None:
+        """Queue a message."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection behind what is queued. The first call counts."""
+
+    def room(self) -> None:
+        """`has_room` may have become true."""
+
+
+class Conversation(Protocol):
+    """One connection's state, without the socket. Called on the event loop's thread.
+
+    `on_text` and `on_binary` may return something to wait for, during which nothing else is read.
+    """
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be read from the client."""
+
+    def on_text(self, text: str) -> Awaitable[None] | None: ...
+
+    def on_binary(self, data: bytes) -> Awaitable[None] | None: ...
+
+    def pause(self) -> None:
+        """The client reads more slowly than it is written to."""
+
+    def resume(self) -> None:
+        """It has caught up."""
+
+    def on_gone(self) -> None:
+        """The connection is over, by whoever's wish. The last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A handshake that is to be upgraded."""
+
+    conversation: Conversation
+    subprotocol: str | None = None
+
+
+class Dialect(Protocol):
+    """One language over WebSocket. `path` is shown to those who ask for another one."""
+
+    name: str
+    path: str
+
+    def matches(self, handshake: Handshake) -> bool:
+        """Whether this is its path."""
+
+    async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        """Decide. What was promised is taken back by `on_gone` if the upgrade fails."""
+
+
+@final
+class Patience:
+    """A countdown that can be renewed: how long a client may say nothing."""
+
+    def __init__(self, seconds: float, on_due: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._on_due = on_due
+        self._loop = asyncio.get_running_loop()
+        self._renewed_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
+
+    def renew(self) -> None:
+        """Start again. Costs next to nothing: it is called with each frame."""
+        self._renewed_at = self._loop.time()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        left = self._renewed_at + self._seconds - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check)
+        else:
+            self._timer = None
+            self._on_due()

@@ -1,0 +1,150 @@
+"""WebSocket dialects on the HTTP front end's port, carried by aiohttp."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
+import aiohttp
+from aiohttp import web
+
+from streamgate.frontends.sockets.connection import ConnectionLimits, SocketConnection
+from streamgate.frontends.sockets.contract import (
+    Accepted,
+    Dialect,
+    Handshake,
+    Message,
+    Refusal,
+    SocketClosed,
+)
+
+CLOSE_SECONDS: Final = 10.0
+"""How long a client may take to answer our goodbye."""
+
+
+@final
+class WebSocketMount:
+    """Answers the upgrades among HTTP requests. The first dialect that matches gets one."""
+
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        is_accepting: Callable[[], bool],
+        limits: ConnectionLimits | None = None,
+    ) -> None:
+        self._dialects = dialects
+        self._is_accepting = is_accepting
+        self._limits = limits or ConnectionLimits()
+        self._connections: set[SocketConnection] = set()
+        self._is_stopping = False
+
+    def dialect_for(self, request: web.BaseRequest) -> Dialect | None:
+        """The dialect of a request that wants to be upgraded; None for any other request."""
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return None
+        handshake = _handshake(request)
+        return next((each for each in self._dialects if each.matches(handshake)), None)
+
+    async def serve(self, request: web.BaseRequest, dialect: Dialect) -> web.StreamResponse:
+        """Refuse the upgrade, or serve the connection to its end."""
+        if self._is_stopping or not self._is_accepting():
+            return _refused(Refusal(503, "the server is not accepting connections\n"))
+        if len(self._connections) >= self._limits.connections:
+            return _refused(Refusal(503, "there are too many connections, come again later\n"))
+        connection = SocketConnection(self._limits)
+        self._connections.add(connection)
+        try:
+            answer = await dialect.admit(_handshake(request), connection)
+            if isinstance(answer, Refusal):
+                return _refused(answer)
+            connection.attach(answer.conversation)
+            return await self._upgrade(request, answer, connection)
+        finally:
+            self._connections.discard(connection)
+
+    def stop(self) -> None:
+        """Close each connection behind what is queued for it, with 1001 (going away)."""
+        self._is_stopping = True
+        for connection in self._connections:
+            connection.close(1001, "the server is going away")
+
+    async def _upgrade(
+        self, request: web.BaseRequest, answer: Accepted, connection: SocketConnection
+    ) -> web.StreamResponse:
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            autoping=False,
+            max_msg_size=self._limits.frame_bytes,
+            compress=False,
+            protocols=(answer.subprotocol,) if answer.subprotocol else (),
+        )
+        try:
+            await socket.prepare(request)
+        except BaseException:
+            answer.conversation.on_gone()
+            raise
+        await connection.run(_Carried(socket, request))
+        return socket
+
+
+@final
+class _Carried:
+    """A `Socket` over aiohttp."""
+
+    def __init__(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+        self._socket = socket
+        self._transport = request.transport
+        self._pongs = asyncio.Event()
+
+    async def recv(self) -> Message:
+        while True:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
+                data: Message = message.data
+                return data
+            if message.type is aiohttp.WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type is aiohttp.WSMsgType.PONG:
+                self._pongs.set()
+            else:
+                raise SocketClosed
+
+    async def send(self, message: Message) -> None:
+        try:
+            if isinstance(message, str):
+                await self._socket.send_str(message)
+            else:
+                await self._socket.send_bytes(message)
+        except ConnectionError:
+            raise SocketClosed from None
+
+    async def ping(self) -> None:
+        self._pongs.clear()
+        try:
+            await self._socket.ping()
+        except ConnectionError:
+            raise SocketClosed from None
+        await self._pongs.wait()
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, message=reason.encode())
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+
+def _handshake(request: web.BaseRequest) -> Handshake:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Handshake.of(request.raw_path, headers)
+
+
+def _refused(refusal: Refusal) -> web.Response:
+    return web.Response(
+        status=refusal.status,
+        body=refusal.body.encode(),
+        headers={"Content-Type": refusal.content_type, **refusal.headers},
+    )

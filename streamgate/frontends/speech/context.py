@@ -1,0 +1,16 @@
+"""What each speech dialect is given."""
+
+from dataclasses import dataclass
+
+from streamgate.frontends.speech.access import Access
+from streamgate.frontends.speech.models import SpeechModels
+from streamgate.session.gateway import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechContext:
+    """The gateway, its speech models, and who may use them."""
+
+    gateway: Gateway
+    models: SpeechModels
+    access: Access

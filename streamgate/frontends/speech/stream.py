@@ -1,0 +1,364 @@
+"""One client's speech on one model: bytes of audio in, text events out.
+
+Everything that all speech dialects have in common is here: decoding, resampling, cutting into the
+model's chunks, the sequence and its slot, padding, pressure, and the client's times. A dialect only
+translates. Runs on the event loop's thread.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.correlation import correlation_id
+from streamgate.frontends.speech.audio import Declared, audio_source
+from streamgate.frontends.speech.events import TextEvent
+from streamgate.frontends.speech.models import SpeechModel
+from streamgate.frontends.speech.tensors import audio_inputs, text_event
+from streamgate.frontends.speech.timeline import Timeline
+from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
+from streamgate.model.tensor import Array
+from streamgate.session.gateway import Gateway
+
+STEPS_IN_FLIGHT = 8
+"""Chunks of one stream that are with the engine; further audio waits here, where it is cheap to
+give up. A sequence runs one at a time."""
+BACKLOG_SECONDS_MAX = 30.0
+"""Audio that a client may be ahead of its results, before it is not read for a while."""
+TIMELINE_SECONDS = 300.0
+"""How far back a model's times may lie behind what it has processed."""
+
+
+class SpeechSink(Protocol):
+    """Who hears of the results. Called on the event loop's thread, never from within a call of the
+    stream's methods, but for `open`."""
+
+    def on_text(self, event: TextEvent) -> None: ...
+
+    def on_flushed(self, marker: object) -> None:
+        """All audio that was fed before this `flush` is answered. In order with `on_text`."""
+
+    def on_room(self) -> None:
+        """There is room again, after `has_room` was false."""
+
+    def on_end(self, reason: EndReason, failure: Failure | None) -> None:
+        """The sequence is over, the last call. `failure` says more where the reason is `error`."""
+
+
+@final
+class _Mark:
+    """A place in the audio: the end of an utterance, or of the stream."""
+
+    __slots__ = ("is_end", "marker")
+
+    def __init__(self, marker: object, *, is_end: bool = False) -> None:
+        self.marker = marker
+        self.is_end = is_end
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A step with the engine: where its audio ends, and the marks that are reached with it."""
+
+    end_samples: int
+    marks: list[_Mark]
+
+
+@final
+class SpeechStream:
+    """A stream of audio that one model hears.
+
+    `open` it first, then `feed`; `flush` ends the utterance, `finish` the stream. `close` whenever
+    the client is gone.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        model: SpeechModel,
+        declared: Declared,
+        sink: SpeechSink,
+        parameters: Mapping[str, ParameterValue] | None = None,
+    ) -> None:
+        """`parameters` go to the model with each step, such as the client's `language`.
+
+        Raises StreamGateError (INVALID_ARG) for audio that can't be served.
+        """
+        self.model = model
+        self._sink = sink
+        self._parameters = dict(parameters or {})
+        self._audio = audio_source(declared, model.sample_rate_hz)
+        self._connection = gateway.connect(self._on_sequence_end)
+        self._key: SequenceKey = correlation_id("", model.config)
+        self._timeline = Timeline(model.sample_rate_hz)
+        self._queue: deque[Array | _Mark] = deque()
+        self._queued_samples = 0
+        self._heard_samples = 0
+        self._sent_samples = 0
+        self._positions = 0
+        self._in_flight: deque[_Sent] = deque()
+        self._started = False
+        self._unflushed = False
+        self._finishing = False
+        self._ending = False
+        self._reason: EndReason | None = None
+        self._failure: Failure | None = None
+        self._over = False
+        self._was_full = False
+
+    @property
+    def key(self) -> SequenceKey:
+        """The sequence's correlation ID."""
+        return self._key
+
+    @property
+    def heard_seconds(self) -> float:
+        """The client's audio that was decoded so far."""
+        return self._heard_samples / self.model.sample_rate_hz
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Audio that waits for its result."""
+        waiting = self._queued_samples + len(self._in_flight) * self.model.chunk_samples
+        return waiting / self.model.sample_rate_hz
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more audio should be read now; if not, `on_room` follows."""
+        if self._over or self.backlog_seconds < BACKLOG_SECONDS_MAX:
+            return True
+        self._was_full = True
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    async def open(self) -> None:
+        """Take a slot. Raises StreamGateError: UNAVAILABLE when there is none, or no model."""
+        await self._connection.reserve(self.model.name, self.model.version, self._key)
+
+    def feed(self, data: bytes) -> None:
+        """Audio, in pieces of any size. Raises StreamGateError (INVALID_ARG) for what can't be
+        decoded; what came before it is answered all the same."""
+        if self._over or self._finishing:
+            return
+        self._take(self._audio.feed(data))
+        self._pump()
+
+    def flush(self, marker: object = None) -> None:
+        """End the utterance behind the audio so far. `on_flushed` follows, at the latest when all
+        of it is answered; without new audio since the last one, nothing is asked of the model."""
+        if self._over or self._finishing:
+            return
+        self._queue.append(_Mark(marker))
+        self._pump()
+
+    def finish(self) -> None:
+        """No more audio comes. `on_end` follows the last result.
+
+        Raises StreamGateError (INVALID_ARG) for audio that is cut off; the stream ends all the
+        same.
+        """
+        if self._over or self._finishing:
+            return
+        try:
+            self._take(self._audio.finish())
+        finally:
+            self._finishing = True
+            self._queue.append(_Mark(None, is_end=True))
+            self._pump()
+
+    def close(self) -> None:
+        """The client is gone, or wants nothing more: give everything up. Nothing is called after
+        this. Idempotent."""
+        if not self._over:
+            self._over = True
+            self._connection.close(abort=True)
+
+    def pause(self) -> None:
+        """The client reads more slowly than results come."""
+        self._connection.pause()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        self._connection.resume()
+
+    def _take(self, samples: Array) -> None:
+        if samples.size:
+            self._heard_samples += samples.size
+            self._queued_samples += samples.size
+            self._queue.append(samples)
+
+    def _pump(self) -> None:
+        """Send what fills a chunk or reaches a mark, as far as the engine should have it now."""
+        model = self.model
+        while self._queue and not self._ending and len(self._in_flight) < STEPS_IN_FLIGHT:
+            mark = self._mark_within(model.chunk_samples)
+            if mark is None and self._queued_samples < model.chunk_samples:
+                return
+            chunk = self._cut(model.chunk_samples)
+            if self._queue and self._queue[0] is mark:
+                self._queue.popleft()
+                self._reach(mark, chunk)
+            else:
+                self._unflushed = True
+                self._submit(chunk)
+
+    def _mark_within(self, count: int) -> _Mark | None:
+        """The first mark in the queue, if at most so many samples are in front of it."""
+        for each in self._queue:
+            if isinstance(each, _Mark):
+                return each
+            count -= each.size
+            if count < 0:
+                return None
+        return None
+
+    def _cut(self, count: int) -> Array:
+        """At most so many samples from the front of the queue, up to the first mark."""
+        parts: list[Array] = []
+        while count and self._queue:
+            first = self._queue[0]
+            if isinstance(first, _Mark):
+                break
+            if first.size <= count:
+                self._queue.popleft()
+            else:
+                self._queue[0] = first[count:]
+                first = first[:count]
+            parts.append(first)
+            count -= first.size
+        chunk: Array = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        self._queued_samples -= chunk.size
+        return chunk
+
+    def _reach(self, mark: _Mark, chunk: Array) -> None:
+        """All audio before a mark is sent but for this chunk, which may be short or empty."""
+        self._unflushed = self._unflushed or chunk.size > 0
+        if mark.is_end:
+            self._ending = True
+            if not self._started and not chunk.size:
+                # No audio ever came: the slot is given back without a step.
+                self._connection.end_sequence(self.model.name, self.model.version, self._key)
+                asyncio.get_running_loop().call_soon(self._end, EndReason.CLIENT_END)
+                return
+        elif not self._unflushed:
+            if self._in_flight:
+                self._in_flight[-1].marks.append(mark)
+            else:
+                asyncio.get_running_loop().call_soon(self._tell_flushed, mark)
+            return
+        for piece in self._padded(chunk):
+            self._submit(piece[0], mark if piece[1] else None)
+        self._unflushed = False
+
+    def _padded(self, chunk: Array) -> list[tuple[Array, bool]]:
+        """The chunk with the silence behind it that the model asks for or that its shape needs, in
+        steps; each with whether it is the last."""
+        model = self.model
+        size = model.chunk_samples
+        total = chunk.size + (model.end_padding_samples if self._unflushed else 0)
+        if model.is_fixed or not total:
+            total = max(1, -(-total // size)) * size
+        self._timeline.pad(self._sent_samples + chunk.size, total - chunk.size)
+        padded = np.zeros(total, np.float32)
+        padded[: chunk.size] = chunk
+        return [(padded[at : at + size], at + size >= total) for at in range(0, total, size)]
+
+    def _submit(self, chunk: Array, mark: _Mark | None = None) -> None:
+        """One step; with a mark it is the utterance's last, or the sequence's."""
+        model = self.model
+        request = Request(
+            model.name,
+            model.version,
+            inputs=audio_inputs(model, chunk, flush=mark is not None),
+            parameters=self._parameters,
+            sequence=self._key,
+            start=not self._started,
+            end=mark is not None and mark.is_end,
+        )
+        position = self._positions
+        self._sent_samples += chunk.size
+        marks = [] if mark is None or mark.is_end else [mark]
+        self._in_flight.append(_Sent(self._sent_samples, marks))
+        self._started = True
+        self._positions += 1
+        try:
+            self._connection.submit(request, lambda response: self._on_response(position, response))
+        except StreamGateError as error:
+            self._fail(error.failure)
+
+    def _on_response(self, position: int, response: Response) -> None:
+        if self._over:
+            return
+        if response.failure is not None:
+            self._fail(response.failure)
+        elif response.outputs:
+            end_seconds = self._in_flight[0].end_samples / self.model.sample_rate_hz
+            try:
+                event = text_event(response, position, end_seconds, self._timeline)
+            except StreamGateError as error:
+                self._fail(error.failure)
+            else:
+                self._sink.on_text(event)
+                self._timeline.forget_before(end_seconds - TIMELINE_SECONDS)
+        if response.final and not self._over:
+            for mark in self._in_flight.popleft().marks:
+                self._tell_flushed(mark)
+            self._finish_if_done()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._over or self._failure is not None:
+            return
+        self._pump()
+        if self._was_full and self.has_room:
+            self._was_full = False
+            self._sink.on_room()
+
+    def _tell_flushed(self, mark: _Mark) -> None:
+        if not self._over:
+            self._sink.on_flushed(mark.marker)
+
+    def _fail(self, failure: Failure) -> None:
+        """A step failed. Why its sequence ended, if it did, is told within the same turn of the
+        loop, and is the better reason."""
+        if self._failure is None:
+            self._failure = failure
+            asyncio.get_running_loop().call_soon(self._end, EndReason.ERROR)
+
+    def _on_sequence_end(self, model: str, key: SequenceKey, reason: EndReason) -> None:
+        if key == self._key and not self._over:
+            self._reason = reason
+            self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        """The responses of a decoupled model may come after its sequence's end."""
+        if self._reason is not None and not self._in_flight:
+            self._end(self._reason)
+
+    def _end(self, reason: EndReason) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._connection.close(abort=True)
+        reason = self._reason or reason
+        failure = self._failure
+        if failure is None and reason is not EndReason.CLIENT_END:
+            failure = Failure(Code.UNAVAILABLE, END_TEXTS.get(reason, reason.value))
+        self._sink.on_end(reason, failure)
+
+
+END_TEXTS = {
+    EndReason.IDLE: "no audio came for too long",
+    EndReason.LIFETIME: "the stream has reached the longest time that its model allows",
+    EndReason.DRAINED: "the server is going away",
+    EndReason.PREEMPTED: "the stream's place was needed",
+    EndReason.ENGINE_LOST: "the model's process was lost, and the stream's state with it",
+}
+"""What a client is told of a stream that ended otherwise than it wanted."""

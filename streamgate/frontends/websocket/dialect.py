@@ -1,0 +1,91 @@
+"""The dialect on its wire: its path, its limits, one conversation for each connection."""
+
+from collections.abc import Awaitable
+from typing import final
+
+from streamgate.errors import Code
+from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Patience, Refusal
+from streamgate.frontends.websocket.answers import error_message
+from streamgate.frontends.websocket.stream import SequenceStream
+from streamgate.session.gateway import Gateway
+
+PATH = "/v1/sequence"
+
+
+@final
+class SequenceDialect:
+    """One sequence on any model for each connection, at `/v1/sequence`.
+
+    A connection's socket is not read beyond `in_flight` steps or `in_flight_bytes` of them that
+    wait for their answer. A client that sends no `open` for `open_seconds` is given up.
+    """
+
+    name = "sequence"
+    path = PATH
+
+    def __init__(
+        self, gateway: Gateway, in_flight: int, in_flight_bytes: int, open_seconds: float
+    ) -> None:
+        self._gateway = gateway
+        self._in_flight = in_flight
+        self._in_flight_bytes = in_flight_bytes
+        self._open_seconds = open_seconds
+
+    def matches(self, handshake: Handshake) -> bool:
+        return handshake.path == PATH
+
+    async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        stream = SequenceStream(self._gateway, outlet.emit, outlet.close)
+        return Accepted(
+            _Conversation(
+                stream, outlet, self._in_flight, self._in_flight_bytes, self._open_seconds
+            )
+        )
+
+
+@final
+class _Conversation:
+    def __init__(
+        self,
+        stream: SequenceStream,
+        outlet: Outlet,
+        in_flight: int,
+        in_flight_bytes: int,
+        open_seconds: float,
+    ) -> None:
+        self._stream = stream
+        self._outlet = outlet
+        self._in_flight = in_flight
+        self._in_flight_bytes = in_flight_bytes
+        self._open_seconds = open_seconds
+        self._patience = Patience(open_seconds, self._on_no_open)
+
+    @property
+    def has_room(self) -> bool:
+        stream = self._stream
+        return stream.in_flight < self._in_flight and stream.in_flight_bytes < self._in_flight_bytes
+
+    def on_text(self, text: str) -> Awaitable[None] | None:
+        self._stream.on_text(text)
+        if self._stream.is_open:
+            self._patience.stop()
+        return None
+
+    def on_binary(self, data: bytes) -> Awaitable[None] | None:
+        self._stream.on_binary(data)
+        return None
+
+    def pause(self) -> None:
+        self._stream.pause()
+
+    def resume(self) -> None:
+        self._stream.resume()
+
+    def on_gone(self) -> None:
+        self._patience.stop()
+        self._stream.on_gone()
+
+    def _on_no_open(self) -> None:
+        message = f"no 'open' within {self._open_seconds:g} s"
+        self._outlet.emit(error_message(Code.INVALID_ARG, message))
+        self._outlet.close(1008, "no open")

@@ -1,0 +1,51 @@
+"""Which speech dialects there are, and where each is mounted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.http_service import HttpService
+from streamgate.frontends.sockets.contract import Dialect
+from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
+from streamgate.server.settings import SpeechSettings
+from streamgate.session.gateway import Gateway
+
+SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = ()
+"""Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
+
+SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = ()
+"""Those over plain HTTP, on the HTTP port."""
+
+OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {}
+"""Those over WebSocket that want a whole port. Their usual ports are in the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """The dialects of a server."""
+
+    context: SpeechContext
+    sockets: Sequence[Dialect]
+    services: Sequence[HttpService]
+    own_ports: Mapping[str, tuple[int, Dialect]]
+
+
+def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
+    """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
+    models = SpeechModels(gateway, settings.default_model, settings.aliases)
+    context = SpeechContext(gateway, models, Access(settings.api_keys))
+    own_ports = {}
+    for name, port in settings.ports.items():
+        if name not in OWN_PORTS:
+            raise StreamGateError(
+                Code.INVALID_ARG,
+                f"no dialect '{name}' with a port of its own, expected one of "
+                f"{', '.join(sorted(OWN_PORTS)) or 'none'}",
+            )
+        own_ports[name] = (port, OWN_PORTS[name](context))
+    return Mounts(
+        context,
+        [create(context) for create in SOCKETS],
+        [create(context) for create in SERVICES],
+        own_ports,
+    )
