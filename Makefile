@@ -28,12 +28,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: test
-test: lint try-perf-analyzer pytest ## everything that CI runs
+test: lint try-perf-analyzer try-speech-clients pytest ## everything that CI runs
 
 # Its tests say why they are skipped where it can't be had (it needs a C compiler).
 .PHONY: try-perf-analyzer
 try-perf-analyzer:
 	-@test -x .venv-perf/bin/perf_analyzer || $(MAKE) --no-print-directory perf-analyzer
+
+# Its tests say why they are skipped where it can't be had.
+.PHONY: try-speech-clients
+try-speech-clients:
+	-@test -e .venv-clients/.stamp-setup || $(MAKE) --no-print-directory speech-clients
 
 .PHONY: lint
 lint: setup ## style, types and import rules
@@ -86,6 +91,13 @@ perf-analyzer: .venv-perf/bin/perf_analyzer ## Triton's own load generator, in .
 	PYTHON="$(PYTHON)" benchmarks/setup_perf_analyzer.sh
 	@touch $@
 
+.PHONY: speech-clients
+speech-clients: .venv-clients/.stamp-setup ## the clients of other speech services, in .venv-clients
+
+.venv-clients/.stamp-setup: tests/clients/setup_speech_clients.sh tests/clients/constraints.txt
+	PYTHON="$(PYTHON)" tests/clients/setup_speech_clients.sh
+	@touch $@
+
 .PHONY: triton-env
 triton-env: .venv-triton/.stamp-setup ## a real Triton server to compare with, in .venv-triton
 
@@ -95,5 +107,5 @@ triton-env: .venv-triton/.stamp-setup ## a real Triton server to compare with, i
 
 .PHONY: clean
 clean: ## remove environments, caches and builds
-	rm -rf $(VENV) .venv-perf .venv-triton build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-perf .venv-triton .venv-clients .venv-train build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
