@@ -70,6 +70,10 @@ _COUNTERS: Sequence[tuple[str, str, Read]] = (
 )
 
 
+ALWAYS_SHOWN = "slots_taken"
+"""The reason for which reservations are refused that is worth an alarm: shown before it happens."""
+
+
 class ModelCollector(Collector):
     """Prometheus families of all ready models. `read` is called at each scrape."""
 
@@ -139,6 +143,28 @@ class ModelCollector(Collector):
                 counter.samples.append(_sample(f"{name}_total", model, value))
             yield counter
 
+    def _reservations(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
+        granted = CounterMetricFamily(
+            "streamgate_reservations_granted", "Slots that were reserved before a START came"
+        )
+        refused = CounterMetricFamily(
+            "streamgate_reservations_refused", "Reservations that were refused, by reason"
+        )
+        for model in models:
+            reservations = model.reservations
+            reasons = dict(reservations.refused)
+            if model.sequences is not None:
+                reasons = {ALWAYS_SHOWN: 0} | reasons
+            elif not reservations.granted and not reasons:
+                continue
+            name = f"{granted.name}_total"
+            granted.samples.append(_sample(name, model, reservations.granted))
+            for reason, count in reasons.items():
+                name = f"{refused.name}_total"
+                refused.samples.append(_sample(name, model, count, {"reason": reason}))
+        yield granted
+        yield refused
+
     def _sequences(self, models: Sequence[ModelStatistics]) -> Iterator[Metric]:
         stateful = [(model, model.sequences) for model in models if model.sequences is not None]
         gauges = (
@@ -165,6 +191,7 @@ class ModelCollector(Collector):
                 )
         yield started
         yield ended
+        yield from self._reservations(models)
         yield _histogram(
             "streamgate_slot_wait_seconds",
             "Time from a sequence's START to its slot in seconds",

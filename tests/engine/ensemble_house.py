@@ -196,6 +196,12 @@ class Talk:
     calls: list[OpenCall] = field(default_factory=list, repr=False)
     finals: dict[int, Response] = field(default_factory=dict, repr=False)
     order: list[int] = field(default_factory=list)
+    reserved: list[Failure | None] = field(default_factory=list)
+
+    def reserve(self) -> None:
+        """Ask for the sequence's places before its START. The answer comes to `reserved`."""
+        connection = self.house.connection(self.owner)
+        connection.ask_to_reserve(self.model, "", self.key, self.reserved.append)
 
     def send(self, value: int, *, start: bool = False, end: bool = False) -> int:
         """Submit a word. Returns the place of the request."""

@@ -1,11 +1,13 @@
 """Sequences through ensembles: order, START and END, failures, ends and hang-ups."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgate.backend.fake import Fail, Plan
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from tests.engine.ensemble_house import (
     CHAIN,
     CHAIN_MODELS,
@@ -132,8 +134,9 @@ def test_whatever_happens_everything_is_answered_ends_once_and_is_free(
     }
     house = open_chain(**plans)
     talks = [Talk(house, key, owner=key) for key in (1, 2, 3)]
+    reservations = 0
     for _ in range(data.draw(st.integers(5, 30))):
-        moves = ["send", "work", "work", "cancel", "hang up", "end", "sleep"]
+        moves = ["send", "work", "work", "cancel", "hang up", "end", "sleep", "reserve"]
         move = data.draw(st.sampled_from(moves))
         talk = data.draw(st.sampled_from(talks))
         if move == "send":
@@ -149,6 +152,10 @@ def test_whatever_happens_everything_is_answered_ends_once_and_is_free(
             house.runtimes["e"].end_sequence(
                 talk.key, EndReason.CLIENT_END, drain=data.draw(st.booleans())
             )
+        elif move == "reserve":
+            with suppress(StreamGateError):  # It may live.
+                talk.reserve()
+                reservations += 1
         elif move == "sleep":
             house.host.sleep(data.draw(st.sampled_from([1, IDLE_NS // 2, IDLE_NS])))
         if data.draw(st.booleans()):
@@ -158,6 +165,7 @@ def test_whatever_happens_everything_is_answered_ends_once_and_is_free(
     house.host.finish()
     for talk in talks:
         assert sorted(talk.finals) == list(range(len(talk.sent)))
+    assert sum(len(talk.reserved) for talk in talks) == reservations
     house.check_empty()
 
 

@@ -16,6 +16,7 @@ from streamgate.model.statistics import (
     Duration,
     Histogram,
     ModelStatistics,
+    ReservationStatistics,
     SequenceStatistics,
 )
 from streamgate.observe.metrics import render, render_registry
@@ -66,6 +67,30 @@ def only_value(family: Metric) -> float:
     (sample,) = family.samples
     assert sample.labels == {"model": "m", "version": "3"}
     return sample.value
+
+
+def test_reservations_are_those_of_models_that_can_have_some() -> None:
+    asked = ReservationStatistics(41, {"slots_taken": 42, "stopping": 43})
+    families = families_of(
+        statistics(name="plain"),
+        statistics(name="s", sequences=SEQUENCES),
+        statistics(name="t", sequences=SEQUENCES, reservations=asked),
+        statistics(name="e", reservations=ReservationStatistics(44, {"model_refused": 45})),
+    )
+    granted = families["streamgate_reservations_granted"].samples
+    assert [(each.labels["model"], each.value) for each in granted] == [
+        ("s", 0),
+        ("t", 41),
+        ("e", 44),
+    ]
+    refused = families["streamgate_reservations_refused"].samples
+    assert {each.name for each in refused} == {"streamgate_reservations_refused_total"}
+    assert [(each.labels["model"], each.labels["reason"], each.value) for each in refused] == [
+        ("s", "slots_taken", 0),
+        ("t", "slots_taken", 42),
+        ("t", "stopping", 43),
+        ("e", "model_refused", 45),
+    ]
 
 
 # Facts 8.2. The parser gives each counter's samples a `_total`, which these don't have.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgate.errors import EndReason
-from streamgate.link.contract import Listener
+from streamgate.link.contract import UNSTARTED, Listener
 from streamgate.model.request import Request, SequenceKey
 from streamgate.session.positions import Positions
 
@@ -112,6 +112,74 @@ def test_a_sequence_may_end_without_anybody_to_tell() -> None:
     positions = Positions()
     positions.assign(step(7, start=True), None)
     positions.end(7, EndReason.CLIENT_END)
+    assert len(positions) == 0
+
+
+def test_a_reservation_is_begun_by_its_start() -> None:
+    positions = Positions()
+    told: Told = []
+    assert positions.reserve(7, listener(told, "reserved"))
+    assert not positions.reserve(7, listener(told, "again"))
+    positions.warn(7, 1.5)
+    assert positions.assign(step(7), listener(told, "early")) == -1
+    assert positions.assign(step(7, start=True), listener(told, "start")) == 0
+    assert positions.assign(step(7), listener(told, "step")) == 1
+    positions.end(7, EndReason.CLIENT_END)
+    assert told == [("reserved", 7, 1.5), ("step", 7, EndReason.CLIENT_END)]
+    assert len(positions) == 0
+
+
+def test_who_reserved_is_told_that_it_ended_without_a_start() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.reserve(7, listener(told, "reserved"))
+    positions.end(7, EndReason.IDLE, UNSTARTED)
+    assert told == [("reserved", 7, EndReason.IDLE)]
+    assert 7 not in positions
+
+
+def test_a_start_that_crosses_the_end_of_its_reservation_begins_another_sequence() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.reserve(7, listener(told, "reserved"))
+    positions.assign(step(7, start=True), listener(told, "start"))
+    positions.end(7, EndReason.IDLE, UNSTARTED)
+    assert positions.assign(step(7), listener(told, "step")) == 1
+    positions.end(7, EndReason.CLIENT_END)
+    assert told == [("step", 7, EndReason.CLIENT_END)]
+    assert len(positions) == 0
+
+
+def test_a_refused_reservation_leaves_nothing_but_the_start_behind_it() -> None:
+    positions = Positions()
+    positions.reserve(7, None)
+    positions.refuse_reservation(7)
+    assert 7 not in positions
+    positions.reserve(7, None)
+    start = step(7, start=True)
+    positions.assign(start, None)
+    positions.refuse_reservation(7)
+    assert 7 in positions
+    positions.refuse(start)
+    assert 7 not in positions
+
+
+def test_a_refused_start_leaves_the_reservation_to_the_next_one() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.reserve(7, listener(told, "reserved"))
+    first, second, third = (step(7, start=True) for _ in range(3))
+    positions.assign(first, listener(told, "first"))
+    positions.assign(step(7), listener(told, "first"))
+    positions.refuse(first)
+    assert positions.assign(step(7), None) == -1
+    assert positions.assign(second, listener(told, "second")) == 0
+    assert positions.assign(third, listener(told, "third")) == 0
+    # What the second was to begin, the third begins: it is one sequence.
+    positions.refuse(second)
+    assert positions.assign(step(7), listener(told, "third")) == 1
+    positions.end(7, EndReason.IDLE)
+    assert told == [("third", 7, EndReason.IDLE)]
     assert len(positions) == 0
 
 

@@ -191,7 +191,7 @@ class EnsembleCall:
         # Also for a request that comes too late for its sequence: it may belong to another in this
         # model, which would take it that nobody wants to know of that one's end any more.
         told = self.sequence or self.lane.newest_in(inner.run.step)
-        if told is None or inner.place is not None:
+        if told is None or (inner.place is not None and inner.sequence is None):
             return None
         return self._sequences.listener(self.lane, told, inner.run.step)
 
@@ -210,9 +210,11 @@ class EnsembleCall:
                 continue  # Left out; whether the model can do without, its checks tell.
             tensors.append(step_input(held, spec, batches=config.batches))
             place = held.place or place
-        sequence = self.sequence if run.step in self._ensemble.stateful and not place else None
+        sequence = self.sequence if run.step in self._ensemble.stateful else None
+        if place is not None and not self._has_reserved(run.step, place):
+            sequence = None
         told = place or SequencePlace(request.sequence, request.start, request.end)
-        if sequence is not None:
+        if sequence is not None and place is None:
             start = run.step not in sequence.reached
             told = SequencePlace(request.sequence, start, request.end and run.frame.is_last)
         inner = Request(
@@ -229,6 +231,11 @@ class EnsembleCall:
             request.timeout_us,
         )
         return _InnerCall(run, route, inner, place, sequence)
+
+    def _has_reserved(self, step: StepIndex, place: SequencePlace) -> bool:
+        """Whether the place that a model names is the one that the sequence has reserved."""
+        sequence = self.sequence
+        return sequence is not None and step in sequence.held and place.key == sequence.key
 
     def _on_response(self, inner: _InnerCall, response: Response) -> None:
         run = inner.run

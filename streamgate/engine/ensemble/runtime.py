@@ -37,7 +37,7 @@ MODEL_REFUSED: Final = "model_refused"
 """Why an ensemble refuses a reservation that one of its models refused."""
 
 TOUCHES: Final = 4
-"""How often within an idle limit sequences with requests under way are looked after."""
+"""How often within an idle limit sequences that are in use are looked after."""
 
 
 @final
@@ -296,8 +296,9 @@ class EnsembleRuntime:
             if not owned:
                 del self._owned[call.owner]
         now = self._host.now()
-        if now - call.started_ns > self._ensemble.max_idle_ns // TOUCHES:
-            self.touch(call.request.sequence)
+        limit_ns = self._ensemble.max_idle_ns
+        if limit_ns and call.sequence is not None:
+            self._sequences.keep(call.sequence, now, limit_ns // TOUCHES)
         if response.failure is None:
             self._counters.last_inference_ms = time.time_ns() // 1_000_000
             self._counters.count_ensemble_run(

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Protocol, final
 
 from streamgate.core.dataflow import StepIndex
+from streamgate.core.ids import Ns
 from streamgate.core.line import Line
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import (
@@ -77,6 +78,7 @@ class EnsembleSequence:
         "reason",
         "reservation",
         "reserved",
+        "touched_ns",
     )
 
     def __init__(self, key: SequenceKey) -> None:
@@ -88,6 +90,7 @@ class EnsembleSequence:
         self.reserved = False
         self.reservation: Reservation | None = None
         self.calls = 0
+        self.touched_ns = 0
         self.closed = False
         self.drain = True
         self.reason: EndReason | None = None
@@ -243,7 +246,7 @@ class EnsembleSequences:
             sequence.held.add(step)
         if reservation.pending:
             return
-        if sequence.closed and reservation.refusal is None:
+        if sequence.closed and sequence.reserved and reservation.refusal is None:
             assert sequence.reason is not None
             text = f"sequence {sequence.key} ended ({sequence.reason.value}) before it began"
             reservation.refusal = Failure(Code.UNAVAILABLE, text)
@@ -292,6 +295,13 @@ class EnsembleSequences:
         """Somebody is at work for this sequence elsewhere."""
         sequence = self.newest(key)
         if sequence is not None:
+            _touch(sequence)
+
+    def keep(self, sequence: EnsembleSequence, now: Ns, interval_ns: int) -> None:
+        """A request of it was answered: it is not idle in the models that it did not reach, either.
+        They are told so at such intervals."""
+        if now - sequence.touched_ns >= interval_ns:
+            sequence.touched_ns = now
             _touch(sequence)
 
     def touch_busy(self) -> bool:
