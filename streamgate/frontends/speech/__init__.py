@@ -10,6 +10,7 @@ from streamgate.frontends.speech.context import SpeechContext
 from streamgate.frontends.speech.events import SpeechChange, TextEvent, Utterance, Word
 from streamgate.frontends.speech.models import SpeechModel, SpeechModels, TranslationModel
 from streamgate.frontends.speech.stream import SpeechSink, SpeechStream
+from streamgate.frontends.speech.translation import TranslationSink, TranslationStream, translated
 
 __all__ = [
     "Access",
@@ -22,7 +23,10 @@ __all__ = [
     "SpeechStream",
     "TextEvent",
     "TranslationModel",
+    "TranslationSink",
+    "TranslationStream",
     "Utterance",
     "Word",
     "bearer",
+    "translated",
 ]

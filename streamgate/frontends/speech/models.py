@@ -65,6 +65,14 @@ class TranslationModel:
     def name(self) -> str:
         return self.config.name
 
+    def target_of(self, language: str) -> str:
+        """The target language that a client means by this tag, as the model spells it; the tag
+        itself when the model lists none. "" means the first."""
+        for tag in self.target_languages:
+            if _speaks([tag], language):
+                return tag
+        return language
+
 
 def as_speech_model(config: ModelConfig, version: str) -> SpeechModel | None:
     """The model as one that hears, if it keeps the contract."""
@@ -97,7 +105,7 @@ def as_speech_model(config: ModelConfig, version: str) -> SpeechModel | None:
 
 def as_translation_model(config: ModelConfig, version: str) -> TranslationModel | None:
     """The model as one that translates, if it keeps the contract."""
-    if config.parameters.get(PREFIX + "task") != "translate":
+    if config.parameters.get(PREFIX + "task") != "translate" or not config.stateful:
         return None
     text = next((spec for spec in config.inputs if spec.name == "TEXT"), None)
     if text is None or text.datatype is not DataType.BYTES or not _has_text_outputs(config):
