@@ -20,9 +20,9 @@ def check_admission(
         expected = Rejection.BATCH_IN_SEQUENCE
     elif not event.sequence and not batching.iterative:
         expected = Rejection.NO_CORRELATION_ID
-    elif closed or (stopping and seen.starts):
+    elif closed or (stopping and seen.starts and not seen.promised):
         expected = Rejection.STOPPING
-    elif seen.deserted and seen.starts:
+    elif seen.deserted and seen.starts and not seen.promised:
         expected = Rejection.INSTANCE_AWAY
     elif not key.open and not key.muddled and not seen.starts and not batching.iterative:
         expected = Rejection.MISSING_START

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from streamgate.core.events import Submit
+from streamgate.core.events import Reserve, Submit
 from streamgate.core.ids import InstanceIndex, Ns, SlotIndex
+from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
 
 Seat = tuple[InstanceIndex, SlotIndex]
@@ -22,6 +23,7 @@ class Seen:
     unwanted: bool = False
     paused: bool = False
     deserted: bool = False
+    promised: bool = False
     tenancy: "Tenancy | None" = None
 
 
@@ -41,6 +43,21 @@ class Tenancy:
     preempted: bool = False
     over: bool = False
     warned_of: Ns | None = None
+
+
+@dataclass
+class Asked:
+    """A reservation. `away`: no instance could have had it; `begun`: its START, once it came;
+    `ended`: why somebody ended it before that."""
+
+    event: Reserve
+    stopping: bool
+    deserted: bool
+    away: bool
+    granted: bool | None = None
+    tenancy: Tenancy | None = None
+    begun: Seen | None = None
+    ended: EndReason | None = None
 
 
 @dataclass

@@ -8,6 +8,8 @@ from streamgate.core.commands import (
     InstanceGone,
     Reject,
     Rejection,
+    ReservationRefused,
+    Reserved,
     Row,
     Run,
     SequenceEnded,
@@ -37,10 +39,7 @@ from streamgate.model.request import SequenceKey
 from tests.model.admission import check_admission
 from tests.model.records import Key, Seat, Seen, Tenancy
 from tests.model.roll import Roll
-from tests.model.sequence_ends import check_end, check_warning
-
-OF_ITS_OWN = (EndReason.LIFETIME, EndReason.ENGINE_LOST, EndReason.PREEMPTED, EndReason.ERROR)
-"""Reasons for which a sequence ends though nobody asked for it."""
+from tests.model.sequence_ends import OF_ITS_OWN, check_end, check_warning
 
 
 class SequenceAudit:
@@ -196,6 +195,8 @@ class SequenceAudit:
                     self.saw_warning(command, now)
                 case InstanceGone():
                     self.saw_gone(command.instance)
+                case Reserved() | ReservationRefused():
+                    self.saw_reservation(command)
         for tenancy in self.must_end:
             assert tenancy.over, "a sequence outlived its END"
         self.must_end.clear()
@@ -207,29 +208,28 @@ class SequenceAudit:
             if isinstance(command, Reject) and not command.admitted
         }
         for seen in self.fresh:
-            reason = refused.pop(seen.event.request, None)
-            check_admission(
-                seen, self.keys[seen.key], reason, self.batching, self.stopping, self.closed
-            )
-            if reason is not None:
-                seen.state = "refused"
-                if seen.event.start and reason is not Rejection.BATCH_IN_SEQUENCE:
-                    self.keys[seen.key].open = False
-                continue
-            if seen.starts:
-                self.starts += 1
-            if not seen.event.sequence:
-                continue
-            key = self.keys[seen.key]
-            key.log.append(seen)
-            if seen.starts:
-                key.starts += 1
-                key.open = True
-            if seen.event.end:
-                key.open = False
-            self.touch(seen.key, now)
+            self.admit_one(seen, refused.pop(seen.event.request, None), now)
         assert not refused, "refused twice or never submitted"
         self.fresh.clear()
+
+    def admit_one(self, seen: Seen, reason: Rejection | None, now: Ns) -> None:
+        key = self.keys[seen.key]
+        check_admission(seen, key, reason, self.batching, self.stopping, self.closed)
+        if reason is not None:
+            seen.state = "refused"
+            if seen.event.start and reason is not Rejection.BATCH_IN_SEQUENCE:
+                key.open = False
+            return
+        if seen.starts and not seen.promised:
+            self.starts += 1
+            key.starts += 1 if seen.event.sequence else 0
+        if seen.event.sequence:
+            key.log.append(seen)
+            key.open = (key.open or seen.starts) and not seen.event.end
+            self.touch(seen.key, now)
+
+    def saw_reservation(self, command: Reserved | ReservationRefused) -> None:
+        raise AssertionError("nobody asked for a reservation")
 
     def saw_run(self, step: Step) -> None:
         assert self.busy[step.instance] is None, "two steps at once on one instance"
@@ -366,7 +366,7 @@ class SequenceAudit:
         return [
             seen
             for seen in self.requests.values()
-            if seen.starts and seen.state == "queued" and seen.passes == 0
+            if seen.starts and seen.state == "queued" and not (seen.passes or seen.promised)
             if all(seen is not start for start in held)
         ]
 

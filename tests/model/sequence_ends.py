@@ -7,6 +7,9 @@ from streamgate.model.config import SequenceBatching
 from tests.model.records import Tenancy
 from tests.model.roll import Roll
 
+OF_ITS_OWN = (EndReason.LIFETIME, EndReason.ENGINE_LOST, EndReason.PREEMPTED, EndReason.ERROR)
+"""Reasons for which a sequence ends though nobody asked for it."""
+
 
 def check_end(
     ended: SequenceEnded,

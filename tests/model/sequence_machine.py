@@ -14,12 +14,15 @@ from streamgate.core.events import (
     Event,
     HangUp,
     Pause,
+    Reserve,
     Resume,
     Submit,
 )
 from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
+from streamgate.model.request import SequenceKey
+from tests.model.reservations import ReservingAudit
 from tests.model.roll import InstanceEvent, Roll, instance_events
 from tests.model.sequence_audit import SequenceAudit
 from tests.model.simulation import Simulation
@@ -71,6 +74,8 @@ submits = st.builds(
 class SequenceMachine(RuleBasedStateMachine):
     """Few IDs and small slots, so that everything meets everything."""
 
+    new_audit = SequenceAudit
+
     @initialize(
         configuration=configurations,
         instances=st.integers(1, 2),
@@ -81,7 +86,7 @@ class SequenceMachine(RuleBasedStateMachine):
     ) -> None:
         batching, max_batch_size = configuration
         self.batching = batching
-        self.audit = SequenceAudit(batching, max_batch_size, instances, lateness_ns)
+        self.audit = self.new_audit(batching, max_batch_size, instances, lateness_ns)
         self.simulation = Simulation(batching, max_batch_size, instances, self.audit, lateness_ns)
         self.submitted = 0
 
@@ -186,6 +191,25 @@ class PausingMachine(SequenceMachine):
             everything = map(RequestNumber, range(1, self.submitted + 1))
             self.simulation.send(Resume(tuple(everything)))
         super().teardown()
+
+
+class ReservingMachine(SequenceMachine):
+    """The same with clients that ask for a slot before they have anything to send."""
+
+    new_audit = ReservingAudit
+
+    @rule(key=st.sampled_from((*KEYS, 0)), owner=st.sampled_from(OWNERS), polls=st.booleans())
+    def reserve(self, key: SequenceKey, owner: int, polls: bool) -> None:
+        self.submitted += 1
+        self.simulation.send(Reserve(RequestNumber(self.submitted), key, OwnerNumber(owner)))
+        if polls:
+            self.simulation.poll()
+
+    @rule(key=st.sampled_from(KEYS), flags=st.sampled_from(("", "S", "S", "SE")))
+    def go_on(self, key: SequenceKey, flags: str) -> None:
+        """Often what was reserved begins at once."""
+        self.submitted += 1
+        self.simulation.send(Submit(RequestNumber(self.submitted), key, "S" in flags, "E" in flags))
 
 
 def _masked(requests: list[RequestNumber], mask: int) -> frozenset[RequestNumber]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.model.sequence_machine import PausingMachine, SequenceMachine
+from tests.model.sequence_machine import PausingMachine, ReservingMachine, SequenceMachine
 from tests.model.settings import LONG, MODEL
 
 TestSequences = SequenceMachine.TestCase
@@ -12,3 +12,7 @@ TestSequences = pytest.mark.timeout(1800 if LONG else 120)(TestSequences)
 TestPausingClients = PausingMachine.TestCase
 TestPausingClients.settings = MODEL
 TestPausingClients = pytest.mark.timeout(1800 if LONG else 120)(TestPausingClients)
+
+TestReservingClients = ReservingMachine.TestCase
+TestReservingClients.settings = MODEL
+TestReservingClients = pytest.mark.timeout(1800 if LONG else 120)(TestReservingClients)
