@@ -74,7 +74,7 @@ submits = st.builds(
 class SequenceMachine(RuleBasedStateMachine):
     """Few IDs and small slots, so that everything meets everything."""
 
-    new_audit = SequenceAudit
+    new_audit: type[SequenceAudit] = SequenceAudit
 
     @initialize(
         configuration=configurations,
