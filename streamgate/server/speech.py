@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
 from streamgate.server.settings import SpeechSettings
 from streamgate.session.gateway import Gateway
 
-SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = ()
+SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (DeepgramListen,)
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 
 SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = ()

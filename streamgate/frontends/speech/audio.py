@@ -52,6 +52,7 @@ class _Raw:
     def __init__(self, declared: Declared, rate_hz: int, target_rate_hz: int) -> None:
         self._encoding = declared.encoding
         self._channels = declared.channels
+        self._channel = declared.channel
         self._rate_hz = rate_hz
         self._target_rate_hz = target_rate_hz
         self._rest = b""
@@ -80,7 +81,9 @@ class _Raw:
             samples = np.frombuffer(data[:cut], "<i2").astype(np.float32) / 32768
         else:
             samples = np.frombuffer(data[:cut], "<f4")
-        samples = samples.reshape(-1, self._channels).mean(axis=1)
+        samples = samples.reshape(-1, self._channels)
+        channel = self._channel
+        samples = samples.mean(axis=1) if channel is None else samples[:, channel]
         return self._resampled(samples, last=False)
 
     def finish(self) -> Array:

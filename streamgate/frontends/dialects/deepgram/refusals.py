@@ -1,0 +1,48 @@
+"""Deepgram's refusals at the handshake: a JSON body, and the request's ID in a header."""
+
+from streamgate.errors import Code, Failure
+from streamgate.frontends.sockets.contract import Handshake, Refusal
+from streamgate.frontends.speech import Access, bearer
+
+_STATUSES = {
+    Code.INVALID_ARG: (400, "INVALID_QUERY_PARAMETER"),
+    Code.UNSUPPORTED: (400, "INVALID_QUERY_PARAMETER"),
+    Code.NOT_FOUND: (400, "INVALID_QUERY_PARAMETER"),
+    Code.UNAVAILABLE: (429, "TOO_MANY_REQUESTS"),
+}
+
+
+def refusal_of(failure: Failure, request_id: str) -> Refusal:
+    """429 for a server that is full, 400 for a request that can't be served."""
+    status, code = _STATUSES.get(failure.code, (500, "INTERNAL_SERVER_ERROR"))
+    return _refusal(status, code, failure.message, request_id)
+
+
+def unauthorized(request_id: str) -> Refusal:
+    return _refusal(401, "INVALID_AUTH", "Invalid credentials.", request_id)
+
+
+def _refusal(status: int, code: str, message: str, request_id: str) -> Refusal:
+    body = {"err_code": code, "err_msg": message, "request_id": request_id}
+    return Refusal.of_json(status, body, dg_request_id=request_id, dg_error=_one_line(message))
+
+
+def _one_line(text: str) -> str:
+    """As a header's value: without line breaks, ASCII."""
+    return " ".join(text.split()).encode("ascii", "replace").decode()
+
+
+def admitted(access: Access, handshake: Handshake) -> bool:
+    """Whether the key opens: `Authorization: Token KEY` or `Bearer KEY`, or, from browsers, the
+    subprotocols `token, KEY` or `bearer, KEY`."""
+    authorization = handshake.headers.get("authorization", "")
+    offered = handshake.subprotocols
+    in_protocol = len(offered) == 2 and offered[0].lower() in ("token", "bearer")
+    if not authorization and in_protocol:
+        return access.allows(offered[1])
+    return access.allows(bearer(authorization, "Token") or bearer(authorization))
+
+
+def subprotocol(handshake: Handshake) -> str | None:
+    """A browser wants one of those that it offered; never the key."""
+    return handshake.subprotocols[0] if handshake.subprotocols else None
