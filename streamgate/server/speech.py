@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.deepgram import DeepgramListen
+from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
 from streamgate.server.settings import SpeechSettings
 from streamgate.session.gateway import Gateway
 
-SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (DeepgramListen,)
+SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (NativeDialect, DeepgramListen)
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 
-SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = ()
+SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService,)
 """Those over plain HTTP, on the HTTP port."""
 
 OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {}
