@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
+from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
 from streamgate.server.settings import SpeechSettings
 from streamgate.session.gateway import Gateway
 
-SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (NativeDialect, DeepgramListen)
+SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
+    NativeDialect,
+    DeepgramListen,
+    OpenAiRealtimeDialect,
+)
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 
 SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService,)

@@ -101,6 +101,7 @@ class SpeechStream:
         self._sent_samples = 0
         self._positions = 0
         self._in_flight: deque[_Sent] = deque()
+        self._was_fed = False
         self._started = False
         self._unflushed = False
         self._finishing = False
@@ -142,11 +143,23 @@ class SpeechStream:
         """Take a slot. Raises StreamGateError: UNAVAILABLE when there is none, or no model."""
         await self._connection.reserve(self.model.name, self.model.version, self._key)
 
+    def declare(
+        self, declared: Declared, parameters: Mapping[str, ParameterValue] | None = None
+    ) -> None:
+        """Take back what was said of the audio, and to the model. Only before the first `feed`.
+
+        Raises StreamGateError (INVALID_ARG) as the constructor; what was said before holds then.
+        """
+        assert not self._was_fed, "audio has come already"
+        self._audio = audio_source(declared, self.model.sample_rate_hz)
+        self._parameters = dict(parameters or {})
+
     def feed(self, data: bytes) -> None:
         """Audio, in pieces of any size. Raises StreamGateError (INVALID_ARG) for what can't be
         decoded; what came before it is answered all the same."""
         if self._over or self._finishing:
             return
+        self._was_fed = True
         self._take(self._audio.feed(data))
         self._pump()
 

@@ -1,0 +1,34 @@
+"""Text that only grows: what clients get who append each fragment to the last."""
+
+from typing import final
+
+from streamgate.frontends.speech import TextEvent
+
+
+@final
+class Passage:
+    """The stable text of any number of utterances, a space between them.
+
+    All that `add` gives, joined, is `text`: there is no other text to be had.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._is_between = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def add(self, event: TextEvent) -> str:
+        """The fragment that this event brings, often none."""
+        fragment = event.stable
+        if not self._parts:
+            fragment = fragment.lstrip()
+        elif self._is_between and fragment:
+            fragment = " " + fragment.lstrip()
+        if fragment:
+            self._parts.append(fragment)
+            self._is_between = False
+        self._is_between = self._is_between or event.final
+        return fragment
