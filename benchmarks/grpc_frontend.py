@@ -39,7 +39,7 @@ from streamgate.frontends.kserve_grpc.control import ControlMethods
 from streamgate.model.config import DefaultScheduling, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response
-from streamgate.model.statistics import Duration, Histogram, ModelStatistics
+from streamgate.model.statistics import Duration, Histogram, ModelStatistics, SlotTable
 from streamgate.model.tensor import Tensor, TensorSpec
 from streamgate.session.gateway import ModelInfo, ResponseSink, ServerInfo
 
@@ -117,6 +117,10 @@ class EchoGateway:
     def model(self, name: str, version: str) -> ModelInfo:
         del name, version
         return self._info
+
+    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
+        del name, version
+        return ()
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         del name, version

@@ -11,12 +11,14 @@ What every scheduler promises, each line a test:
 - after silence everything is free.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from streamgate.core.commands import Command
 from streamgate.core.events import Event
-from streamgate.core.ids import Ns
+from streamgate.core.ids import Generation, InstanceIndex, Ns, SlotIndex
+from streamgate.model.request import SequenceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,28 @@ class SchedulerStatistics:
     slots: int = 0
     active_sequences: int = 0
     backlog_sequences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotHolder:
+    """A sequence that holds a slot: since when, how many steps of it are over and how many wait.
+
+    `active_at` is when something of it was last asked for or over, `waits_since` when the oldest of
+    its requests that are not over arrived, None when there is none. `reserved`: its START has not
+    come.
+    """
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    reserved: bool
+    seated_at: Ns
+    active_at: Ns
+    steps: int
+    queued: int
+    running: bool
+    waits_since: Ns | None
 
 
 class Scheduler(Protocol):
@@ -43,3 +67,6 @@ class Scheduler(Protocol):
         """When `poll` must be called at the latest if no event comes; None for never."""
 
     def statistics(self) -> SchedulerStatistics: ...
+
+    def holders(self, limit: int, only: Collection[SequenceKey] | None = None) -> list[SlotHolder]:
+        """Who holds a slot, the first `limit` of all or of these IDs."""

@@ -47,9 +47,12 @@ class Sequence:
     not run yet. `reserved`: it has not even come yet; such a sequence is open, has a slot and
     nothing else. `followed`: a new sequence of its ID has come, though perhaps gone again.
     `predecessor`: an older sequence of the same ID, whose end this one has to wait for.
+    `seated_at`, `steps` and `active_at` are of the present tenancy: when it got its slot, how many
+    steps of it are over, and when something last was.
     """
 
     __slots__ = (
+        "active_at",
         "arrived_at",
         "closing",
         "followed",
@@ -66,7 +69,9 @@ class Sequence:
         "queue",
         "reserved",
         "running",
+        "seated_at",
         "slot",
+        "steps",
         "successor",
         "timer",
     )
@@ -74,7 +79,8 @@ class Sequence:
     def __init__(self, key: SequenceKey, order: int, arrived_at: Ns) -> None:
         self.key = key
         self.order = order
-        self.arrived_at = arrived_at
+        self.arrived_at = self.seated_at = self.active_at = arrived_at
+        self.steps = 0
         self.queue: list[Pending] = []
         self.running: Pending | None = None
         self.slot: Slot | None = None

@@ -3,7 +3,7 @@
 Order of responses: as for stateless models, `preserve_ordering` is the engine's affair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import assert_never, final
 
 from streamgate.core.commands import (
@@ -39,7 +39,7 @@ from streamgate.core.fleet import Absence, Departure
 from streamgate.core.ids import InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
 from streamgate.core.lineup import Lineup
-from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.core.scheduler import SchedulerStatistics, SlotHolder
 from streamgate.core.sequence import Pending, Sequence
 from streamgate.core.tenancies import Tenancies
 from streamgate.core.timers import Timers
@@ -170,6 +170,9 @@ class SequenceScheduler:
             active_sequences=self._tenancies.slots.taken,
             backlog_sequences=len(self._tenancies.backlog),
         )
+
+    def holders(self, limit: int, only: Collection[SequenceKey] | None = None) -> list[SlotHolder]:
+        return self._tenancies.holders(limit, only)
 
     def _submit(self, event: Submit, now: Ns) -> None:
         """Admission, in Triton's order (2.51)."""
@@ -389,6 +392,8 @@ class SequenceScheduler:
         for pending in done:
             sequence = pending.sequence
             sequence.running = None
+            sequence.steps += 1
+            sequence.active_at = now
             if special and pending.event.request in special:
                 self._complete_special(event, pending, now)
                 continue

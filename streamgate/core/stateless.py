@@ -5,6 +5,7 @@ in which they left the queue. Instances may finish in another order; where `pres
 asked for, the engine holds responses back, as only it knows when they are ready.
 """
 
+from collections.abc import Collection
 from typing import assert_never, final
 
 from streamgate.core.batching import BatchRules, Prefix
@@ -29,8 +30,9 @@ from streamgate.core.events import (
 from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber, StepNumber
 from streamgate.core.queueing import Queued, RequestQueue
 from streamgate.core.rota import Rota
-from streamgate.core.scheduler import SchedulerStatistics
+from streamgate.core.scheduler import SchedulerStatistics, SlotHolder
 from streamgate.model.config import DynamicBatching
+from streamgate.model.request import SequenceKey
 
 
 @final
@@ -126,6 +128,10 @@ class StatelessScheduler:
 
     def statistics(self) -> SchedulerStatistics:
         return SchedulerStatistics(pending=len(self._queue), running_steps=len(self._rota.running))
+
+    def holders(self, limit: int, only: Collection[SequenceKey] | None = None) -> list[SlotHolder]:
+        del limit, only
+        return []
 
     def _submit(self, event: Submit, now: Ns) -> None:
         assert 1 <= event.rows <= self._largest_rows, "a request larger than the model's batch"

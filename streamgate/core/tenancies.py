@@ -5,7 +5,8 @@ either way one SequenceEnded follows. A reservation is a tenancy to which the ST
 Knows no steps: of instances it sees the line-ups only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import final
 
 from streamgate.core.backlog import Backlog
@@ -13,6 +14,7 @@ from streamgate.core.commands import Command, IdleWarning, SequenceEnded, SlotTa
 from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, InstanceIndex, Ns
 from streamgate.core.instance import Instance
 from streamgate.core.roster import Roster
+from streamgate.core.scheduler import SlotHolder
 from streamgate.core.sequence import Sequence
 from streamgate.core.slots import Slot, SlotPool
 from streamgate.core.timers import Countdown, Timers
@@ -110,6 +112,14 @@ class Tenancies:
             if self.warned is not None:
                 self.warned.stop(sequence)
             self.idle.start(sequence, now)
+            sequence.active_at = now
+
+    def holders(self, limit: int, only: Collection[SequenceKey] | None) -> list[SlotHolder]:
+        """Who holds a slot, the first `limit` of all or of these IDs."""
+        sequences: Iterator[Sequence | None] = iter(self.roster)
+        if only is not None:
+            sequences = (self.roster.oldest(key) for key in only)
+        return list(islice((_holder(each) for each in sequences if each and each.slot), limit))
 
     def withdraw(self, sequence: Sequence) -> None:
         """Take a sequence out of its line-up, if it is in one."""
@@ -216,6 +226,8 @@ class Tenancies:
         self._say_taken(sequence, slot, now)
 
     def _say_taken(self, sequence: Sequence, slot: Slot, now: Ns) -> None:
+        sequence.seated_at = sequence.active_at = now
+        sequence.steps = 0
         self._instances[slot.instance].lineup.renew(slot)
         waited_ns = Ns(now - sequence.arrived_at)
         self._out.append(
@@ -237,6 +249,25 @@ class Tenancies:
                     reserved=sequence.reserved,
                 )
             )
+
+
+def _holder(sequence: Sequence) -> SlotHolder:
+    slot, running, queue = sequence.slot, sequence.running, sequence.queue
+    assert slot is not None
+    oldest = running or (queue[0] if queue else None)
+    return SlotHolder(
+        sequence.key,
+        slot.instance,
+        slot.index,
+        slot.generation,
+        sequence.reserved,
+        sequence.seated_at,
+        max(sequence.active_at, queue[-1].arrived_at) if queue else sequence.active_at,
+        sequence.steps,
+        len(queue),
+        running is not None,
+        None if oldest is None else oldest.arrived_at,
+    )
 
 
 def _tenancies_before(sequence: Sequence) -> int:

@@ -11,7 +11,7 @@ fields at their defaults left out. Knows no file: lines come from and go to the 
 
 import enum
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, final
 
@@ -19,10 +19,11 @@ from streamgate.core import commands, events
 from streamgate.core.commands import Command
 from streamgate.core.events import Event
 from streamgate.core.ids import Ns
-from streamgate.core.scheduler import Scheduler, SchedulerStatistics
+from streamgate.core.scheduler import Scheduler, SchedulerStatistics, SlotHolder
 from streamgate.errors import EndReason
 from streamgate.model import config
 from streamgate.model.config import Scheduling
+from streamgate.model.request import SequenceKey
 
 Create = Callable[[Scheduling, int, int], Scheduler]
 """How a scheduler is made of its configuration, `max_batch_size` and instances."""
@@ -79,6 +80,9 @@ class Recorder:
 
     def statistics(self) -> SchedulerStatistics:
         return self._scheduler.statistics()
+
+    def holders(self, limit: int, only: Collection[SequenceKey] | None = None) -> list[SlotHolder]:
+        return self._scheduler.holders(limit, only)
 
 
 def replay(lines: Iterable[str], create: Create) -> Iterator[str]:

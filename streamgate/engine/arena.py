@@ -118,6 +118,10 @@ class Arena:
         """The shapes of the slot's states now: rows of equal shapes can share a batch."""
         return tuple(state.shape_of(slot) for state in self._states.values())
 
+    def size_of(self, slot: int) -> int:
+        """The bytes of the slot's states now. From any thread, for a slot that has begun."""
+        return sum(state.size_of(slot) for state in self._states.values())
+
     def read(self, slot: int) -> dict[str, Array]:
         """A copy of the slot's states by input name, without batch dimension."""
         return {name: state.read(slot) for name, state in self._states.items()}

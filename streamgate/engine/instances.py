@@ -132,6 +132,10 @@ class Instances:
         """The name of one that is there."""
         return self._units[index].instance.name
 
+    def state_bytes(self, index: InstanceIndex, slot: int) -> int:
+        """The bytes of the states in one of its slots, now or a step ago."""
+        return self._units[index].stepper.state_bytes(slot)
+
     @property
     def working(self) -> int:
         """How many are not lost."""

@@ -38,6 +38,9 @@ class StateRows(Protocol):
     def shape_of(self, slot: int) -> Shape:
         """The shape of the slot's row now."""
 
+    def size_of(self, slot: int) -> int:
+        """The bytes of the slot's row now. From any thread."""
+
 
 class FixedRows:
     """A state of fixed shape: one array, the slots along the batch axis."""
@@ -76,6 +79,9 @@ class FixedRows:
 
     def shape_of(self, slot: int) -> Shape:
         return self._initial.shape
+
+    def size_of(self, slot: int) -> int:
+        return _size(self._rows[slot])
 
 
 class VariableRows:
@@ -120,6 +126,9 @@ class VariableRows:
     def shape_of(self, slot: int) -> Shape:
         return self._slots[slot].shape
 
+    def size_of(self, slot: int) -> int:
+        return _size(self._slots[slot])
+
 
 def initial_row(spec: StateSpec) -> Array:
     """A fresh slot's row: `spec.initial_bytes` or `spec.initial_value`, without batch dimension."""
@@ -138,6 +147,13 @@ def initial_row(spec: StateSpec) -> Array:
         count = int(np.prod(shape, dtype=np.int64))
         return unpack_bytes(spec.initial_bytes, count, spec.input_name).reshape(shape)
     return np.frombuffer(spec.initial_bytes, datatype.dtype).reshape(shape)
+
+
+def _size(row: Array) -> int:
+    """Strings count as they are, without what Python needs for them."""
+    if row.dtype == np.object_:
+        return sum(len(text) for text in row.ravel())
+    return row.nbytes
 
 
 def zeros(shape: Shape, dtype: np.dtype[np.generic]) -> Array:

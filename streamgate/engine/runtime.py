@@ -5,7 +5,7 @@ Everything here runs on the host's thread but what the steppers do. Requests go 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from streamgate.backend.contract import SessionLostError
@@ -57,6 +57,7 @@ from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.recent_ends import RecentEnds
 from streamgate.engine.rejections import failure_for, refusal_for
+from streamgate.engine.slot_table import read_slot_table
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import (
@@ -68,7 +69,7 @@ from streamgate.link.contract import (
 )
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import ModelStatistics
+from streamgate.model.statistics import ModelStatistics, SlotTable
 
 STEPS_IN_A_ROW_MAX = 16
 """Steps of one model that are run or waited for before other work of the loop gets its turn."""
@@ -272,6 +273,15 @@ class ModelRuntime:
 
     def statistics(self) -> ModelStatistics:
         return self._counters.read(self._scheduler.statistics(), self._instances.statistics())
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        if self.config.sequences is None:
+            return ()
+        name, version, now = self.config.name, self.version, self._host.now()
+        read = partial(read_slot_table, name, version, self._scheduler, self._instances)
+        return (read(now, limit, only),)
 
     # -- the loop
 

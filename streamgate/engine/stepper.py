@@ -138,6 +138,10 @@ class Stepper:
         """How many rows of state the canary has found spoiled."""
         return 0 if self._arena is None else self._arena.violations
 
+    def state_bytes(self, slot: int) -> int:
+        """The bytes of the states that the arena keeps in a slot. From any thread."""
+        return 0 if self._arena is None else self._arena.size_of(slot)
+
     @property
     def keeps_states(self) -> bool:
         """Whether all that is kept of sequences is in the arena: a session can be replaced."""

@@ -4,7 +4,7 @@ In one process the engine's `ModelRuntime` is the link. Between processes, frame
 calls. Whoever calls knows models, requests and sequences, not slots.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,7 +12,7 @@ from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason, Failure
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import ModelStatistics
+from streamgate.model.statistics import ModelStatistics, SlotTable
 
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
 OnIdleWarning = Callable[[SequenceKey, float], None]
@@ -100,6 +100,12 @@ class ModelLink(Protocol):
         """Whether the model itself says that it can serve just now. Takes seconds at the most."""
 
     def statistics(self) -> ModelStatistics: ...
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        """Who is in which slot, of all or of these IDs: at most `limit` of each model behind it.
+        Positions are not known here."""
 
 
 class ModelRoute(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamgate.errors import EndReason
+from streamgate.model.request import SequenceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,46 @@ class InstanceStatistics:
     losses: int = 0
     restarts: int = 0
     violations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """Who is in one slot: the `sequence` that holds it, for `held_seconds` by now.
+
+    `generation` tells the tenancies of one slot apart. `steps` of it are over, `queued` wait and
+    one `is_running` perhaps; `position` is that of its newest request, -1 for none. Nothing of it
+    was asked for or over for `idle_seconds`; `lag_seconds` is how long the oldest request waits
+    that is not over, 0 where there is none. `is_reserved`: its START has not come. `state_bytes`
+    are those of the states that the engine keeps, 0 before the first step.
+    """
+
+    instance: str
+    slot: int
+    generation: int
+    sequence: SequenceKey
+    is_reserved: bool
+    held_seconds: float
+    idle_seconds: float
+    lag_seconds: float
+    steps: int
+    queued: int
+    is_running: bool
+    state_bytes: int
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTable:
+    """The slots of one model version: how many there are, how many are `taken`, by whom, and how
+    many sequences wait for one. `left_out` more are taken than `views` shows."""
+
+    name: str
+    version: str
+    slots: int
+    taken: int
+    backlog: int
+    views: tuple[SlotView, ...]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

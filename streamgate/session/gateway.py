@@ -6,12 +6,15 @@ all responses arrive there, in order within one request and within one sequence.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamgate.errors import EndReason
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import ModelStatistics
+from streamgate.model.statistics import ModelStatistics, SlotTable
+
+SLOTS_SHOWN: Final = 1_000
+"""How many slots are shown at once, at most."""
 
 ResponseSink = Callable[[Response], None]
 EndSink = Callable[[str, SequenceKey, EndReason], None]
@@ -131,6 +134,11 @@ class Gateway(Protocol):
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         """Of all ready models when `name` is "". Raises StreamGateError (INVALID_ARG)."""
+
+    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
+        """Who is in which slot of this model, those of its models for an ensemble; of all ready
+        models when `name` is "". Models without sequences have none. At most `SLOTS_SHOWN` of all
+        are shown. Raises as `model` does."""
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]: ...
 

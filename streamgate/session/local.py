@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import Code, StreamGateError
-from streamgate.model.statistics import ModelStatistics
+from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.connection import SessionConnection
-from streamgate.session.gateway import EndSink, IdleSink, ModelIndexEntry, ModelInfo, ServerInfo
+from streamgate.session.gateway import (
+    SLOTS_SHOWN,
+    EndSink,
+    IdleSink,
+    ModelIndexEntry,
+    ModelInfo,
+    ServerInfo,
+)
 from streamgate.session.routing import ModelTable, parse_version
 
 EXTENSIONS = (
@@ -107,6 +115,30 @@ class LocalGateway:
             )
         wanted = ready if number is None else [number]
         return [self._table.route(name, str(number)).link.statistics() for number in wanted]
+
+    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
+        if name:
+            tables = self._table.route(name, version).link.slot_tables(SLOTS_SHOWN)
+        else:
+            # An ensemble's are those of its models, which are shown anyway.
+            links = [route.link for route in self._table.routes() if not route.config.ensemble]
+            tables = [table for link in links for table in link.slot_tables(SLOTS_SHOWN)]
+        left = SLOTS_SHOWN
+        shown: list[SlotTable] = []
+        for table in tables:
+            shown.append(self._shown(table, left))
+            left -= len(shown[-1].views)
+        return shown
+
+    def _shown(self, table: SlotTable, limit: int) -> SlotTable:
+        """With the positions that sequences have come to, and no more than may be shown."""
+        route = self._table.route_of(table.name, int(table.version))
+        newest_of = route.positions.newest_of if route is not None else lambda _: -1
+        views = tuple(
+            replace(view, position=newest_of(view.sequence)) for view in table.views[:limit]
+        )
+        hidden = len(table.views) - len(views)
+        return replace(table, views=views, left_out=table.left_out + hidden)
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
         names = await asyncio.to_thread(self._control.names)

@@ -120,6 +120,11 @@ class Positions:
         if not tenancies:
             del self._tenancies[key]
 
+    def newest_of(self, key: SequenceKey) -> int:
+        """The position of the newest request of this ID's oldest sequence; -1 for none."""
+        tenancies = self._tenancies.get(key)
+        return tenancies[0].next_position - 1 if tenancies else -1
+
     def keys(self) -> list[SequenceKey]:
         """The correlation IDs that have a live sequence."""
         return list(self._tenancies)

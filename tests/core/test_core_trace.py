@@ -1,10 +1,12 @@
+from collections.abc import Collection
+
 import pytest
 
 from streamgate.core.commands import Command
 from streamgate.core.events import Completed, Event, Submit
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import Ns, RequestNumber, StepNumber
-from streamgate.core.scheduler import Scheduler, SchedulerStatistics
+from streamgate.core.scheduler import Scheduler, SchedulerStatistics, SlotHolder
 from streamgate.core.trace import decode, encode, replay
 from streamgate.model.config import (
     DefaultScheduling,
@@ -13,6 +15,7 @@ from streamgate.model.config import (
     Scheduling,
     TimeoutAction,
 )
+from streamgate.model.request import SequenceKey
 from tests.core.scenarios import SCENARIOS, TRACES
 
 HEADER = '{"scheduling":{"DefaultScheduling":{}},"max_batch_size":0,"instances":1}'
@@ -58,6 +61,11 @@ def test_other_behaviour_shows() -> None:
 
         def statistics(self) -> SchedulerStatistics:
             return self.scheduler.statistics()
+
+        def holders(
+            self, limit: int, only: Collection[SequenceKey] | None = None
+        ) -> list[SlotHolder]:
+            return self.scheduler.holders(limit, only)
 
     def create(scheduling: Scheduling, max_batch_size: int, instances: int) -> Scheduler:
         return Forgetful(create_scheduler(scheduling, max_batch_size, instances))

@@ -27,6 +27,8 @@ from streamgate.model.statistics import (
     Duration,
     Histogram,
     ModelStatistics,
+    SlotTable,
+    SlotView,
 )
 from streamgate.model.tensor import Tensor, TensorSpec
 from streamgate.session.gateway import (
@@ -370,6 +372,12 @@ class FakeGateway:
                 f"Request for unknown model: '{name}' version {version} is not found",
             )
         return ModelInfo(model.config, version or "3", ("1", "3"))
+
+    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
+        if name:
+            self.model(name, version)
+        view = SlotView("m_0", 1, 3, 7, False, 1.5, 0.0, 0.25, 4, 2, True, 64, position=6)
+        return [SlotTable(name or "m", "1", 4, 2, 1, (view,), left_out=1)]
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         del version

@@ -251,3 +251,38 @@ def test_head_is_a_wrong_method_without_a_body(http: HttpClient) -> None:
     reply = http.request("HEAD", "/v2/health/live")
     assert (reply.status, reply.body) == (405, b"")
     assert http.get("/v2/health/live").status == 200
+
+
+def test_who_is_in_which_slot(http: HttpClient) -> None:
+    expected = {
+        "models": [
+            {
+                "name": "accumulate",
+                "version": "1",
+                "slots": 4,
+                "taken": 2,
+                "backlog": 1,
+                "sequences": [
+                    {
+                        "instance": "m_0",
+                        "slot": 1,
+                        "generation": 3,
+                        "sequence": 7,
+                        "is_reserved": False,
+                        "held_seconds": 1.5,
+                        "idle_seconds": 0.0,
+                        "lag_seconds": 0.25,
+                        "steps": 4,
+                        "queued": 2,
+                        "is_running": True,
+                        "state_bytes": 64,
+                        "position": 6,
+                    }
+                ],
+                "left_out": 1,
+            }
+        ]
+    }
+    assert http.get("/v2/models/accumulate/slots").json == expected
+    assert [model["name"] for model in http.get("/v2/slots").json["models"]] == ["m"]
+    assert http.get("/v2/models/nobody/slots").status == 404

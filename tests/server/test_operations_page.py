@@ -1,12 +1,15 @@
 """The page on operations keeps up with the flags and the metrics."""
 
 import argparse
+import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from streamgate.cli import _parser
-from streamgate.model.statistics import Histogram, SequenceStatistics
+from streamgate.model.statistics import Histogram, SequenceStatistics, SlotView
 from streamgate.observe.metrics import render
+from streamgate.session.gateway import SLOTS_SHOWN
 from tests.observe.test_metrics import statistics
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text("utf-8")
@@ -37,3 +40,10 @@ def test_every_metric_is_described_with_its_type() -> None:
     families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     described = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert described == families
+
+
+def test_the_slot_table_is_as_shown() -> None:
+    example = PAGE.split("## The slot table")[1].split("```json\n")[1].split("```")[0]
+    ((view,),) = (model["sequences"] for model in json.loads(example)["models"])
+    assert list(view) == [field.name for field in fields(SlotView)]
+    assert f"at most {SLOTS_SHOWN} are shown" in PAGE

@@ -1,6 +1,6 @@
 """A link to no engine: keeps what it is asked, and answers when the test says so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning, OnReservation
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import Duration, Histogram, ModelStatistics
+from streamgate.model.statistics import Duration, Histogram, ModelStatistics, SlotTable
 from tests.session.plain_models import config_of, spec
 
 Sink = Callable[[Response], None]
@@ -91,6 +91,11 @@ class FakeLink:
             occupancy=NOTHING,
             step_time=NOTHING,
         )
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        raise AssertionError
 
     @property
     def positions(self) -> list[int]:

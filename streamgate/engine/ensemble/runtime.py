@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Final, final
@@ -28,7 +28,7 @@ from streamgate.link.contract import (
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import InstanceStatistics, ModelStatistics
+from streamgate.model.statistics import InstanceStatistics, ModelStatistics, SlotTable
 
 COURSES_MAX: Final = 64
 """Sets of requested outputs whose courses are remembered."""
@@ -220,6 +220,21 @@ class EnsembleRuntime:
         return self._counters.read(
             SchedulerStatistics(pending=0, running_steps=0), InstanceStatistics()
         )
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        """Those of the models of its steps, with the ensemble's own sequences."""
+        tables: list[SlotTable] = []
+        for step in sorted(self._ensemble.stateful):
+            told = self._ensemble.steps[step]
+            with suppress(StreamGateError):
+                route = self._find_route(told.model, told.version)
+                keys = self._sequences.keys_in(StepIndex(step), route)
+                tables += route.link.slot_tables(
+                    limit, keys if only is None else keys & frozenset(only)
+                )
+        return tables
 
     # -- life
 

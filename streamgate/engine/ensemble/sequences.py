@@ -322,6 +322,14 @@ class EnsembleSequences:
         lane = self._lanes.get(key)
         return lane.last if lane is not None else None
 
+    def keys_in(self, step: StepIndex, route: ModelRoute) -> frozenset[SequenceKey]:
+        """The correlation IDs that live in this model of a step."""
+        return frozenset(
+            key
+            for key, lane in self._lanes.items()
+            if any(each.places.get(step) is route for each in lane.sequences)
+        )
+
     def open_keys(self) -> list[SequenceKey]:
         """The correlation IDs of sequences that live or have requests under way."""
         return list(self._lanes)

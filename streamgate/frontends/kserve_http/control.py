@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final, final
 
 from streamgate.errors import Code, StreamGateError
@@ -26,7 +27,7 @@ from streamgate.frontends.kserve_http.document import (
 )
 from streamgate.frontends.kserve_http.routes import Endpoint, Route
 from streamgate.frontends.unserved import SHARED_MEMORY_DISABLED
-from streamgate.model.statistics import Duration, ModelStatistics
+from streamgate.model.statistics import Duration, ModelStatistics, SlotTable
 from streamgate.model.tensor import TensorSpec
 from streamgate.session.gateway import Gateway, ModelIndexEntry
 
@@ -54,6 +55,7 @@ class ControlEndpoints:
             Endpoint.MODEL: self._model,
             Endpoint.CONFIG: self._config,
             Endpoint.STATISTICS: self._statistics,
+            Endpoint.SLOTS: self._slots,
             Endpoint.INDEX: self._index,
             Endpoint.LOAD: self._load,
             Endpoint.UNLOAD: self._unload,
@@ -102,6 +104,10 @@ class ControlEndpoints:
     async def _statistics(self, route: Route, _body: bytes) -> Answer:
         models = await self._gateway.statistics(route.name, route.version)
         return json_answer({"model_stats": [_statistics(model) for model in models]})
+
+    async def _slots(self, route: Route, _body: bytes) -> Answer:
+        tables = await self._gateway.slots(route.name, route.version)
+        return json_answer({"models": [_slot_table(table) for table in tables]})
 
     async def _index(self, _route: Route, body: bytes) -> Answer:
         # The name of a repository in the path does not matter, in Triton neither.
@@ -213,6 +219,18 @@ def _statistics(model: ModelStatistics) -> dict[str, Any]:
             for batch in model.batches
         ],
         "memory_usage": [],
+    }
+
+
+def _slot_table(table: SlotTable) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "version": table.version,
+        "slots": table.slots,
+        "taken": table.taken,
+        "backlog": table.backlog,
+        "sequences": [asdict(view) for view in table.views],
+        "left_out": table.left_out,
     }
 
 

@@ -42,6 +42,7 @@ class Endpoint(enum.Enum):
     GENERATE_STREAM = ("generate stream", ("POST",), Category.INFERENCE)
     CONFIG = ("config", ("GET",), Category.MODEL_CONFIG)
     STATISTICS = ("statistics", ("GET",), Category.STATISTICS)
+    SLOTS = ("slots", ("GET",), Category.STATISTICS)
     INDEX = ("index", ("POST",), Category.MODEL_REPOSITORY)
     LOAD = ("load", ("POST",), Category.MODEL_REPOSITORY)
     UNLOAD = ("unload", ("POST",), Category.MODEL_REPOSITORY)
@@ -75,6 +76,7 @@ _FIXED: Final[Mapping[str, Route]] = {
     "/v2/health/live": Route(Endpoint.LIVE),
     "/v2/health/ready": Route(Endpoint.READY),
     "/v2/models/stats": Route(Endpoint.STATISTICS),
+    "/v2/slots": Route(Endpoint.SLOTS),
     "/v2/trace/setting": Route(Endpoint.TRACE),
     "/v2/logging": Route(Endpoint.LOGGING),
 }
@@ -86,6 +88,7 @@ _OF_MODELS: Final[Mapping[str | None, Endpoint]] = {
     "generate_stream": Endpoint.GENERATE_STREAM,
     "config": Endpoint.CONFIG,
     "stats": Endpoint.STATISTICS,
+    "slots": Endpoint.SLOTS,
     "trace/setting": Endpoint.TRACE,
 }
 _OF_REPOSITORIES: Final[Mapping[str | None, Endpoint]] = {
@@ -100,7 +103,7 @@ _OF_REGIONS: Final[Mapping[str | None, Endpoint]] = {
 }
 _MODEL: Final = re.compile(
     r"/v2/models/([^/]+)(?:/versions/([0-9]+))?"
-    r"(?:/(ready|infer|generate|generate_stream|config|stats|trace/setting))?"
+    r"(?:/(ready|infer|generate|generate_stream|config|stats|slots|trace/setting))?"
 )
 _REPOSITORY: Final = re.compile(
     r"/v2/repository(?:/([^/]+))?/(?:index|models/([^/]+)/(load|unload))"
