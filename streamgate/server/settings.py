@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamgate.server.lifecycle import ControlMode
 
-OWN_PORTS: Mapping[str, int] = {}
+OWN_PORTS: Mapping[str, int] = {"sherpa-onnx": 6006, "vosk": 2700}
 """Speech dialects that want a whole port, and which they usually have."""
 
 

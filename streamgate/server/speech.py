@@ -7,6 +7,8 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
+from streamgate.frontends.dialects.sherpa import SherpaOnnx
+from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
@@ -23,7 +25,10 @@ SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
 SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService,)
 """Those over plain HTTP, on the HTTP port."""
 
-OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {}
+OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
+    "sherpa-onnx": SherpaOnnx,
+    "vosk": Vosk,
+}
 """Those over WebSocket that want a whole port. Their usual ports are in the settings."""
 
 

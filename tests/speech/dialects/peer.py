@@ -87,14 +87,14 @@ async def mounted(dialect: Dialect) -> AsyncIterator[int]:
         await server.stop(1)
 
 
-def small_repository(place: Path, slots: int = 2, **changes: str) -> Path:
+def small_repository(place: Path, slots: int = 2, changes: Mapping[str, str] | None = None) -> Path:
     """The tone transcriber with few slots, and other changes of its configuration."""
     shutil.copytree(REPOSITORY, place / "models")
     path = place / "models/tone_transcriber/config.pbtxt"
     text = path.read_text()
     for old, new in {
         "max_candidate_sequences: 32": f"max_candidate_sequences: {slots}",
-        **changes,
+        **(changes or {}),
     }.items():
         assert old in text
         text = text.replace(old, new)
