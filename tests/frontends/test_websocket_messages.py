@@ -89,6 +89,7 @@ def test_open_with_every_field() -> None:
             "outputs": ["O"],
             "parameters": {"text": "x", "number": 1.5, "count": 2, "flag": True},
             "output_format": "binary",
+            "reserve": True,
         }
     )
     assert opened == Open(
@@ -99,6 +100,7 @@ def test_open_with_every_field() -> None:
         ["O"],
         {"text": "x", "number": 1.5, "count": 2, "flag": True},
         binary_output=True,
+        reserve=True,
     )
 
 
@@ -124,6 +126,7 @@ def test_open_with_no_field_but_the_model() -> None:
         ),
         ({"output_format": "xml"}, "'output_format' is \"xml\", expected 'json' or 'binary'"),
         ({"output_format": 1}, "'output_format' is a number, expected a string"),
+        ({"reserve": 1}, "'reserve' is 1, expected true or false"),
         ({"outputs": "O"}, "'outputs' is \"O\", expected a list of output names"),
         ({"outputs": [1]}, "'outputs' is [1], expected a list of output names"),
         ({"parameters": []}, "'parameters' is a list, expected an object"),

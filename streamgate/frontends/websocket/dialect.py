@@ -66,10 +66,19 @@ class _Conversation:
         return stream.in_flight < self._in_flight and stream.in_flight_bytes < self._in_flight_bytes
 
     def on_text(self, text: str) -> Awaitable[None] | None:
-        self._stream.on_text(text)
+        waiting = self._stream.on_text(text)
+        if waiting is not None:
+            return self._wait(waiting)
+        self._heed_open()
+        return None
+
+    async def _wait(self, waiting: Awaitable[None]) -> None:
+        await waiting
+        self._heed_open()
+
+    def _heed_open(self) -> None:
         if self._stream.is_open:
             self._patience.stop()
-        return None
 
     def on_binary(self, data: bytes) -> Awaitable[None] | None:
         self._stream.on_binary(data)

@@ -42,6 +42,7 @@ class Open:
     outputs: Sequence[str] = ()
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     binary_output: bool = False
+    reserve: bool = False
 
 
 def parse_message(text: str) -> tuple[str, Message]:
@@ -73,6 +74,9 @@ def parse_open(message: Message) -> Open:
     outputs = message.get("outputs", [])
     if not isinstance(outputs, list) or not all(isinstance(name, str) for name in outputs):
         raise invalid(f"'outputs' is {_shown(outputs)}, expected a list of output names")
+    reserve = message.get("reserve", False)
+    if not isinstance(reserve, bool):
+        raise invalid(f"'reserve' is {_shown(reserve)}, expected true or false")
     return Open(
         model,
         text_field(message, "model_version"),
@@ -81,6 +85,7 @@ def parse_open(message: Message) -> Open:
         outputs,
         _parse_parameters(message),
         output_format == "binary",
+        reserve,
     )
 
 

@@ -6,7 +6,7 @@ server feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -61,6 +61,7 @@ class SequenceStream:
         self._connection = gateway.connect(self._on_sequence_end, self._on_idle_warning)
         self._opened: _Opened | None = None
         self._started = False
+        self._is_reserved = False
         self._last_is_next = False
         self._last_was_sent = False
         self._end_was_said = False
@@ -91,15 +92,21 @@ class SequenceStream:
         """Whether the connection is to be closed: what comes now is not looked at."""
         return self._is_over
 
-    def on_text(self, text: str) -> None:
-        """A text frame. What is wrong with it is answered with `error`; nothing else changes."""
+    def on_text(self, text: str) -> Awaitable[None] | None:
+        """A text frame. What is wrong with it is answered with `error`; nothing else changes.
+
+        What comes back is to be waited for before the next frame.
+        """
         if self._is_over:
-            return
+            return None
         try:
             kind, message = parse_message(text)
+            if kind == "open":
+                return self._on_open(parse_open(message))
             self._on_message(kind, message, len(text))
         except StreamGateError as error:
             self._emit(error_message(error.code, error.message))
+        return None
 
     def on_binary(self, frame: bytes) -> None:
         """A binary frame: the next step's input. Errors as for `on_text`."""
@@ -133,11 +140,9 @@ class SequenceStream:
         return self._last_was_sent or self._end_was_said
 
     def _on_message(self, kind: str, message: Message, size_bytes: int) -> None:
-        if kind == "open":
-            self._on_open(parse_open(message))
-        elif self._opened is None:
+        if self._opened is None:
             raise invalid(f"'{kind}' before 'open'; send an 'open' message first")
-        elif kind == "step":
+        if kind == "step":
             inputs, last = parse_step(message)
             self._step(inputs, size_bytes, last=last)
         elif kind == "last":
@@ -150,7 +155,7 @@ class SequenceStream:
         else:
             raise invalid(f"unknown message type '{kind}', expected open, step, last, flush or end")
 
-    def _on_open(self, message: Open) -> None:
+    def _on_open(self, message: Open) -> Awaitable[None] | None:
         if self._opened is not None:
             raise invalid("this connection has a sequence already; open another connection")
         model = self._gateway.model(message.model, message.version)
@@ -162,11 +167,43 @@ class SequenceStream:
         format_ = None if message.input is None else input_format(message.input, config)
         # An iterative model's sequences are the steps of one request each: nobody need name them.
         stateful = config.stateful and not (config.sequences and config.sequences.iterative)
+        if message.reserve and not stateful:
+            raise invalid(
+                f"'reserve' is true, but model '{config.name}' has no sequences that its clients "
+                "name: there is no slot to reserve"
+            )
         sequence = correlation_id(message.sequence, config) if stateful else 0
-        self._opened = _Opened(message, model, format_, sequence)
-        fields: dict[str, object] = {"model": config.name, "model_version": model.version}
-        if stateful:
-            fields["sequence_id"] = sequence
+        opened = _Opened(message, model, format_, sequence)
+        if message.reserve:
+            return self._reserve(opened)
+        self._opened = opened
+        self._say_opened(opened)
+        return None
+
+    async def _reserve(self, opened: "_Opened") -> None:
+        """Have the slot before anything is promised. Without it, nothing was opened."""
+        self._opened = opened
+        model = opened.model
+        try:
+            await self._connection.reserve(model.config.name, model.version, opened.sequence)
+        except StreamGateError as error:
+            self._opened = None
+            if not self._is_over:
+                self._emit(error_message(error.code, error.message))
+            return
+        if self._is_over:
+            return
+        self._is_reserved = self._reason is None
+        self._say_opened(opened)
+        self._finish_if_done()
+
+    def _say_opened(self, opened: "_Opened") -> None:
+        config = opened.model.config
+        fields: dict[str, object] = {"model": config.name, "model_version": opened.model.version}
+        if opened.sequence:
+            fields["sequence_id"] = opened.sequence
+        if opened.message.reserve:
+            fields["reserved"] = True
         self._emit(text_message(type="opened", **fields, position=0))
 
     def _step(self, inputs: Sequence[Tensor], size_bytes: int, *, last: bool) -> None:
@@ -214,7 +251,7 @@ class SequenceStream:
         """End the sequence behind the steps that it has; the END flag was not sent."""
         opened = self._opened
         assert opened is not None
-        if self._started and self._reason is None:
+        if (self._started or self._is_reserved) and self._reason is None:
             self._connection.end_sequence(
                 opened.model.config.name, opened.model.version, opened.sequence
             )
@@ -260,7 +297,7 @@ class SequenceStream:
         opened = self._opened
         if opened is None or (model, sequence) != (opened.model.config.name, opened.sequence):
             return
-        self._started = False
+        self._started = self._is_reserved = False
         self._reason = reason
         self._finish_if_done()
 
