@@ -2,7 +2,7 @@
 
 Only what is missing is added: inputs and outputs when none are given, `max_batch_size` when the
 graph can batch and nothing given says that it should not, dynamic batching when there is then no
-scheduler. Nothing given changes.
+scheduler, and states where a parameter tells which they are. Nothing given changes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,7 @@ from streamgate.backend.contract import ConfigDict
 from streamgate.errors import Code, ConfigError, LoadError
 from streamgate.model.config import ControlKind
 from streamgate_onnxruntime.graph import Graph, GraphTensor, shape_text
+from streamgate_onnxruntime.state_completion import PARAMETER, with_states
 
 DEFAULT_MAX_BATCH_SIZE = 4
 _SCHEDULERS = ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
@@ -19,11 +20,14 @@ _SCHEDULERS = ("dynamic_batching", "sequence_batching", "ensemble_scheduling")
 
 def needs_graph(config: ConfigDict) -> bool:
     """Whether anything is missing that the graph could tell."""
+    if PARAMETER in config.get("parameters", {}):
+        return True
     return not (config.get("input") and config.get("output"))
 
 
 def complete(config: ConfigDict, graph: Graph) -> ConfigDict:
     """The configuration with what the graph tells added."""
+    config = with_states(config, graph)
     completed = dict(config)
     batches = _batches(config, graph)
     if batches and not config.get("max_batch_size"):

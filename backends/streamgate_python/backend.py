@@ -20,8 +20,8 @@ from streamgate_python.calling import CallingModel, calling
 from streamgate_python.calls import OtherModels
 from streamgate_python.execution import ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
+from streamgate_python.installed import PARAMETER, model_code, named_in
 from streamgate_python.model_config import ModelConfig
-from streamgate_python.modules import ModelModules
 from streamgate_python.process.choice import asks_for_process
 from streamgate_python.process.completion import complete_apart
 from streamgate_python.process.session import ProcessSession
@@ -76,7 +76,7 @@ def complete_here(config: ConfigDict, files: ModelFiles) -> ConfigDict:
     is because it contradicts the configuration.
     """
     identity = _identity(files, "", None)
-    modules = ModelModules(files, identity)
+    modules = model_code(named_in(config), files, identity)
     fault = ""
     try:
         hook = getattr(modules.model_class(), "auto_complete_config", None)
@@ -109,7 +109,7 @@ def load_here(context: LoadContext) -> PythonSession:
             "ignored: models run in the server's own environment",
             files.name,
         )
-    modules = ModelModules(files, identity)
+    modules = model_code(context.config.parameters.get(PARAMETER, ""), files, identity)
     try:
         model_class = modules.model_class()
         inline = context.config.execution is Execution.INLINE

@@ -22,7 +22,7 @@ from streamgate_python.errors import TritonModelException
 from streamgate_python.event_loop import EventLoopThread
 from streamgate_python.execution import EXECUTION, ModelExecution, executing
 from streamgate_python.faults import ModelRuleError, describe
-from streamgate_python.modules import ModelModules
+from streamgate_python.installed import ModelCode
 from streamgate_python.requests import ReceivedRequest
 from streamgate_python.responses import InferenceResponse
 
@@ -41,7 +41,7 @@ class PythonSession:
         model: Any,
         answers: Answers,
         identity: CallingModel,
-        modules: ModelModules,
+        modules: ModelCode,
         path: str,
         *,
         inline: bool,

@@ -71,7 +71,7 @@ class FixedRows:
         self._rows[slot] = self._initial
 
     def read(self, slot: int) -> Array:
-        row: Array = self._rows[slot].copy()
+        row: Array = np.array(self._rows[slot])  # a state without dims is an array, too
         return row
 
     def write(self, slot: int, row: Array) -> None:

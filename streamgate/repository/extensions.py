@@ -2,6 +2,8 @@
 
     streamgate.state_batch_axis.<STATE_INPUT>      where the batch dimension stands (0)
     streamgate.state_initial_value.<STATE_INPUT>   every element of a fresh state (0)
+    streamgate.state_scalar.<STATE_INPUT>          true: one number for each sequence, in a tensor
+                                                   with no dimension but the batch's (false)
     streamgate.max_backlog_sequences               sequences that may wait for a slot
     streamgate.max_pending_requests                requests that may wait in one sequence, or in
                                                    the queue of a stateless model
@@ -11,6 +13,8 @@
     streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
     streamgate.state_canary                        true: rows of state are watched (false)
     streamgate.end_reason_control                  the INT32 input that says how a sequence ended
+    streamgate.complete_states                     onnxruntime: which tensors are states
+    streamgate.python_class                        python: an installed class in place of model.py
 
 A limit of 0 is none. Those that say where steps run are read by `execution`, those of speech models
 by `speech`.
@@ -35,6 +39,8 @@ from streamgate.repository.tensors import data_type
 PREFIX = "streamgate."
 _BATCH_AXIS = "streamgate.state_batch_axis."
 _INITIAL_VALUE = "streamgate.state_initial_value."
+_SCALAR = "streamgate.state_scalar."
+_OF_STATES = (_BATCH_AXIS, _INITIAL_VALUE, _SCALAR)
 _MAX_BACKLOG = "streamgate.max_backlog_sequences"
 _MAX_PENDING = "streamgate.max_pending_requests"
 _MAX_LIFETIME = "streamgate.max_sequence_lifetime_seconds"
@@ -43,6 +49,9 @@ _END_ON_ERROR = "streamgate.end_sequence_on_error"
 _END_REASON = ControlKind.END_REASON.value
 _CANARY = "streamgate.state_canary"
 _ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON)
+PYTHON_CLASS = "streamgate.python_class"
+"""Names an installed class, so that no model file is needed."""
+_OF_BACKENDS = {"streamgate.complete_states": "onnxruntime", PYTHON_CLASS: "python"}
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
 
@@ -57,6 +66,7 @@ class Extensions:
 
     batch_axes: Mapping[str, int] = field(default_factory=dict)
     initial_values: Mapping[str, float] = field(default_factory=dict)
+    scalars: frozenset[str] = frozenset()
     max_backlog: int = _DEFAULTS.max_backlog
     max_pending: int = _DEFAULTS.max_pending
     max_lifetime_ns: int = 0
@@ -71,6 +81,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     states = {state.input_name: state for state in config.sequence_batching.state}
     axes: dict[str, int] = {}
     values: dict[str, float] = {}
+    scalars: set[str] = set()
     limits: dict[str, int] = {}
     ends = _Ends()
     state_canary = False
@@ -84,6 +95,10 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         elif name.startswith(_INITIAL_VALUE):
             state = _state(config, states, name, _INITIAL_VALUE)
             values[state.input_name] = _initial_value(config, name, text, state)
+        elif name.startswith(_SCALAR):
+            state = _state(config, states, name, _SCALAR)
+            if _scalar(config, name, text, state):
+                scalars.add(state.input_name)
         elif name in (_MAX_BACKLOG, _MAX_PENDING):
             if name == _MAX_BACKLOG and not config.HasField("sequence_batching"):
                 raise _wrong(config, name, text, "no such parameter without sequence_batching")
@@ -94,20 +109,21 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             state_canary = _flag(config, name, text)
         elif name in SPEECH_PARAMETERS:
             check_speech_parameter(config, name, text)
+        elif name in _OF_BACKENDS:
+            _check_backend(config, name, text)
         elif name in _ENDS:
             ends = _with_end(config, ends, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS, *_OF_BACKENDS]
             known += [*EXECUTION_PARAMETERS, *SPEECH_PARAMETERS]
-            known += [
-                prefix + state for state in states for prefix in (_BATCH_AXIS, _INITIAL_VALUE)
-            ]
+            known += [prefix + state for state in states for prefix in _OF_STATES]
             raise ConfigError(
                 f"model {config.name} has an unknown parameter '{name}'{suggestion(name, known)}"
             )
     return Extensions(
         axes,
         values,
+        frozenset(scalars),
         limits.get(_MAX_BACKLOG, _DEFAULTS.max_backlog),
         limits.get(_MAX_PENDING, _DEFAULTS.max_pending),
         ends.max_lifetime_ns,
@@ -183,6 +199,31 @@ def _batch_axis(config: pb.ModelConfig, name: str, text: str, state: State) -> i
     return _integer(
         config, name, text, 0, len(state.dims), f" (the state has {len(state.dims)} dims)"
     )
+
+
+def _scalar(config: pb.ModelConfig, name: str, text: str, state: State) -> bool:
+    if not _flag(config, name, text):
+        return False
+    if list(state.dims) != [1] or data_type(state.data_type) is DataType.BYTES:
+        raise _wrong(
+            config,
+            name,
+            text,
+            f"no such parameter unless the state is of numbers and has dims [1], found "
+            f"{pb.DataType.Name(state.data_type)} and {list(state.dims)}",
+        )
+    axis = _BATCH_AXIS + state.input_name
+    if axis in config.parameters and config.parameters[axis].string_value != "0":
+        raise _wrong(config, name, text, f"no '{axis}' beside it: there is one dimension only")
+    return True
+
+
+def _check_backend(config: pb.ModelConfig, name: str, text: str) -> None:
+    backend = _OF_BACKENDS[name]
+    if config.backend.rpartition("/")[2] != backend:
+        raise _wrong(config, name, text, f"no such parameter unless the backend is '{backend}'")
+    if not text:
+        raise _wrong(config, name, text, "a text")
 
 
 def _initial_value(config: pb.ModelConfig, name: str, text: str, state: State) -> float:

@@ -27,7 +27,7 @@ from streamgate.repository.complete import (
 from streamgate.repository.defects import defect, located
 from streamgate.repository.ensembles import check_ensemble, is_ensemble
 from streamgate.repository.execution import read_execution
-from streamgate.repository.extensions import read_extensions
+from streamgate.repository.extensions import PYTHON_CLASS, read_extensions
 from streamgate.repository.fingerprint import files_state, fingerprint, folder_state
 from streamgate.repository.instances import check_groups, complete_groups
 from streamgate.repository.overrides import OverrideFolder
@@ -286,13 +286,13 @@ def _file_names(folder: Path, versions: Sequence[int]) -> list[str]:
 
 
 def _files(config: pb.ModelConfig, folder: Path, version: int) -> ModelFiles:
-    """Where the version's files lie. LoadError when the model file is missing."""
+    """Where the version's files lie. LoadError when the model file is missing that is needed."""
     directory = folder / str(version)
     file_name = config.default_model_filename
     path = directory
     if file_name:
         path = layout.path_inside(directory, file_name, "default_model_filename")
-        if not path.exists():
+        if not path.exists() and PYTHON_CLASS not in config.parameters:
             found = ", ".join(sorted(entry.name for entry in directory.iterdir())[:8]) or "nothing"
             raise LoadError(
                 f"unable to find '{path}' for model '{config.name}': expected the model file "

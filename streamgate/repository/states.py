@@ -129,15 +129,17 @@ def build_states(
 
 def _build_state(state: State, extensions: Extensions, folder: Path) -> StateSpec:
     initial = state.initial_state[0] if state.initial_state else None
+    # The configuration knows no tensor without dimensions: [1] stands for it.
+    scalar = state.input_name in extensions.scalars
     return StateSpec(
         input_name=state.input_name,
         output_name=state.output_name,
         datatype=data_type(state.data_type),
-        shape=tuple(state.dims),
+        shape=() if scalar else tuple(state.dims),
         batch_axis=extensions.batch_axes.get(state.input_name, 0),
         initial_value=extensions.initial_values.get(state.input_name, 0.0),
         initial_bytes=None if initial is None else _initial_bytes(state, initial, folder),
-        initial_shape=None if initial is None else tuple(initial.dims),
+        initial_shape=None if initial is None else () if scalar else tuple(initial.dims),
         same_buffer=state.use_same_buffer_for_input_output,
         growable=state.use_growable_memory,
     )

@@ -82,8 +82,13 @@ class Chunking:
         rest = kept[count * self.step :].copy()
         return ChunkState(rest, state.start + count * self.step), windows
 
-    def finish(self, state: ChunkState) -> tuple[ChunkState, list[Window]]:
-        """Give windows, filled up, until each row has stood in a step; the state is then fresh."""
+    def finish(
+        self, state: ChunkState, fill: Array | None = None
+    ) -> tuple[ChunkState, list[Window]]:
+        """Give windows, filled up, until each row has stood in a step; the state is then fresh.
+
+        `fill` is the row that fills them, in place of the fill value.
+        """
         real = max(0, len(state.rows) - self.left)
         count = -(-real // self.step)
         if not count:
@@ -91,7 +96,10 @@ class Chunking:
         wanted = (count - 1) * self.step + self.size
         # Less than `size` rows are kept, but a window ahead they may be more than are wanted.
         missing = max(0, wanted - len(state.rows))
-        kept = np.concatenate((state.rows, self._filled(missing)))
+        filling = self._filled(missing)
+        if fill is not None:
+            filling[:] = fill
+        kept = np.concatenate((state.rows, filling))
         windows = [
             Window(kept[at : at + self.size], state.start + at, min(self.step, real - at))
             for at in range(0, count * self.step, self.step)

@@ -49,13 +49,19 @@ class Endpointer:
         """
         ends = []
         for count, speaks in enumerate(speech, start=1):
-            state = EndpointState(
-                state.frames + 1, 0 if speaks else state.silent + 1, state.spoke or speaks
-            )
+            state = self.observe(state, (speaks,))
             if self.ended(state) is not None:
                 ends.append(count)
                 state = EndpointState()
         return state, ends
+
+    def observe(self, state: EndpointState, speech: Iterable[bool]) -> EndpointState:
+        """Take further frames of one utterance, whatever the rules say; ask `ended` afterwards."""
+        for speaks in speech:
+            state = EndpointState(
+                state.frames + 1, 0 if speaks else state.silent + 1, state.spoke or speaks
+            )
+        return state
 
     def ended(self, state: EndpointState) -> int | None:
         """Which rule ends the utterance here, by its position; None where none does."""

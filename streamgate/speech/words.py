@@ -39,8 +39,9 @@ class WordJoiner:
     """Joins tokens to words.
 
     `frame_seconds` is the time from one of the model's output frames to the next. A word lasts from
-    its first token's frame to the end of its last token's; its confidence is the geometric mean of
-    its tokens'. Tokens in `silent` (unknown-word or noise marks) are left out.
+    its first token's frame to the end of its last token's (`frame_width` later: more than 1 where
+    frames are counted in a finer unit); its confidence is the geometric mean of its tokens'. Tokens
+    in `silent` (unknown-word or noise marks) are left out.
     """
 
     vocabulary: Vocabulary
@@ -48,6 +49,7 @@ class WordJoiner:
     kind: str = "pieces"
     separators: frozenset[str] = frozenset((" ", "|", "<space>"))
     silent: frozenset[str] = frozenset()
+    frame_width: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -92,7 +94,7 @@ class WordJoiner:
             Word(
                 text,
                 tokens[0].frame * self.frame_seconds,
-                (tokens[-1].frame + 1) * self.frame_seconds,
+                (tokens[-1].frame + self.frame_width) * self.frame_seconds,
                 product ** (1 / len(tokens)),
             )
         ]

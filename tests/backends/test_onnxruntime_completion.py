@@ -196,3 +196,108 @@ def test_the_control_that_says_how_a_sequence_ended_is_no_clients_input(files: M
         parameters={"streamgate.end_reason_control": {"string_value": "WHY"}},
     )
     assert added["input"] == [fp32("X", 1)]
+
+
+def save_states(files: ModelFiles, *inputs: Any, prefix: str = "new_") -> None:
+    """Each input is passed on to an output of its name with a prefix."""
+    nodes = [node("Identity", [each.name], [f"{prefix}{each.name}"]) for each in inputs]
+    outputs = []
+    for each in inputs:
+        output = copy.deepcopy(each)
+        output.name = f"{prefix}{each.name}"
+        outputs.append(output)
+    save(files, nodes, inputs, outputs)
+
+
+def states_parameter(text: str) -> dict[str, Any]:
+    return {"streamgate.complete_states": {"string_value": text}}
+
+
+def completed_with(files: ModelFiles, text: str, **given: Any) -> dict[str, Any]:
+    config = {"name": "m", "backend": "onnxruntime", "parameters": states_parameter(text), **given}
+    before = copy.deepcopy(config)
+    result = create().auto_complete(config, files)
+    assert config == before
+    return dict(result)
+
+
+def test_states_are_told_by_their_names(files: ModelFiles) -> None:
+    int64 = DataType.INT64
+    save_states(
+        files,
+        tensor("x", ("N", 45)),
+        tensor("cached_key_0", (64, "N", 8)),
+        tensor("cached_conv1_0", ("N", 16, 3)),
+        tensor("processed_lens", ("N",), int64),
+    )
+    text = "cached_*=new_cached_*, processed_lens = new_processed_lens"
+    result = completed_with(files, text, max_batch_size=4, sequence_batching={"oldest": {}})
+    assert result["sequence_batching"] == {
+        "oldest": {},
+        "state": [
+            {
+                "input_name": "cached_key_0",
+                "output_name": "new_cached_key_0",
+                "data_type": "TYPE_FP32",
+                "dims": [64, 8],
+            },
+            {
+                "input_name": "cached_conv1_0",
+                "output_name": "new_cached_conv1_0",
+                "data_type": "TYPE_FP32",
+                "dims": [16, 3],
+            },
+            {
+                "input_name": "processed_lens",
+                "output_name": "new_processed_lens",
+                "data_type": "TYPE_INT64",
+                "dims": [1],
+            },
+        ],
+    }
+    assert result["parameters"] == {
+        **states_parameter(text),
+        "streamgate.state_batch_axis.cached_key_0": {"string_value": "1"},
+        "streamgate.state_scalar.processed_lens": {"string_value": "true"},
+    }
+    assert result["input"] == [fp32("x", 45)]
+    assert result["output"] == [fp32("new_x", 45)]
+
+
+def test_a_state_that_was_given_stays(files: ModelFiles) -> None:
+    save_states(files, tensor("a", ("N", 2)), tensor("b", ("N", "T")))
+    given = {"input_name": "b", "output_name": "new_b", "data_type": "TYPE_FP32", "dims": [7]}
+    batching = {"state": [given]}
+    result = completed_with(files, "*=new_*", max_batch_size=4, sequence_batching=batching)
+    assert [each["input_name"] for each in result["sequence_batching"]["state"]] == ["b", "a"]
+    assert result["sequence_batching"]["state"][0] == given
+
+
+def test_states_without_a_batch(files: ModelFiles) -> None:
+    save_states(files, tensor("x", (1, 4)), tensor("s", (2, 3)))
+    result = completed_with(files, "s=new_s", sequence_batching={})
+    (state,) = result["sequence_batching"]["state"]
+    assert state["dims"] == [2, 3]
+    assert result["parameters"] == states_parameter("s=new_s")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a", "found 'a', expected the name of an input, '='"),
+        ("a*=new_a", "found 'a*=new_a', expected"),
+        ("**=new_**", "found '**=new_**', expected"),
+        ("a=new_a, z*=new_z*", "'z*=new_z*' fits no input and output of the graph"),
+        ("b=new_b", "'b' has shape [-1,-1], expected one dimension of variable size (-1)"),
+        ("c=new_a", "the types of 'c' (INT64) and 'new_a' (FP32) are those of no state"),
+    ],
+)
+def test_states_that_do_not_fit(files: ModelFiles, text: str, complaint: str) -> None:
+    c = tensor("c", ("N",), DataType.INT64)
+    save_states(files, tensor("a", ("N", 2)), tensor("b", ("N", "T")), c)
+    with pytest.raises(ConfigError) as caught:
+        completed_with(files, text, max_batch_size=4, sequence_batching={})
+    assert "parameter 'streamgate.complete_states' of model m does not fit the graph" in str(
+        caught.value
+    )
+    assert complaint in str(caught.value)

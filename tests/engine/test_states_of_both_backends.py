@@ -70,6 +70,9 @@ TYPES += [DataType.UINT8, DataType.UINT16, DataType.UINT32, DataType.UINT64]
 TYPES += [DataType.FP16, DataType.FP32, DataType.FP64, DataType.BF16]
 TABLE: dict[str, Sequence[State]] = {
     **{datatype.value: [numbers(datatype)] for datatype in TYPES},
+    "one number": [numbers(DataType.INT64, ())],
+    "one number beside others": [numbers(DataType.INT64, (), i=0), numbers(DataType.FP32, i=1)],
+    "one number from a file": [from_file(numbers(DataType.FP32, ()), np.array(2.5, np.float32))],
     "text": [text_state()],
     "text from a file": [from_file(text_state(), texts("ä".encode(), b""))],
     "numbers from a file": [from_file(numbers(DataType.FP32), np.array([3, -4], np.float32))],

@@ -16,6 +16,17 @@ from tests.repository.pieces import (
     tensor,
 )
 
+
+def wrong(name: str, found: str, expected: str) -> str:
+    return (
+        f"parameter '{name}' of model m is wrong (parameters['{name}'].string_value: found "
+        f"'{found}', expected {expected}"
+    )
+
+
+SCALAR = "streamgate.state_scalar.S"
+SCALAR_ONLY = "no such parameter unless the state is of numbers and has dims [1], found "
+
 OWN_TEXTS: list[tuple[str, str]] = [
     (
         tensor(INPUT_A + "dims: 1") + " input { " + INPUT_A + "dims: 2 }",
@@ -113,6 +124,30 @@ OWN_TEXTS: list[tuple[str, str]] = [
     (
         parameter("streamgate.state_batch_axis.S", "1") + state("", head=PYTHON),
         "parameter 'streamgate.state_batch_axis.S' of model m is wrong",
+    ),
+    (
+        parameter(SCALAR, "yes") + state(""),
+        wrong(SCALAR, "yes", "'true' or 'false'"),
+    ),
+    (
+        parameter(SCALAR, "true") + state("", dims="2"),
+        wrong(SCALAR, "true", SCALAR_ONLY + "TYPE_FP32 and [2]"),
+    ),
+    (
+        parameter(SCALAR, "true") + state("").replace("TYPE_FP32", "TYPE_STRING"),
+        wrong(SCALAR, "true", SCALAR_ONLY + "TYPE_STRING and [1]"),
+    ),
+    (
+        parameter(SCALAR, "true") + parameter("streamgate.state_batch_axis.S", "1") + state(""),
+        wrong(SCALAR, "true", "no 'streamgate.state_batch_axis.S' beside it: there is one"),
+    ),
+    (
+        parameter("streamgate.complete_states", "a=b") + state(""),
+        wrong("streamgate.complete_states", "a=b", "no such parameter unless the backend is"),
+    ),
+    (
+        parameter("streamgate.python_class", "") + state(""),
+        wrong("streamgate.python_class", "", "a text"),
     ),
     (
         parameter("streamgate.state_initial_value.S", "minus one") + state(""),
