@@ -29,7 +29,7 @@ class ServerFailedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A running server. `grpc`, `http` and `metrics` are "host:port", or "" where not served."""
+    """A running server. Its addresses are "host:port", or "" where not served."""
 
     name: str
     version: str
@@ -38,6 +38,7 @@ class ServerProcess:
     grpc: str
     http: str = ""
     metrics: str = ""
+    websocket: str = ""
 
     def is_alive(self) -> bool:
         return self.process.poll() is None

@@ -81,6 +81,7 @@ def _wait_ready(starting: ServerProcess) -> ServerProcess:
         grpc=addresses["grpc"],
         http=addresses["http"],
         metrics=addresses.get("metrics", ""),
+        websocket=addresses.get("websocket", ""),
     )
 
 
