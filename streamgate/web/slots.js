@@ -23,30 +23,32 @@ export function watchSlots(ownSequence) {
 
 async function show(own) {
   const answer = await fetch("/v2/slots");
+  if (!answer.ok) return;
   const { models } = await answer.json();
-  const rows = [];
+  const rows = new Map(); // an ensemble's are those of its models, which are listed, too
   const counts = [];
-  for (const { name, slots_total, slots } of models) {
-    counts.push(`${name} ${slots.length} of ${slots_total}`);
-    for (const slot of slots) rows.push({ model: name, ...slot });
+  for (const model of models) {
+    if (model.slots) counts.push(`${model.name} ${model.taken} of ${model.slots}`);
+    for (const row of model.sequences) rows.set(`${row.instance} ${row.slot}`, row);
   }
   document.getElementById("slots-summary").textContent = counts.join(" · ") || "no sequence models";
-  document.getElementById("slots").replaceChildren(...rows.slice(0, ROWS_MAX).map((row) => line(row, own)));
+  const shown = [...rows.values()].slice(0, ROWS_MAX).map((row) => line(row, own));
+  document.getElementById("slots").replaceChildren(...shown);
 }
 
 function line(row, own) {
   const cells = [
-    [row.model],
-    [row.slot],
-    [row.sequence_id],
-    [row.steps, "number"],
-    [row.waiting, "number"],
-    [`${row.lag_ms} ms`, "number"],
-    [size(row.state_bytes), "number"],
-    [`${(row.age_ms / SECOND).toFixed(0)} s`, "number"],
+    [row.instance],
+    [row.slot, "number"],
+    [row.sequence],
+    [row.is_reserved ? "reserved" : row.steps, "number"],
+    [row.queued, "number"],
+    [`${(row.lag_seconds * SECOND).toFixed(0)} ms`, "number"],
+    [row.state_bytes ? size(row.state_bytes) : "its own", "number"],
+    [`${row.held_seconds.toFixed(0)} s`, "number"],
   ];
   const line = document.createElement("tr");
-  if (own !== undefined && String(row.sequence_id) === String(own)) line.className = "own";
+  if (own !== undefined && String(row.sequence) === String(own)) line.className = "own";
   for (const [text, name] of cells) {
     const cell = document.createElement("td");
     cell.textContent = text;
@@ -57,6 +59,5 @@ function line(row, own) {
 }
 
 function size(bytes) {
-  if (bytes === null || bytes === undefined) return "its own";
   return bytes < 10240 ? `${bytes} B` : `${(bytes / 1024).toFixed(0)} KiB`;
 }
