@@ -86,7 +86,7 @@ def test_wheel_content(tmp_path: Path) -> None:
 def declared_requirements() -> list[Requirement]:
     """What `make setup` installs: the core's and the checked extras' own requirements."""
     extras = PROJECT["project"]["optional-dependencies"]
-    chosen = ("onnxruntime", "audio", "demo", "test", "dev")
+    chosen = ("onnxruntime", "speech", "pocketsphinx", "mic", "demo", "test", "dev")
     texts = [*PROJECT["project"]["dependencies"], *(text for e in chosen for text in extras[e])]
     found = [Requirement(text) for text in texts]
     return [requirement for requirement in found if requirement.name != DISTRIBUTION]
