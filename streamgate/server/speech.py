@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.deepgram import DeepgramListen
+from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
 from streamgate.frontends.dialects.vosk import Vosk
+from streamgate.frontends.dialects.whisper_live import WhisperLive
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
@@ -18,6 +20,7 @@ from streamgate.session.gateway import Gateway
 SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     NativeDialect,
     DeepgramListen,
+    Kyutai,
     OpenAiRealtimeDialect,
 )
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
@@ -28,6 +31,7 @@ SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService,)
 OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
     "sherpa-onnx": SherpaOnnx,
     "vosk": Vosk,
+    "whisper-live": WhisperLive,
 }
 """Those over WebSocket that want a whole port. Their usual ports are in the settings."""
 

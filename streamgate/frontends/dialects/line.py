@@ -12,7 +12,14 @@ from typing import Any, Protocol, TypeVar, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.sockets.contract import Message, Outlet, Patience
-from streamgate.frontends.speech import Declared, SpeechModel, SpeechStream, TextEvent
+from streamgate.frontends.speech import (
+    Declared,
+    SpeechModel,
+    SpeechStream,
+    TextEvent,
+    TranslationModel,
+    TranslationStream,
+)
 from streamgate.model.request import ParameterValue
 from streamgate.session.gateway import Gateway
 
@@ -28,6 +35,14 @@ class Hearer(Protocol):
     def on_text(self, event: TextEvent) -> None: ...
 
     def on_flushed(self, marker: object) -> None: ...
+
+    def on_end(self, reason: EndReason, failure: Failure | None) -> None: ...
+
+
+class Reader(Protocol):
+    """Who is told what a stream translated: `TranslationSink` without the pressure."""
+
+    def on_text(self, event: TextEvent) -> None: ...
 
     def on_end(self, reason: EndReason, failure: Failure | None) -> None: ...
 
@@ -55,7 +70,7 @@ class Line:
         self._gateway = gateway
         self._outlet = outlet
         self._voice: Voice | None = None
-        self._streams: list[SpeechStream] = []
+        self._streams: list[SpeechStream | TranslationStream] = []
         self._timers: list[Patience] = []
         self._is_over = False
 
@@ -82,6 +97,22 @@ class Line:
         """
         sink = _Sink(hearer, self._outlet)
         stream = SpeechStream(self._gateway, model, declared, sink, parameters)
+        await self._open(stream)
+        return stream
+
+    async def open_translation(
+        self, model: TranslationModel, target: str, reader: Reader
+    ) -> TranslationStream:
+        """Take a slot of a translator's. The stream ends with the line.
+
+        Raises StreamGateError: UNAVAILABLE without a free slot.
+        """
+        sink = _TranslationSink(reader, self._outlet)
+        stream = TranslationStream(self._gateway, model, target, sink)
+        await self._open(stream)
+        return stream
+
+    async def _open(self, stream: SpeechStream | TranslationStream) -> None:
         try:
             await stream.open()
         except BaseException:
@@ -90,7 +121,6 @@ class Line:
         if self._is_over:
             stream.close()
         self._streams.append(stream)
-        return stream
 
     def watch(self, seconds: float, on_due: Callable[[], None]) -> Patience:
         """A countdown that ends with the line."""
@@ -170,6 +200,16 @@ class _Sink:
         self.on_text = hearer.on_text
         self.on_flushed = hearer.on_flushed
         self.on_end = hearer.on_end
+        self.on_room = outlet.room
+
+
+@final
+class _TranslationSink:
+    """A translation's `TranslationSink`, as above."""
+
+    def __init__(self, reader: Reader, outlet: Outlet) -> None:
+        self.on_text = reader.on_text
+        self.on_end = reader.on_end
         self.on_room = outlet.room
 
 

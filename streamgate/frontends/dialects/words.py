@@ -1,8 +1,9 @@
 """Words with times for dialects that want them, also where a model gave none."""
 
 from collections.abc import Sequence
+from typing import final
 
-from streamgate.frontends.speech import Utterance, Word
+from streamgate.frontends.speech import SpeechModel, TextEvent, Utterance, Word
 
 
 def stable_words(utterance: Utterance) -> Sequence[Word]:
@@ -32,3 +33,31 @@ def spread(text: str, start: float, end: float, confidence: float) -> list[Word]
         Word(part, start + place * share, start + (place + 1) * share, confidence)
         for place, part in enumerate(parts)
     ]
+
+
+@final
+class WordByWord:
+    """Stable text as whole words, each once, as soon as it can't grow any more: for dialects that
+    only append words."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        self._are_given = any(spec.name == "WORDS" for spec in model.config.outputs)
+        self._text = ""
+        self._since_seconds = 0.0
+
+    def take(self, event: TextEvent) -> Sequence[Word]:
+        """The words that this event completes. Those of a model that gives no words get an even
+        share of the audio since the last ones."""
+        if self._are_given:
+            return event.words
+        self._text += event.stable
+        if event.final:
+            done, self._text = self._text, ""
+        else:
+            done, space, rest = self._text.rpartition(" ")
+            self._text = space + rest
+        if not done.strip():
+            return ()
+        words = spread(done, self._since_seconds, event.audio_seconds, 1.0)
+        self._since_seconds = event.audio_seconds
+        return words
