@@ -17,18 +17,20 @@ import onnx
 import small_graphs
 import telephone_graph
 import voice_activity_graph
+import voice_activity_windows_graph
 
 MODELS = Path(__file__).resolve().parent / "models"
 
 
 def prepare(output: Path) -> list[Path]:
     """Writes every generated graph below `output` and returns their paths."""
-    source = voice_activity_graph.installed_source()
+    voice_activity = voice_activity_graph.build(voice_activity_graph.installed_source())
     graphs = {
         "add_sub_onnx": small_graphs.add_sub(),
         "running_sum_onnx": small_graphs.running_sum(),
         "telephone_audio": telephone_graph.build(),
-        "voice_activity": voice_activity_graph.build(source),
+        "voice_activity": voice_activity,
+        "voice_activity_160ms": voice_activity_windows_graph.build(voice_activity),
     }
     return [_write(graph, output / name / "1" / "model.onnx") for name, graph in graphs.items()]
 

@@ -284,7 +284,18 @@ def test_telephone_audio_is_decoded_and_doubled_without_a_seam(prepared: Path) -
     assert float(np.sqrt(np.mean(noise**2))) < 0.5 / np.sqrt(2) / 50
 
 
-@pytest.mark.parametrize("name", ["voice_activity", "running_sum_onnx", "telephone_audio"])
+def test_five_chunks_in_a_step_equal_five_steps(prepared: Path, station: Array) -> None:
+    chunks = station[: len(station) // 5 * 5]
+    singly = _alone(prepared / "voice_activity/1/model.onnx", chunks)
+    by_fives = _alone(prepared / "voice_activity_160ms/1/model.onnx", chunks.reshape(-1, 5 * CHUNK))
+    assert by_fives["SPEECH_EVENT"].any()
+    for name, values in singly.items():
+        np.testing.assert_allclose(by_fives[name].reshape(-1, 1), values, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["voice_activity", "voice_activity_160ms", "running_sum_onnx", "telephone_audio"]
+)
 def test_configuration_and_graph_agree(prepared: Path, name: str) -> None:
     """Each state of config.pbtxt is in the graph, in and out, with its type, shape and axis."""
     config = model_config_pb2.ModelConfig()
@@ -306,7 +317,7 @@ def test_configuration_and_graph_agree(prepared: Path, name: str) -> None:
 def test_every_configuration_is_readable_to_triton() -> None:
     """Our additions are parameters, so Triton's own schema accepts each file."""
     paths = sorted((DEMOS / "models").glob("*/config.pbtxt"))
-    assert len(paths) >= 7
+    assert len(paths) >= 8
     for path in paths:
         text = path.read_text()
         assert text.startswith("# "), f"{path}: expected a comment at the top"
