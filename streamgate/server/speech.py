@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.dialects.assemblyai import AssemblyAi
 from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
@@ -19,6 +20,7 @@ from streamgate.session.gateway import Gateway
 
 SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     NativeDialect,
+    AssemblyAi,
     DeepgramListen,
     Kyutai,
     OpenAiRealtimeDialect,
