@@ -23,6 +23,7 @@ from streamgate.frontends.speech.timeline import Timeline
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Array
 from streamgate.session.gateway import Gateway
+from streamgate.speech.audio import AudioError
 
 STEPS_IN_FLIGHT = 8
 """Chunks of one stream that are with the engine; further audio waits here, where it is cheap to
@@ -92,6 +93,7 @@ class SpeechStream:
         self._sink = sink
         self._parameters = dict(parameters or {})
         self._audio = audio_source(declared, model.sample_rate_hz)
+        self._audio_is_broken = False
         self._connection = gateway.connect(self._on_sequence_end)
         self._key: SequenceKey = correlation_id("", model.config)
         self._timeline = Timeline(model.sample_rate_hz)
@@ -160,8 +162,14 @@ class SpeechStream:
         if self._over or self._finishing:
             return
         self._was_fed = True
-        self._take(self._audio.feed(data))
-        self._pump()
+        try:
+            self._take(self._audio.feed(data))
+        except AudioError as error:
+            self._audio_is_broken = True
+            self._take(error.samples)
+            raise
+        finally:
+            self._pump()
 
     def flush(self, marker: object = None) -> None:
         """End the utterance behind the audio so far. `on_flushed` follows, at the latest when all
@@ -174,13 +182,17 @@ class SpeechStream:
     def finish(self) -> None:
         """No more audio comes. `on_end` follows the last result.
 
-        Raises StreamGateError (INVALID_ARG) for audio that is cut off; the stream ends all the
-        same.
+        Raises StreamGateError (INVALID_ARG) for audio that is cut off, unless `feed` has raised
+        before; the stream ends all the same, and what came whole is answered.
         """
         if self._over or self._finishing:
             return
         try:
-            self._take(self._audio.finish())
+            if not self._audio_is_broken:
+                self._take(self._audio.finish())
+        except AudioError as error:
+            self._take(error.samples)
+            raise
         finally:
             self._finishing = True
             self._queue.append(_Mark(None, is_end=True))
