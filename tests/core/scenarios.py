@@ -280,6 +280,37 @@ def ends_of_their_own() -> Play:
     return play
 
 
+
+def reservations() -> Play:
+    """Slots before the START: begun, idle, given back, refused, promised through a drain."""
+    play = Play(oldest(2, max_idle_ns=4 * MS, idle_warning_ns=MS), 2)
+    play.reserve(1, owner=1)
+    play.submit(1)
+    play.reserve(1)
+    play.reserve(2, owner=2)
+    play.reserve(3)
+    play.submit(3, "S")
+    play.submit(1, "S", owner=1)
+    play.submit(1, "E")
+    play.run()
+    play.tell(HangUp(OwnerNumber(2)))
+    play.poll()
+    play.run()
+    play.reserve(4)
+    play.wait(10 * MS)
+    play.reserve(5)
+    play.reserve(6)
+    play.tell(EndSequence(6, EndReason.CLIENT_END, drain=True))
+    play.tell(Drain())
+    play.reserve(7)
+    play.submit(5, "S")
+    play.submit(5, "SE")
+    play.run()
+    play.tell(Close())
+    play.poll()
+    return play
+
+
 def dynamic() -> Play:
     """Preferred sizes, the delay, requests that don't fit and shapes that differ."""
     play = Play(DynamicBatching((4, 8), 10 * MS), 8, 2)
@@ -370,6 +401,7 @@ SCENARIOS: dict[str, Callable[[], Play]] = {
     "instances-of-sequences": instances_of_sequences,
     "instances-of-requests": instances_of_requests,
     "ends-of-their-own": ends_of_their_own,
+    "reservations": reservations,
     "dynamic": dynamic,
     "policies": policies,
     "one-by-one": one_by_one,

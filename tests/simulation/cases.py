@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from streamgate.errors import EndReason
 from streamgate.model.config import ModelConfig, SequenceBatching
 from streamgate.model.request import Response, SequenceKey
-from tests.simulation.diary import Asked, Dispatched, Lost, Ran, Resized
+from tests.simulation.diary import Asked, Dispatched, Lost, Ran, Resized, SlotAsked
 
 
 @dataclass(eq=False)
@@ -16,9 +16,12 @@ class Life:
     `state` and `steps` are what the model keeps of it; `asked` counts its requests, refused ones
     too. `listeners` may be told of its end: the connection of its newest request, or of one that
     was refused since. `abandoned`: that connection is lost. `replaced`: a START was to replace it,
-    but was refused.
+    but was refused. `reserved`: what it was reserved by, until its START comes. `since` is when
+    its lifetime began.
     """
 
+    since: int
+    reserved: SlotAsked | None = None
     cases: list["Case"] = field(default_factory=list)
     open: bool = True
     asked: int = 0
@@ -32,6 +35,14 @@ class Life:
     state: int = 0
     steps: int = 0
     answered: int = 0
+
+    @property
+    def owner(self) -> int:
+        """The connection of its newest request, or of its reservation."""
+        if self.cases:
+            return self.cases[-1].asked.connection
+        assert self.reserved is not None
+        return self.reserved.connection
 
     @property
     def is_settled(self) -> bool:
@@ -122,7 +133,7 @@ class Facts:
 
     def is_aged(self, life: Life, at: int) -> bool:
         """Whether a sequence may have had to end by now, if only after its step under way."""
-        lived_ns = at - life.cases[0].asked.at
+        lived_ns = at - life.since
         return 0 < self.rules.max_lifetime_ns <= lived_ns or self.is_preempted(at)
 
     def was_lost(self, instance: int) -> bool:

@@ -33,6 +33,24 @@ class Asked(Entry):
 
 
 @dataclass(eq=False)
+class SlotAsked(Entry):
+    """A client asked for a slot for a sequence to come. Numbered apart from requests."""
+
+    number: int
+    key: SequenceKey
+    connection: int
+
+
+@dataclass(eq=False)
+class SlotAnswered(Entry):
+    """It was granted, or refused: `at_once`, if the engine was not asked."""
+
+    number: int
+    failure: Failure | None
+    at_once: bool
+
+
+@dataclass(eq=False)
 class Cancelled(Entry):
     """A client gave up a request."""
 
@@ -140,7 +158,8 @@ class Answered(Entry):
 
 @dataclass(eq=False)
 class Ended(Entry):
-    """A sequence ended, behind so many `older` ones of its ID; these connections were `told`."""
+    """A sequence ended, behind so many `older` ones of its ID, or UNSTARTED; these connections were
+    `told`."""
 
     key: SequenceKey
     reason: EndReason

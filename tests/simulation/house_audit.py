@@ -7,6 +7,7 @@ until nothing of the ID lives any more; hashes and orders are exact all the same
 """
 
 from streamgate.backend.fake.hashing import scramble
+from streamgate.link.contract import UNSTARTED
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Response
 from streamgate.model.statistics import ModelStatistics
@@ -22,10 +23,13 @@ from tests.simulation.diary import (
     Entry,
     HungUp,
     Resized,
+    SlotAnswered,
+    SlotAsked,
     Warned,
 )
 from tests.simulation.model_audit import ModelAudit
 from tests.simulation.permitted import check_end, check_failure, check_refusal, expected_refusal
+from tests.simulation.reservations import check_slot_refusal
 
 
 class HouseAudit:
@@ -36,6 +40,8 @@ class HouseAudit:
     ) -> None:
         self.facts = Facts(config, patience_ns, lateness_ns=lateness_ns, later=later)
         self.models = ModelAudit(self.facts)
+        self.slots: dict[int, SlotAnswered] = {}
+        self.asking: dict[int, SlotAsked] = {}
 
     def read(self, diary: Diary) -> None:
         """Check everything that is in the diary of a house that has come to rest."""
@@ -44,6 +50,9 @@ class HouseAudit:
             if isinstance(entry, Answered) and entry.response.final:
                 assert entry.number not in finals, "two final responses"
                 finals[entry.number] = entry
+            if isinstance(entry, SlotAnswered):
+                assert entry.number not in self.slots, "answered twice"
+                self.slots[entry.number] = entry
         for entry in diary.entries:
             if isinstance(entry, Asked):
                 assert entry.number in finals, f"no final response: {entry}"
@@ -52,12 +61,20 @@ class HouseAudit:
             elif not self.models.saw(entry):
                 self.saw(entry)
         self.models.check_rest()
+        assert not self.asking, "neither granted nor refused"
         for name, key in self.facts.keys.items():
             assert not key.lives, f"a sequence {name!r} never ended"
 
     def saw(self, entry: Entry) -> None:
         facts = self.facts
         match entry:
+            case SlotAsked():
+                self.saw_slot_asked(entry)
+            case SlotAnswered():
+                asked = self.asking.pop(entry.number)
+                facts.counts["granted" if entry.failure is None else "refused"] += not entry.at_once
+                if entry.failure is not None:
+                    check_slot_refusal(facts, asked, entry, self.asking.values())
             case Cancelled():
                 case = facts.cases[entry.number]
                 self.give_up(case, entry.place)
@@ -92,7 +109,7 @@ class HouseAudit:
         expected = expected_refusal(facts, asked, key)
         if case.is_refused:
             check_refusal(facts, case, key, expected)
-            if not key.lives:
+            if not key.lives or key.lives[-1].reserved is not None:
                 return
             if asked.start:
                 # What was sent behind it is not for the sequence that it was to replace.
@@ -108,9 +125,12 @@ class HouseAudit:
 
     def let_in(self, case: Case, key: Key) -> None:
         asked = case.asked
-        if asked.start:
+        if asked.start and key.lives and key.lives[-1].reserved is not None:
+            key.lives[-1].reserved = None
+            key.lives[-1].open = True
+        elif asked.start:
             self.facts.counts["lives"] += 1
-            key.lives.append(Life())
+            key.lives.append(Life(asked.at))
         assert key.lives, f"let in without a sequence: {asked}"
         life = key.lives[-1]
         assert life.open or key.unsure, f"let in behind its END: {asked}"
@@ -125,14 +145,27 @@ class HouseAudit:
         if asked.end:
             life.open = False
 
+    def saw_slot_asked(self, entry: SlotAsked) -> None:
+        """One that will be granted lives from now on; nothing but a START is let in to it."""
+        self.asking[entry.number] = entry
+        assert entry.number in self.slots, f"no answer: {entry}"
+        if self.slots[entry.number].failure is not None:
+            return
+        key = self.facts.keys[entry.key]
+        assert not self.facts.draining, f"promised while draining: {entry}"
+        assert not key.lives, f"its ID lives: {entry}"
+        self.facts.counts["lives"] += 1
+        life = Life(entry.at, entry, open=False, listeners={entry.connection}, active_at=entry.at)
+        key.lives.append(life)
+
     def saw_hung_up(self, entry: HungUp) -> None:
         self.facts.closed_connections.add(entry.connection)
         if not entry.abort:
             return
         for key in self.facts.keys.values():
             for life in key.lives:
-                newest = life.cases[-1].asked.connection
-                life.abandoned = life.abandoned or newest == entry.connection
+                life.abandoned = life.abandoned or life.owner == entry.connection
+                key.unsure = key.unsure or (life.abandoned and life.reserved is not None)
             for case in key.cases:
                 if case.asked.connection == entry.connection:
                     self.give_up(case, entry.place)
@@ -202,8 +235,10 @@ class HouseAudit:
         facts, key = self.facts, self.facts.keys[entry.key]
         facts.ends[entry.reason] += 1
         assert entry.older < len(key.lives), f"ended twice: {entry}"
-        life = key.lives[entry.older]
-        assert entry.older == 0 or not life.begun, f"an older one has the slot: {entry}"
+        life = key.lives[max(0, entry.older)]
+        assert entry.older <= 0 or not life.begun, f"an older one has the slot: {entry}"
+        is_reserved = life.reserved is not None
+        assert (entry.older == UNSTARTED) == is_reserved, f"its START came, or did not: {entry}"
         check_end(facts, life, key, entry)
         assert life.is_settled or facts.later, f"ended before its last response: {entry}"
         listeners = life.listeners
@@ -236,3 +271,5 @@ class HouseAudit:
         assert counts["begun"] <= sequences.started <= counts["lives"]
         assert {reason: count for reason, count in sequences.ended.items() if count} == facts.ends
         assert sum(facts.ends.values()) == counts["lives"]
+        assert statistics.reservations.granted == counts["granted"]
+        assert sum(statistics.reservations.refused.values()) == counts["refused"]

@@ -306,3 +306,19 @@ class HouseMachine(RuleBasedStateMachine):
         audit.check_counts(house.statistics())
         house.close()
         house.check_free()
+
+
+class ReservingHouseMachine(HouseMachine):
+    """The same with clients that ask for a slot before they have anything to send. Apart, as the
+    seeded bugs of the other are found with the luck of the rules that it has."""
+
+    @rule(
+        connection=st.integers(0, CONNECTIONS - 1),
+        keys=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+        settles=st.booleans(),
+    )
+    def reserve(self, connection: int, keys: list[int], settles: bool) -> None:
+        self.sound = False
+        for key in keys:
+            self.house.reserve(connection, self.plot.keys[key])
+        self.settle(settles)

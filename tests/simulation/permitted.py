@@ -23,7 +23,8 @@ def expected_refusal(facts: Facts, asked: Asked, key: Key) -> Rejection | None:
     """Why this request must be refused, where that is sure."""
     if key.unsure:
         return None
-    if facts.closing or (facts.draining and asked.start):
+    promised = bool(key.lives) and key.lives[-1].reserved is not None
+    if facts.closing or (facts.draining and asked.start and not promised):
         return Rejection.STOPPING
     if not asked.start and not (key.lives and key.lives[-1].open):
         return Rejection.MISSING_START
@@ -37,6 +38,8 @@ def check_refusal(facts: Facts, case: Case, key: Key, expected: Rejection | None
     if expected is not None:
         assert reason is expected, f"refused with {reason}, expected {expected}: {asked}"
         return
+    if not key.unsure and asked.start and key.lives and key.lives[-1].reserved is not None:
+        raise AssertionError(f"its slot was promised: {asked}")
     match reason:
         case Rejection.MISSING_START:
             assert key.unsure, f"its sequence lives: {asked}"
@@ -118,7 +121,7 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
         case EndReason.IDLE:
             _check_idle_end(facts, life, key, entry)
         case EndReason.LIFETIME:
-            assert 0 < rules.max_lifetime_ns <= entry.at - life.cases[0].asked.at
+            assert 0 < rules.max_lifetime_ns <= entry.at - life.since
         case EndReason.CLIENT_END:
             ran = any(case.asked.end and case.ran for case in life.cases)
             assert ran or key.unsure, f"ended before its END ran: {entry}"
@@ -127,6 +130,7 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
             assert replaced or key.unsure, f"superseded by nobody: {entry}"
         case EndReason.CLIENT_ABORT:
             assert key.unsure
+            assert life.abandoned or life.reserved is None, f"nobody gave it up: {entry}"
         case EndReason.PREEMPTED:
             assert facts.is_preempted(entry.at), f"too early: {entry}"
         case EndReason.ERROR:
@@ -151,7 +155,7 @@ def _check_idle_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
     idle_ns = entry.at - life.active_at
     assert idle_ns >= rules.max_idle_ns, f"too early: {entry}"
     assert idle_ns <= rules.max_idle_ns + facts.lateness_ns or key.unsure, f"too late: {entry}"
-    start = life.cases[0].dispatched
+    start = life.cases[0].dispatched if life.cases else None
     if rules.max_lifetime_ns and start is not None:
         lived_ns = entry.at - start.at
         assert lived_ns <= rules.max_lifetime_ns + facts.lateness_ns, f"lived too long: {entry}"

@@ -19,7 +19,7 @@ from streamgate.core.sequences import SequenceScheduler
 from streamgate.engine.instances import RestartPolicy
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.runtime import ModelRuntime
-from streamgate.errors import BackendError, EndReason, StreamGateError
+from streamgate.errors import BackendError, EndReason, Failure, StreamGateError
 from streamgate.model.config import Instance, InstanceKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
@@ -43,6 +43,8 @@ from tests.simulation.diary import (
     HungUp,
     Paused,
     Resized,
+    SlotAnswered,
+    SlotAsked,
     Warned,
 )
 from tests.simulation.virtual_host import VirtualHost, VirtualLoop, VirtualWorker
@@ -68,6 +70,7 @@ class SimulatedHouse:
         self.diary = Diary(self.host.now)
         self.desk = Desk(config, self.diary, later)
         self.asked = 0
+        self.slots_asked = 0
         self.failing_loads = 0
         self.calls: dict[int, OpenCall] = {}
         self.connections: list[tuple[int, SessionConnection]] = []
@@ -129,6 +132,21 @@ class SimulatedHouse:
         self.diary.note(Asked(number, key, start, end, payload, timeout_us * 1000, index))
         self.calls[number] = session.submit(request, partial(self._answer, number))
         return number
+
+    def reserve(self, connection: int, key: SequenceKey) -> None:
+        """Ask over one of `connections` for a slot, for a sequence that is to come."""
+        self.slots_asked += 1
+        number = self.slots_asked
+        index, session = self.connections[connection]
+        self.diary.note(SlotAsked(number, key, index))
+
+        def answer(failure: Failure | None) -> None:
+            self.diary.note(SlotAnswered(number, failure, at_once=False))
+
+        try:
+            session.ask_to_reserve("fake", "", key, answer)
+        except StreamGateError as error:
+            self.diary.note(SlotAnswered(number, error.failure, at_once=True))
 
     def cancel(self, number: int) -> None:
         self.diary.note(Cancelled(number))
@@ -237,6 +255,7 @@ class SimulatedHouse:
         assert isinstance(scheduler, SequenceScheduler)
         assert not runtime._lives
         assert not runtime._steps
+        assert not runtime._reservations
         assert not runtime.places._places
         assert not runtime.places._ending
         assert self.statistics().instances.violations == 0

@@ -3,8 +3,12 @@
 import pytest
 
 from tests.model.settings import LONG, MODEL
-from tests.simulation.house_machine import HouseMachine
+from tests.simulation.house_machine import HouseMachine, ReservingHouseMachine
 
 TestHouse = HouseMachine.TestCase
 TestHouse.settings = MODEL
 TestHouse = pytest.mark.timeout(1800 if LONG else 120)(TestHouse)
+
+TestReservingHouse = ReservingHouseMachine.TestCase
+TestReservingHouse.settings = MODEL
+TestReservingHouse = pytest.mark.timeout(1800 if LONG else 120)(TestReservingHouse)
