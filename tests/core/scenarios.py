@@ -280,7 +280,6 @@ def ends_of_their_own() -> Play:
     return play
 
 
-
 def reservations() -> Play:
     """Slots before the START: begun, idle, given back, refused, promised through a drain."""
     play = Play(oldest(2, max_idle_ns=4 * MS, idle_warning_ns=MS), 2)
