@@ -242,3 +242,18 @@ async def test_frames_of_another_length_are_noticed(tmp_path: Path) -> None:
     assert reason is EndReason.ERROR
     assert failure is not None
     assert "expected 40 for frame_ms" in failure.message
+
+
+@pytest.mark.slow
+async def test_the_ends_may_run_in_processes_of_their_own(tmp_path: Path) -> None:
+    """Two instances each, which have a process each: streams are spread over them."""
+    write_zipformer(tmp_path, NO_ENDPOINTS)
+    pages = configurations()
+    two = "instance_group { count: 2 kind: KIND_CPU }\n"
+    write_model(tmp_path, "zipformer_features", pages["zipformer_features"] + two)
+    write_model(tmp_path, "zipformer_text", pages["zipformer_text"] + two, NO_ENDPOINTS)
+    audio = [speech(seed, 1.5) for seed in range(4)]
+    async with speech_house(tmp_path) as house:
+        listeners = await heard_together(house, "zipformer", audio)
+    for listener, samples in zip(listeners, audio, strict=True):
+        assert listener.words == words_of(plain_zipformer(tmp_path, samples))
