@@ -6,6 +6,7 @@ beam search, what its hypotheses have in common). `LocalAgreement` is for models
 same audio anew again and again (Whisper): sure is what two hypotheses in a row agree on.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -48,10 +49,29 @@ class StableText:
         return StableState(), StableText.update(state, stable, "")[1]
 
 
-def spaced(words: Sequence[str], *, first: bool) -> str:
-    """Words with a blank before each, but before the first where it begins an utterance."""
-    text = "".join(f" {word}" for word in words)
-    return text[1:] if first else text
+# Kana, Chinese characters and their punctuation. Korean has blanks.
+_WITHOUT_BLANKS = re.compile(
+    "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0002ffff]"
+)
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that is written without blanks between words."""
+    return _WITHOUT_BLANKS.fullmatch(character) is not None
+
+
+def spaced(words: Sequence[str], *, after: str = "") -> str:
+    """Words as they go on behind the word `after` (empty: as they begin an utterance).
+
+    A blank stands between two words, but not between two Chinese or Japanese ones.
+    """
+    parts = []
+    for word in words:
+        if after and word and not (is_unspaced(after[-1]) and is_unspaced(word[0])):
+            parts.append(" ")
+        parts.append(word)
+        after = word or after
+    return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ class LocalAgreement:
         tail = ahead[len(agreed) :]
         after = AgreementState(state.stable + agreed, tail)
         update = TextUpdate(
-            spaced(agreed, first=not state.stable), spaced(tail, first=not after.stable)
+            spaced(agreed, after=_last(state.stable)), spaced(tail, after=_last(after.stable))
         )
         return after, update
 
@@ -88,7 +108,11 @@ class LocalAgreement:
     ) -> tuple[AgreementState, TextUpdate]:
         """End the utterance with a last hypothesis (without one: with the last that there was)."""
         ahead = tuple(words[len(state.stable) :]) if words is not None else state.last or ()
-        return AgreementState(), TextUpdate(spaced(ahead, first=not state.stable), "")
+        return AgreementState(), TextUpdate(spaced(ahead, after=_last(state.stable)), "")
+
+
+def _last(words: tuple[str, ...]) -> str:
+    return words[-1] if words else ""
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

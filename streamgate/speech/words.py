@@ -1,8 +1,8 @@
 """From tokens to words with times and confidences, and to text.
 
-Three kinds of tokens: "pieces" (BPE or unigram pieces, where a word begins with U+2581; byte pieces
-`<0x..>` are joined to characters), "characters" (a word separator such as a blank or `|` among
-them) and "words" (each token is one).
+Three kinds of tokens: "pieces" (BPE or unigram pieces, where a word begins with U+2581, or with a
+Chinese or Japanese character; byte pieces `<0x..>` are joined to characters), "characters" (a word
+separator such as a blank or `|` among them) and "words" (each token is one).
 """
 
 import math
@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streamgate.speech.text import is_unspaced
 from streamgate.speech.tokens import Token, Vocabulary
 
 WORD_BEGIN = "\u2581"
@@ -81,7 +82,7 @@ class WordJoiner:
 
     def _begins(self, text: str) -> bool:
         if self.kind == "pieces":
-            return text.startswith(WORD_BEGIN)
+            return text.startswith(WORD_BEGIN) or is_unspaced(text[:1])
         return self.kind == "words" or text in self.separators
 
     def _word(self, tokens: Sequence[Token]) -> list[Word]:

@@ -60,6 +60,22 @@ def write_zipformer(folder: Path, text_parameters: Mapping[str, str]) -> None:
     exports.save_tokens(text / "tokens.txt", ["<blk>", *exports.pieces(TOKENS)[1:]])
 
 
+def write_first_zipformer(folder: Path, text_parameters: Mapping[str, str]) -> None:
+    """As the page says: two lines are different."""
+    write_zipformer(folder, text_parameters)
+    page = PAGE.read_text("utf-8")
+    lines = re.findall(r"^(parameters \{ key: \"([\w.]+)\" value .*)$", page, re.MULTILINE)
+    pages = configurations()
+    for name, key in (
+        ("zipformer_features", "right_context"),
+        ("zipformer_encoder", "streamgate.complete_states"),
+    ):
+        (old,) = [line for line, found in lines if found == key and line in pages[name]]
+        (new,) = [line for line, found in lines if found == key and line not in pages[name]]
+        write_model(folder, name, replaced(pages[name], (old, new)))
+    exports.save_first_zipformer_encoder(folder / "zipformer_encoder" / "1" / "model.onnx")
+
+
 def write_fastconformer(folder: Path, text_parameters: Mapping[str, str], kind: str) -> None:
     """The page's FastConformer, `joint`, `split` or `ctc`, with the dims of our graphs."""
     pages = configurations()
@@ -148,14 +164,14 @@ def windows_of(
     return [padded[at : at + left + step + right] for at in range(0, count * step, step)]
 
 
-def plain_zipformer(folder: Path, samples: Array) -> list[str]:
-    """The tokens of a stream."""
+def plain_zipformer(folder: Path, samples: Array, right: int = 13, count: int = 98) -> list[str]:
+    """The tokens of a stream; so many states are the encoder's."""
     path = folder / "zipformer_encoder" / "1" / "model.onnx"
     names = [each.name for each in onnxruntime.InferenceSession(str(path)).get_inputs()]
     states = {name: f"new_{name}" for name in names if name != "x"}
-    assert len(states) == 98
+    assert len(states) == count
     encoder = Plain(path, "N", states, {})
-    windows = windows_of(ICEFALL, samples, 32, 0, 13)
+    windows = windows_of(ICEFALL, samples, 32, 0, right)
     encoded = encoder.windows([{"x": each[None].astype(np.float32)} for each in windows])
     text = folder / "zipformer_text" / "1"
     decoder = onnxruntime.InferenceSession(str(text / "decoder.onnx"))

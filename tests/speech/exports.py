@@ -146,6 +146,42 @@ def save_zipformer_encoder(path: Path, chunk: int = 32) -> None:
     )
 
 
+def save_first_zipformer_encoder(path: Path, chunk: int = 32) -> None:
+    """The first generation: for each of 5 stacks a counter int64 [layers, N] and six caches."""
+    draw = Drawing(8)
+    size, frames = chunk + 7, chunk // 4
+    draw.inputs.append(helper.make_tensor_value_info("x", FLOAT, ["N", size, 80]))
+    out = helper.make_tensor_value_info("encoder_out", FLOAT, ["N", frames, JOINER_DIM])
+    draw.outputs.append(out)
+    x = scaled(draw, "x")
+    h = draw.add("Slice", x, draw.ints(0), draw.ints(chunk), draw.ints(1))
+    h = draw.add("Reshape", h, draw.ints(-1, frames, 4 * 80))
+    h = draw.add("MatMul", h, draw.random(4 * 80, JOINER_DIM, scale=0.1))
+    ahead = draw.add("Slice", x, draw.ints(chunk), draw.ints(size), draw.ints(1))
+    ahead = draw.add("ReduceMean", ahead, axes=[1], keepdims=1)
+    h = draw.add("Add", h, draw.add("MatMul", ahead, draw.random(80, JOINER_DIM, scale=0.1)))
+    for stack, (layers, left) in enumerate(((2, 64), (4, 32), (3, 16), (2, 8), (4, 32))):
+        name = f"cached_len_{stack}"
+        for each, place in ((name, draw.inputs), (f"new_{name}", draw.outputs)):
+            place.append(helper.make_tensor_value_info(each, INT64, [layers, "N"]))
+        draw.add("Add", name, draw.ints(chunk // 2), to=f"new_{name}")
+        wave = draw.add("ReduceMean", draw.add("Cos", cast(draw, name)), axes=[0], keepdims=0)
+        h = draw.add("Add", h, draw.add("Reshape", wave, draw.ints(-1, 1, 1)))
+        caches = {
+            "avg": ((layers, 12), 1),
+            "key": ((layers, left, 8), 2),
+            "val": ((layers, left, 4), 2),
+            "val2": ((layers, left, 4), 2),
+            "conv1": ((layers, 12, 30), 1),
+            "conv2": ((layers, 12, 30), 1),
+        }
+        for kind, (shape, axis) in caches.items():
+            name = f"cached_{kind}_{stack}"
+            h = mixed(draw, h, JOINER_DIM, name, f"new_{name}", shape, axis, "N")
+    draw.add("Mul", h, draw.number(0.7), to="encoder_out")
+    draw.save(path, {"model_type": "zipformer", "decode_chunk_len": chunk, "T": size})
+
+
 def scaled(draw: Drawing, name: str) -> str:
     """Log-mel features to about -1 to 1."""
     shifted = draw.add("Add", name, draw.number(9))

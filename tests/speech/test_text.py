@@ -40,19 +40,17 @@ def test_what_two_hypotheses_agree_on_stays(sequence: list[list[str]]) -> None:
         state, update = agreement.update(state, words)
         state = unpack(AgreementState, pack(state))
         text += update.stable
-        assert text == spaced(state.stable, first=True)
+        assert text == spaced(state.stable)
         # Nothing becomes stable that one hypothesis alone has seen.
         new = state.stable[len(before.stable) :]
         assert tuple(words[len(before.stable) :][: len(new)]) == new
         assert (before.last or ())[: len(new)] == new
         if len(words) >= len(state.stable):
-            assert spaced((*state.stable, *words[len(state.stable) :]), first=True) == (
-                text + update.tail
-            )
+            assert spaced((*state.stable, *words[len(state.stable) :])) == text + update.tail
     after, last = agreement.finish(state)
     assert after == AgreementState()
     assert last.tail == ""
-    assert text + last.stable == spaced((*state.stable, *(state.last or ())), first=True)
+    assert text + last.stable == spaced((*state.stable, *(state.last or ())))
 
 
 def test_a_last_hypothesis_ends_the_utterance() -> None:
@@ -62,3 +60,10 @@ def test_a_last_hypothesis_ends_the_utterance() -> None:
     state, second = agreement.update(state, ["so", "is", "it"])
     assert second == TextUpdate("so", " is it")
     assert agreement.finish(state, ["so", "it", "goes"])[1] == TextUpdate(" it goes", "")
+
+
+def test_chinese_and_japanese_have_no_blanks() -> None:
+    assert spaced(["\u4f60", "\u597d", "world", "hi", "\u3044"]) == ("\u4f60\u597d world hi \u3044")
+    assert spaced(["\u597d"], after="\u4f60") == "\u597d"
+    assert spaced(["\u597d"], after="so") == " \u597d"
+    assert spaced(["\uc548\ub155", "\uc138\uc0c1"]) == "\uc548\ub155 \uc138\uc0c1"

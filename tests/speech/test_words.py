@@ -99,3 +99,9 @@ def test_vocabularies_are_read_as_they_are(tmp_path: Path) -> None:
     assert found.texts == (" ", "\u2581THE", "<blk>")
     assert found.blank == 2
     assert moved([Token(1, 3, 1.0)], 4) == (Token(1, 7, 1.0),)
+
+
+def test_each_chinese_character_is_a_word() -> None:
+    mixed = Vocabulary.parse(["<blk> 0", "\u4f60 1", "\u597d 2", "\u2581HI 3", "ER 4"])
+    words = WordJoiner(mixed, 0.04).words(tokens(1, 2, 3, 4, 1))
+    assert [each.text for each in words] == ["\u4f60", "\u597d", "HIER", "\u4f60"]

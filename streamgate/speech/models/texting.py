@@ -44,15 +44,15 @@ class Span:
 class TextState:
     """A stream's text.
 
-    The search's frame `frame` began at sample `sample` (None: the next chunk says where). `said`:
-    the utterance has stable words.
+    The search's frame `frame` began at sample `sample` (None: the next chunk says where). `last`:
+    the utterance's last stable word, empty where it has none.
     """
 
     words: WordState
     endpoint: EndpointState
     frame: int
     sample: int | None
-    said: bool
+    last: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Texting:
 
     def start(self) -> TextState:
         """The state of a fresh stream."""
-        return TextState(WordState(), EndpointState(), 0, None, said=False)
+        return TextState(WordState(), EndpointState(), 0, None, "")
 
     def check(self, frames: int, span: Span) -> None:
         """Raise ValueError where frames of a chunk can't be `frame_ms` apart."""
@@ -128,19 +128,19 @@ class Texting:
             words, more = self._joiner.finish(words)
             complete += more
         complete = [_within(word, span.end / self._rate) for word in complete]
-        said = state.said or bool(complete)
+        last = complete[-1].text if complete else state.last
         pending = self._joiner.words((*words.open, *self._timed(state, tail)))
         event = TextEvent(
-            spaced([word.text for word in complete], first=not state.said),
-            spaced([word.text for word in pending], first=not said),
-            final and said,
+            spaced([word.text for word in complete], after=state.last),
+            spaced([word.text for word in pending], after=last),
+            final and bool(last),
             span.end / self._rate,
             tuple(complete),
         )
         if final:
             kept = state.sample if not span.last else None
             return replace(self.start(), frame=state.frame, sample=kept), event
-        return replace(state, words=words, said=said), event
+        return replace(state, words=words, last=last), event
 
     def _timed(self, state: TextState, tokens: Sequence[Token]) -> list[Token]:
         """The tokens with samples in place of frames."""
