@@ -8,6 +8,7 @@ from streamgate.frontends.dialects.assemblyai import AssemblyAi
 from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
+from streamgate.frontends.dialects.openai_audio import AudioService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
 from streamgate.frontends.dialects.vosk import Vosk
@@ -27,7 +28,7 @@ SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
 )
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 
-SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService,)
+SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService, AudioService)
 """Those over plain HTTP, on the HTTP port."""
 
 OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
