@@ -171,6 +171,12 @@ def _add_speech(serve: argparse.ArgumentParser) -> None:
         help="speech clients must bring one of the keys in this file, one in a line (none needed)",
     )
     speech.add_argument(
+        "--realtime-dialect",
+        choices=("openai", "riva"),
+        default="openai",
+        help="of clients of /v1/realtime that nothing tells apart (%(default)s)",
+    )
+    speech.add_argument(
         "--dialect-port",
         type=_dialect_port,
         action="append",
@@ -291,6 +297,7 @@ def _serve(options: argparse.Namespace) -> int:
                 default_model=options.speech_model,
                 aliases=dict(options.speech_model_alias),
                 api_keys=_api_keys(options.api_key_file),
+                realtime_dialect=options.realtime_dialect,
                 ports=dict(options.dialect_port),
             ),
             exit_timeout_seconds=options.exit_timeout_secs,

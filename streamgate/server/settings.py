@@ -24,12 +24,15 @@ class SpeechSettings:
 
     `default_model` serves clients that name none ("": the first speech model by name); `aliases`
     maps further names to models. `api_keys`, if there are any, are what clients must bring.
-    `ports` opens dialects that want a whole port: name to port (0 picks a free one).
+    `realtime_dialect`, `openai` or `riva`, is that of clients of a path which both have, if nothing
+    tells them apart. `ports` opens dialects that want a whole port: name to port (0 picks a
+    free one).
     """
 
     default_model: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
     api_keys: Sequence[str] = ()
+    realtime_dialect: str = "openai"
     ports: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_audio import AudioService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
+from streamgate.frontends.dialects.riva_realtime import RivaRealtimeDialect, RivaSessionService
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
 from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.dialects.whisper_live import WhisperLive
@@ -24,11 +25,16 @@ SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     AssemblyAi,
     DeepgramListen,
     Kyutai,
+    RivaRealtimeDialect,  # before OpenAI's, whose path it shares
     OpenAiRealtimeDialect,
 )
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 
-SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (NativeService, AudioService)
+SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (
+    NativeService,
+    AudioService,
+    RivaSessionService,
+)
 """Those over plain HTTP, on the HTTP port."""
 
 OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
@@ -52,7 +58,7 @@ class Mounts:
 def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
     """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
     models = SpeechModels(gateway, settings.default_model, settings.aliases)
-    context = SpeechContext(gateway, models, Access(settings.api_keys))
+    context = SpeechContext(gateway, models, Access(settings.api_keys), settings.realtime_dialect)
     own_ports = {}
     for name, port in settings.ports.items():
         if name not in OWN_PORTS:

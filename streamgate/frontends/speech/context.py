@@ -9,8 +9,13 @@ from streamgate.session.gateway import Gateway
 
 @dataclass(frozen=True, slots=True)
 class SpeechContext:
-    """The gateway, its speech models, and who may use them."""
+    """The gateway, its speech models, and who may use them.
+
+    `realtime_dialect` is the one of clients of `/v1/realtime` that nothing tells apart: `openai` or
+    `riva`.
+    """
 
     gateway: Gateway
     models: SpeechModels
     access: Access
+    realtime_dialect: str = "openai"

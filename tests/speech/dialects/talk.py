@@ -29,8 +29,10 @@ class Talk:
     async def say(self, kind: str, **fields: Any) -> None:
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
-    async def append(self, audio: bytes, kind: str = "input_audio_buffer.append") -> None:
-        await self.say(kind, audio=base64.b64encode(audio).decode())
+    async def append(
+        self, audio: bytes, kind: str = "input_audio_buffer.append", **fields: Any
+    ) -> None:
+        await self.say(kind, audio=base64.b64encode(audio).decode(), **fields)
 
     async def hear(self, *kinds: str) -> dict[str, Any]:
         """The next message, or the next of these kinds."""
