@@ -124,8 +124,9 @@ async def test_a_wrong_secret_and_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -
                 house.ports.websocket, PATH, subprotocols=["realtime", bad]
             )
             assert status == 401
-        monkeypatch.setattr(module.time, "time", lambda: session["client_secret"]["expires_at"])
-        status, body, _ = await refused(house.ports.websocket, PATH, subprotocols=good)
+        monkeypatch.setattr(module, "SECRET_SECONDS", -1)
+        _, late = await session_for(house, "right")
+        status, body, _ = await refused(house.ports.websocket, PATH, subprotocols=protocols(late))
         assert (status, list(body)) == (401, ["detail"])
 
 
