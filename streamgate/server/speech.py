@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.assemblyai import AssemblyAi
-from streamgate.frontends.dialects.deepgram import DeepgramListen
+from streamgate.frontends.dialects.deepgram import DeepgramFlux, DeepgramListen
 from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_audio import AudioService
@@ -23,6 +23,7 @@ from streamgate.session.gateway import Gateway
 SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     NativeDialect,
     AssemblyAi,
+    DeepgramFlux,
     DeepgramListen,
     Kyutai,
     RivaRealtimeDialect,  # before OpenAI's, whose path it shares

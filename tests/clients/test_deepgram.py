@@ -28,3 +28,13 @@ async def test_the_sdk_streams_v1(tmp_path: Path) -> None:
             assert heard["duration"] == pytest.approx(3.0, abs=0.01)
         refused = await drive("deepgram_listen", house.ports.websocket or 0, "wrong", wav)
     assert "401" in refused["refused"]
+
+
+async def test_the_sdk_streams_flux(tmp_path: Path) -> None:
+    wav = wav_file(tmp_path / "tones.wav", tones())
+    async with speech_house() as house:
+        for port in (house.ports.websocket or 0, house.ports.http or 0):
+            heard = await drive("deepgram_flux", port, "key", wav)
+            assert heard["text"] == " ".join(words_of())
+            assert heard["numbers"] == list(range(len(heard["numbers"])))
+            assert heard["types"] == ["ListenV2Connected", "ListenV2TurnInfo"]

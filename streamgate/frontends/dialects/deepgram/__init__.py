@@ -3,6 +3,7 @@
 `docs/dialects/deepgram.md` says what is served of them.
 """
 
+from streamgate.frontends.dialects.deepgram.flux import DeepgramFlux
 from streamgate.frontends.dialects.deepgram.listen import DeepgramListen
 
-__all__ = ["DeepgramListen"]
+__all__ = ["DeepgramFlux", "DeepgramListen"]

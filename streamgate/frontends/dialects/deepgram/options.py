@@ -61,7 +61,7 @@ def listen_options(handshake: Handshake) -> ListenOptions:
     return ListenOptions(
         query.text("model"),
         query.text("language"),
-        _declared(query),
+        declared_audio(query),
         query.flag("multichannel"),
         interim,
         gap_ms / 1000 if gap_ms else None,
@@ -71,7 +71,8 @@ def listen_options(handshake: Handshake) -> ListenOptions:
     )
 
 
-def _declared(query: Query) -> Declared:
+def declared_audio(query: Query) -> Declared:
+    """What `encoding`, `sample_rate` and `channels` say. Raises StreamGateError (INVALID_ARG)."""
     encoding = query.choice("encoding", "", {*RAW, *CONTAINED})
     channels = query.number("channels", 1, 1, CHANNELS_MAX)
     rate_hz = query.number("sample_rate", 0, 8_000, 192_000)
