@@ -146,7 +146,9 @@ class Server:
         if settings.allow_grpc:
             is_lean = settings.grpc_transport is GrpcTransport.LEAN
             grpc_options = GrpcOptions(forward_headers=settings.grpc_forward_headers)
-            grpc_front_end = (LeanGrpcFrontEnd if is_lean else GrpcFrontEnd)(gateway, grpc_options)
+            grpc_front_end = (LeanGrpcFrontEnd if is_lean else GrpcFrontEnd)(
+                gateway, grpc_options, services=mounts.grpc_services
+            )
             grpc = await self._open("grpc", grpc_front_end, settings.grpc_port)
         if settings.allow_metrics:
             metrics = await self._open("metrics", MetricsEndpoint(gateway), settings.metrics_port)

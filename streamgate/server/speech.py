@@ -10,10 +10,12 @@ from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_audio import AudioService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
+from streamgate.frontends.dialects.over_grpc import google_v1, google_v2, riva_asr, riva_nmt
 from streamgate.frontends.dialects.riva_realtime import RivaRealtimeDialect, RivaSessionService
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
 from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.dialects.whisper_live import WhisperLive
+from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
@@ -38,6 +40,14 @@ SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (
 )
 """Those over plain HTTP, on the HTTP port."""
 
+GRPC_SERVICES: Sequence[Callable[[SpeechContext], GrpcService]] = (
+    riva_asr,
+    riva_nmt,
+    google_v1,
+    google_v2,
+)
+"""Those over gRPC, on the gRPC port."""
+
 OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
     "sherpa-onnx": SherpaOnnx,
     "vosk": Vosk,
@@ -53,6 +63,7 @@ class Mounts:
     context: SpeechContext
     sockets: Sequence[Dialect]
     services: Sequence[HttpService]
+    grpc_services: Sequence[GrpcService]
     own_ports: Mapping[str, tuple[int, Dialect]]
 
 
@@ -73,5 +84,6 @@ def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
         context,
         [create(context) for create in SOCKETS],
         [create(context) for create in SERVICES],
+        [create(context) for create in GRPC_SERVICES],
         own_ports,
     )

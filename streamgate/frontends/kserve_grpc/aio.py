@@ -17,6 +17,7 @@ import grpc.aio
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.frontends.codes import GRPC_STATUS
+from streamgate.frontends.grpc_service import CallHandler, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
@@ -38,9 +39,13 @@ _STATUS_BY_NUMBER: Final[dict[int, grpc.StatusCode]] = {
 _STATUS: Final = {code: _STATUS_BY_NUMBER[number] for code, number in GRPC_STATUS.items()}
 
 
-async def abort(context: Context, failure: Failure) -> NoReturn:
+async def abort(context: Context, failure: Failure | GrpcStatus) -> NoReturn:
     """End the call with this failure's status."""
-    await context.abort(_STATUS[failure.code], failure.message)
+    if isinstance(failure, Failure):
+        await context.abort(_STATUS[failure.code], failure.message)
+    else:
+        status = _STATUS_BY_NUMBER[failure.number]
+        await context.abort(status, failure.text, tuple(failure.trailers))
     raise AssertionError  # abort always raises
 
 
@@ -86,7 +91,7 @@ class InferHandlers:
         self._gateway = gateway
         self._limits = limits
         self._forwarding = forwarding
-        self._streams: set[InferStream] = set()
+        self._streams: set[CallHandler] = set()
         self._running = 0
         self._is_draining = False
         self._idle = asyncio.Event()
@@ -131,12 +136,34 @@ class InferHandlers:
         return outcome
 
     async def stream(self, _requests: object, context: Context) -> None:
-        """The ModelStreamInfer RPC. This task writes, another reads."""
+        """The ModelStreamInfer RPC."""
+        await self._serve(
+            context,
+            lambda pipe: InferStream(
+                self._gateway,
+                pipe,
+                limits=self._limits,
+                errors_end_stream=("triton_grpc_error", "true") in metadata_of(context),
+                headers=self._headers(context),
+            ),
+        )
+
+    def of_service(self, open_call: OpenCall) -> Handler[None]:
+        """An RPC of a service beside the inference service."""
+
+        async def handle(_requests: object, context: Context) -> None:
+            await self._serve(context, lambda pipe: open_call(pipe, metadata_of(context)))
+
+        return handle
+
+    async def _serve(self, context: Context, begin: Callable[[_Pipe], CallHandler]) -> None:
+        """One call. This task writes, another reads."""
         if self._is_draining:
             await abort(context, Failure(Code.UNAVAILABLE, SHUTTING_DOWN))
         self._begin()
+        failure: Failure | GrpcStatus | None
         try:
-            failure = await self._serve(context)
+            failure = await self._carry(context, begin)
         except StreamGateError as error:
             failure = error.failure
         finally:
@@ -144,15 +171,11 @@ class InferHandlers:
         if failure is not None:
             await abort(context, failure)
 
-    async def _serve(self, context: Context) -> Failure | None:
+    async def _carry(
+        self, context: Context, begin: Callable[[_Pipe], CallHandler]
+    ) -> Failure | GrpcStatus | None:
         pipe = _Pipe(context)
-        stream = InferStream(
-            self._gateway,
-            pipe,
-            limits=self._limits,
-            errors_end_stream=("triton_grpc_error", "true") in metadata_of(context),
-            headers=self._headers(context),
-        )
+        stream = begin(pipe)
         self._streams.add(stream)
         reader = asyncio.create_task(pipe.read(stream))
         try:
@@ -177,13 +200,14 @@ class InferHandlers:
 
 @final
 class _Pipe:
-    """The messages of one stream between its handler and grpc.aio: a `StreamTransport`."""
+    """The messages of one stream between its handler and grpc.aio: a `StreamTransport`, and a
+    `CallWire`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._outbox: deque[bytes] = deque()
         self._is_finished = False
-        self._failure: Failure | None = None
+        self._failure: Failure | GrpcStatus | None = None
         loop = asyncio.get_running_loop()
         self._to_write = _Signal(loop)
         self._to_read = _Signal(loop)
@@ -192,12 +216,12 @@ class _Pipe:
         self._outbox.append(message)
         self._to_write.set()
 
-    def finish(self, failure: Failure | None) -> None:
+    def finish(self, failure: Failure | GrpcStatus | None, /) -> None:
         self._is_finished = True
         self._failure = failure
         self._to_write.set()
 
-    def break_off(self, failure: Failure) -> None:
+    def break_off(self, failure: Failure | GrpcStatus, /) -> None:
         # What grpc-core has taken stands before the status, until the client reads or goes.
         self._outbox.clear()
         self.finish(failure)
@@ -205,7 +229,7 @@ class _Pipe:
     def resume(self) -> None:
         self._to_read.set()
 
-    async def read(self, stream: InferStream) -> None:
+    async def read(self, stream: CallHandler) -> None:
         """Hand over messages until the client has sent its last. Cancelled with the call."""
         read: Callable[[], Awaitable[Any]] = self._context.read
         end = grpc.aio.EOF
@@ -222,7 +246,7 @@ class _Pipe:
                 while not stream.wants_message:
                     await self._to_read.wait()
 
-    async def write(self, stream: InferStream) -> Failure | None:
+    async def write(self, stream: CallHandler) -> Failure | GrpcStatus | None:
         """Write what is sent, until the end. Returns the failure that the call ends with."""
         write: Callable[[bytes], Awaitable[None]] = self._context.write
         outbox = self._outbox

@@ -7,7 +7,7 @@ behind; the service that a caller names is ignored, as in Triton. `Watch` looks 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Final, final
 
@@ -52,11 +52,11 @@ class Health:
         return data
 
 
-def add_reflection(server: grpc.aio.Server) -> None:
+def add_reflection(server: grpc.aio.Server, others: Iterable[str] = ()) -> None:
     """Describe the services under their public names, from a pool that is ours alone."""
-    names = (INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-    others = [_file_of(health_pb2), _file_of(reflection_pb2)]
-    reflection.enable_server_reflection(names, server, pool=canonical_pool(others))
+    names = (INFERENCE_SERVICE, HEALTH_SERVICE, *others, reflection.SERVICE_NAME)
+    files = [_file_of(health_pb2), _file_of(reflection_pb2)]
+    reflection.enable_server_reflection(names, server, pool=canonical_pool(files))
 
 
 def _file_of(module: ModuleType) -> FileDescriptorProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, final
 
@@ -13,6 +13,7 @@ import grpc.aio
 
 from streamgate._proto.descriptors import INFERENCE_SERVICE
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import (
     RestrictedKey,
@@ -70,11 +71,20 @@ class GrpcOptions:
 
 @final
 class GrpcFrontEnd:
-    """Serves KServe v2 over gRPC from a gateway. Started and stopped once, on its event loop."""
+    """Serves KServe v2 over gRPC from a gateway, and further services beside it.
 
-    def __init__(self, gateway: Gateway, options: GrpcOptions | None = None) -> None:
+    Started and stopped once, on its event loop.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        options: GrpcOptions | None = None,
+        services: Sequence[GrpcService] = (),
+    ) -> None:
         """Raises ConfigError for options that can't be."""
         self._gateway = gateway
+        self._services = services
         self._options = options or GrpcOptions()
         self._forwarding = HeaderForwarding(self._options.forward_headers)
         self._restricted = restricted_methods(self._options.restricted)
@@ -94,7 +104,7 @@ class GrpcFrontEnd:
         )
         self._infer = InferHandlers(self._gateway, self._options.stream_limits, self._forwarding)
         server.add_generic_rpc_handlers(self._handlers(self._infer))
-        add_reflection(server)
+        add_reflection(server, [service.name for service in self._services])
         bound = self._bind(server, host, port)
         await server.start()
         self._server = server
@@ -135,6 +145,16 @@ class GrpcFrontEnd:
                         self._guarded("Watch", health.watch)
                     ),
                 },
+            ),
+            *(
+                grpc.method_handlers_generic_handler(
+                    service.name,
+                    {
+                        name: grpc.stream_stream_rpc_method_handler(infer.of_service(open_call))
+                        for name, open_call in service.methods.items()
+                    },
+                )
+                for service in self._services
             ),
         )
 

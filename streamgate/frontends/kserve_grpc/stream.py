@@ -66,10 +66,10 @@ class StreamTransport(Protocol):
     def send(self, message: bytes) -> None:
         """Write this message after those before; `on_sent` is called once it has left."""
 
-    def finish(self, failure: Failure | None) -> None:
+    def finish(self, failure: Failure | None, /) -> None:
         """End the call, OK or with this failure, after all messages were written."""
 
-    def break_off(self, failure: Failure) -> None:
+    def break_off(self, failure: Failure, /) -> None:
         """End the call now, with this failure if it can still be told. What was not written is
         dropped."""
 

@@ -6,10 +6,14 @@ call a connection's response headers take two bytes and its trailers one. Failur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, final
 
 MESSAGE_BYTES_MAX: Final = 4096
 """What of a failure's text is sent; clients take 8 KiB of trailers by default."""
+
+Trailers = Sequence[tuple[str, str]]
+"""Metadata at the end of a call: names in lower case, values in printable ASCII."""
 
 _TABLE_BYTES_DEFAULT: Final = 4096
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
@@ -88,10 +92,10 @@ class AnswerBlocks:
         self._has_type = True
         return _START_ADDING
 
-    def end(self, status: int, text: str) -> bytes:
-        """The trailers of a call that had headers."""
+    def end(self, status: int, text: str, trailers: Trailers = ()) -> bytes:
+        """The trailers of a call that had headers. A call that went well has no metadata."""
         if status:
-            return self._first(_failure(status, text))
+            return self._first(_failure(status, text, trailers))
         if not self._uses_table:
             return self._first(_OK_LITERAL)
         if self._has_status:
@@ -101,9 +105,9 @@ class AnswerBlocks:
         self._has_status = True
         return _OK_ADDING
 
-    def only(self, status: int, text: str) -> bytes:
+    def only(self, status: int, text: str, trailers: Trailers = ()) -> bytes:
         """Headers and trailers of a call without a message, in one."""
-        return self._first(_START_LITERAL + _failure(status, text))
+        return self._first(_START_LITERAL + _failure(status, text, trailers))
 
     def http(self, status: int) -> bytes:
         """An answer to what isn't gRPC: the status and nothing else."""
@@ -120,8 +124,10 @@ SHORT_START: Final = _STATUS_200 + _SECOND
 SHORT_OK: Final = _NEWEST
 
 
-def _failure(status: int, text: str) -> bytes:
+def _failure(status: int, text: str, trailers: Trailers) -> bytes:
     block = b"\x00" + _GRPC_STATUS + _text(b"%d" % status)
     if text:
         block += b"\x00" + _text(b"grpc-message") + _text(percent_encoded(text))
+    for name, value in trailers:
+        block += b"\x00" + _text(name.encode("ascii")) + _text(value.encode("ascii"))
     return block

@@ -7,7 +7,7 @@ task per call but for the control RPCs. Health's `Check` and `Watch` answer as t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol, final
 
@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2
 from streamgate._proto.descriptors import INFERENCE_SERVICE
 from streamgate.errors import Failure, StreamGateError
 from streamgate.frontends.codes import GRPC_STATUS
+from streamgate.frontends.grpc_service import CallHandler, GrpcService, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey, restricted_methods
 from streamgate.frontends.kserve_grpc.control import ControlMethods, Method
@@ -35,21 +36,26 @@ INTERNAL: Final = 13
 Opener = Callable[[Http2Stream], None]
 
 
-def fail(stream: Http2Stream, failure: Failure) -> None:
+def fail(stream: Http2Stream, failure: Failure | GrpcStatus) -> None:
     """End the call with this failure's status."""
-    stream.finish(GRPC_STATUS[failure.code], failure.message)
+    if isinstance(failure, Failure):
+        stream.finish(GRPC_STATUS[failure.code], failure.message)
+    else:
+        stream.finish(failure.number, failure.text, failure.trailers)
 
 
 @final
 class Calls:
     """Every call of a front end, over all of its connections."""
 
-    def __init__(self, gateway: Gateway, options: GrpcOptions) -> None:
+    def __init__(
+        self, gateway: Gateway, options: GrpcOptions, services: Sequence[GrpcService] = ()
+    ) -> None:
         """Raises ConfigError for options that can't be."""
         self._gateway = gateway
         self._options = options
         self._forwarding = HeaderForwarding(options.forward_headers)
-        self._streams: set[InferStream] = set()
+        self._streams: set[CallHandler] = set()
         self._count = 0
         self._inferring = 0
         self._is_draining = False
@@ -58,6 +64,9 @@ class Calls:
         control = ControlMethods(gateway, lambda: self._is_draining)
         self._is_serving = control.is_ready
         self._openers = self._routes(control, restricted_methods(options.restricted))
+        for service in services:
+            for name, open_call in service.methods.items():
+                self._openers[f"/{service.name}/{name}"] = partial(self._open_call, open_call)
 
     def drain(self) -> None:
         """Refuse new calls; open streams only finish what they have begun."""
@@ -158,7 +167,17 @@ class Calls:
         stream.sink = handler
         stream.on_end = partial(self._stream_ended, handler)
 
-    def _stream_ended(self, handler: InferStream) -> None:
+    def _open_call(self, open_call: OpenCall, stream: Http2Stream) -> None:
+        """A call of a service beside the inference service."""
+        if not self._begin_inference(stream):
+            return
+        handler = open_call(_StreamWire(stream), stream.head.metadata)
+        if not stream.is_over:  # it may have been refused
+            self._streams.add(handler)
+            stream.sink = handler
+            stream.on_end = partial(self._stream_ended, handler)
+
+    def _stream_ended(self, handler: CallHandler) -> None:
         self._streams.discard(handler)
         self._inference_ended()
 
@@ -202,7 +221,7 @@ def _open_control(method: Method, stream: Http2Stream) -> None:
 
 @final
 class _StreamWire:
-    """A `StreamTransport` on an HTTP/2 stream."""
+    """A `StreamTransport`, and a `CallWire`, on an HTTP/2 stream."""
 
     __slots__ = ("_stream", "resume", "send")
 
@@ -211,13 +230,13 @@ class _StreamWire:
         self.send = stream.send
         self.resume = stream.resume
 
-    def finish(self, failure: Failure | None) -> None:
+    def finish(self, failure: Failure | GrpcStatus | None, /) -> None:
         if failure is None:
             self._stream.finish(0)
         else:
             fail(self._stream, failure)
 
-    def break_off(self, failure: Failure) -> None:
+    def break_off(self, failure: Failure | GrpcStatus, /) -> None:
         self._stream.drop_unsent()
         fail(self._stream, failure)
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, final
 
-from streamgate.frontends.lean_http2.answers import SHORT_OK, SHORT_START, AnswerBlocks
+from streamgate.frontends.lean_http2.answers import SHORT_OK, SHORT_START, AnswerBlocks, Trailers
 from streamgate.frontends.lean_http2.frames import (
     DATA,
     END_HEADERS,
@@ -46,7 +46,7 @@ class SendingStream(Protocol):
     has_started: bool
     pending: deque[bytes]
     pending_at: int
-    ending: tuple[int, str] | None
+    ending: tuple[int, str, Trailers] | None
 
     def on_ended(self) -> None:
         """The last frame is written."""
@@ -116,9 +116,9 @@ class Outbox:
         self.message(stream, message)
         self.end(stream, 0, "")
 
-    def end(self, stream: SendingStream, status: int, text: str) -> None:
+    def end(self, stream: SendingStream, status: int, text: str, trailers: Trailers = ()) -> None:
         """End the call with this status after what waits."""
-        stream.ending = (status, text)
+        stream.ending = (status, text, trailers)
         if stream.pending:
             return
         self._write_end(stream)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Final, final
 
 import grpc
 
 from streamgate.errors import Code, ConfigError, StreamGateError
+from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.kserve_grpc.server import PARTING_SECONDS, GrpcOptions
 from streamgate.frontends.lean_http2.calls import Calls
 from streamgate.frontends.lean_http2.limits import Http2Limits
@@ -31,6 +33,7 @@ class LeanGrpcFrontEnd:
         gateway: Gateway,
         options: GrpcOptions | None = None,
         limits: Http2Limits | None = None,
+        services: Sequence[GrpcService] = (),
     ) -> None:
         """Raises ConfigError for options that can't be."""
         self._options = options or GrpcOptions()
@@ -39,7 +42,7 @@ class LeanGrpcFrontEnd:
         if self._options.compression is not grpc.Compression.NoCompression:
             raise ConfigError("the lean gRPC transport doesn't compress responses; grpcio does")
         self._limits = limits or Http2Limits()
-        self._calls = Calls(gateway, self._options)
+        self._calls = Calls(gateway, self._options, services)
         self._server: asyncio.Server | None = None
         self._peers: set[Http2Protocol] = set()
         self._gone = asyncio.Event()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+from streamgate.frontends.lean_http2.answers import Trailers
 from streamgate.frontends.lean_http2.frames import MESSAGE_PREFIX, ErrorCode, window_update
 from streamgate.frontends.lean_http2.heads import INTERNAL, RequestHead
 
@@ -80,7 +81,7 @@ class Http2Stream:
         self.has_started = False
         self.pending: deque[bytes] = deque()
         self.pending_at = 0
-        self.ending: tuple[int, str] | None = None
+        self.ending: tuple[int, str, Trailers] | None = None
         self._connection = connection
         self._window = connection.limits.stream_window_bytes
         self._owed = 0
@@ -105,10 +106,10 @@ class Http2Stream:
         if not self.is_answered:
             self._connection.outbox.answer(self, message)
 
-    def finish(self, status: int, text: str = "") -> None:
-        """End the call with this gRPC status, after the messages before."""
+    def finish(self, status: int, text: str = "", trailers: Trailers = ()) -> None:
+        """End the call with this gRPC status and metadata, after the messages before."""
         if not self.is_answered:
-            self._connection.outbox.end(self, status, text)
+            self._connection.outbox.end(self, status, text, trailers)
 
     def expire(self, status: int, text: str) -> None:
         """The call's time is up: end it now, without what the peer did not read in time."""

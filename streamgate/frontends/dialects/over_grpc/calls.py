@@ -1,0 +1,126 @@
+"""What begins a service's calls, and calls with a single question and answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import final
+
+from google.protobuf.message import DecodeError
+
+from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.frontends.dialects.over_grpc.call import SpeechCall, Wording
+from streamgate.frontends.dialects.over_grpc.statuses import UNAVAILABLE, key_refusal, refusal
+from streamgate.frontends.grpc_service import (
+    CallHandler,
+    CallWire,
+    GrpcStatus,
+    Metadata,
+    OpenCall,
+)
+from streamgate.frontends.kserve_grpc.decode import UNPARSABLE
+from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, unexpected
+from streamgate.frontends.speech import SpeechContext
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+"""Answers a question. Raises StreamGateError and DecodeError."""
+
+
+def hearing_call(context: SpeechContext, wording: Callable[[], Wording]) -> OpenCall:
+    """Begins calls that hear; each has a wording of its own."""
+    return _guarded(context, lambda wire: SpeechCall(context, wording(), wire))
+
+
+def single_call(context: SpeechContext, answer: Answer) -> OpenCall:
+    """Begins calls with one question and one answer."""
+    return _guarded(context, lambda wire: _SingleCall(context, answer, wire))
+
+
+def _guarded(context: SpeechContext, begin: Callable[[CallWire], CallHandler]) -> OpenCall:
+    """For those who show a key, if the server wants one."""
+
+    def open_call(wire: CallWire, metadata: Metadata) -> CallHandler:
+        status = key_refusal(context, metadata)
+        if status is None:
+            return begin(wire)
+        wire.finish(status)
+        return _RefusedCall()
+
+    return open_call
+
+
+@final
+class _RefusedCall:
+    """A call that has its status."""
+
+    wants_message = True
+
+    def on_message(self, data: bytes, /) -> None:
+        """Nobody is there."""
+
+    def on_half_close(self) -> None:
+        """Nobody is there."""
+
+    def on_lost(self) -> None:
+        """Nobody is there."""
+
+    def on_sent(self, size_bytes: int, /) -> None:
+        """Nobody is there."""
+
+    def drain(self) -> None:
+        """Nobody is there."""
+
+
+@final
+class _SingleCall:
+    """The task that answers begins with the question."""
+
+    def __init__(self, context: SpeechContext, answer: Answer, wire: CallWire) -> None:
+        self._context = context
+        self._answer = answer
+        self._wire = wire
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+
+    @property
+    def wants_message(self) -> bool:
+        return True
+
+    def on_message(self, data: bytes, /) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(data))
+
+    def on_half_close(self) -> None:
+        if self._task is None:
+            self._end(GrpcStatus.of(Failure(Code.INTERNAL, "the call came without a message")))
+
+    def on_lost(self) -> None:
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def on_sent(self, size_bytes: int, /) -> None:
+        """Nothing waits for that."""
+
+    def drain(self) -> None:
+        if self._task is None:
+            self._end(GrpcStatus(UNAVAILABLE, SHUTTING_DOWN))
+
+    async def _run(self, data: bytes) -> None:
+        try:
+            answer = await self._answer(data)
+        except DecodeError:
+            status = GrpcStatus.of(Failure(Code.INTERNAL, UNPARSABLE))
+        except StreamGateError as error:
+            status = refusal(self._context, error)
+        except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
+            status = GrpcStatus.of(unexpected(error))
+        else:
+            if not self._is_over:
+                self._wire.send(answer)
+            self._end(None)
+            return
+        self._end(status)
+
+    def _end(self, status: GrpcStatus | None) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._wire.finish(status)

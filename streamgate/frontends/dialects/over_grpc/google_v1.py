@@ -1,0 +1,203 @@
+"""Google Cloud Speech v1: `google.cloud.speech.v1.Speech`."""
+
+import secrets
+from collections.abc import Iterable
+from typing import Final, final
+
+from google.protobuf.message import Message
+
+from streamgate._proto import google_speech_v1_pb2 as pb
+from streamgate.frontends.dialects.over_grpc.call import Asked
+from streamgate.frontends.dialects.over_grpc.calls import hearing_call
+from streamgate.frontends.dialects.over_grpc.google_speech import (
+    STAND_INS,
+    Happening,
+    Options,
+    Result,
+    Said,
+    Speaking,
+    duration,
+    raw_or_file,
+    timeout_seconds,
+)
+from streamgate.frontends.dialects.over_grpc.hearing import Heard, Wanted
+from streamgate.frontends.dialects.over_grpc.statuses import invalid
+from streamgate.frontends.grpc_service import GrpcService
+from streamgate.frontends.speech import Declared, SpeechContext
+
+SERVICE: Final = "google.cloud.speech.v1.Speech"
+
+_Encoding = pb.RecognitionConfig
+_RAW: Final[dict[int, str]] = {_Encoding.LINEAR16: "s16le", _Encoding.MULAW: "mulaw"}
+_FILES: Final[tuple[int, ...]] = (
+    _Encoding.ENCODING_UNSPECIFIED,
+    _Encoding.FLAC,
+    _Encoding.OGG_OPUS,
+    _Encoding.MP3,
+)
+_Events = pb.StreamingRecognizeResponse
+_HAPPENINGS: Final = {
+    Happening.SPEECH_BEGAN: _Events.SPEECH_ACTIVITY_BEGIN,
+    Happening.SPEECH_ENDED: _Events.SPEECH_ACTIVITY_END,
+    Happening.TIMEOUT: _Events.SPEECH_ACTIVITY_TIMEOUT,
+    Happening.UTTERANCE_ENDED: _Events.END_OF_SINGLE_UTTERANCE,
+}
+
+
+def google_v1(context: SpeechContext) -> GrpcService:
+    """The service."""
+    return GrpcService(
+        SERVICE,
+        {
+            "StreamingRecognize": hearing_call(context, _Streaming),
+            "Recognize": hearing_call(context, _Recording),
+        },
+    )
+
+
+def _wanted(config: pb.RecognitionConfig) -> Wanted:
+    channels = config.audio_channel_count or 1
+    if channels < 0 or config.sample_rate_hertz < 0:
+        raise invalid(
+            f"audio_channel_count is {config.audio_channel_count} and sample_rate_hertz "
+            f"{config.sample_rate_hertz}, expected positive numbers, or 0 where the audio says so "
+            "itself"
+        )
+    encoding = raw_or_file(config.encoding, _RAW, _FILES, _Encoding.AudioEncoding.Name)
+    if not config.sample_rate_hertz:
+        encoding = "auto"  # a WAV header says the rate
+    apart = config.enable_separate_recognition_per_channel and channels > 1
+    languages = [config.language_code, *config.alternative_language_codes]
+    return Wanted(
+        # As Google does: of several channels that aren't heard apart, only the first is heard.
+        Declared(encoding, config.sample_rate_hertz or None, channels, 0),
+        config.model,
+        [language for language in languages if language],
+        STAND_INS,
+        channels if apart else 0,
+    )
+
+
+def _options(config: pb.RecognitionConfig) -> Options:
+    return Options(
+        word_times=config.enable_word_time_offsets,
+        word_confidences=config.enable_word_confidence,
+    )
+
+
+def _streaming_options(streaming: pb.StreamingRecognitionConfig) -> Options:
+    config, timeouts = streaming.config, streaming.voice_activity_timeout
+    return Options(
+        streaming.interim_results,
+        streaming.single_utterance,
+        streaming.enable_voice_activity_events,
+        timeout_seconds("speech_start_timeout", timeouts.speech_start_timeout),
+        timeout_seconds("speech_end_timeout", timeouts.speech_end_timeout),
+        config.enable_word_time_offsets,
+        config.enable_word_confidence,
+    )
+
+
+def _alternative(result: Result, options: Options) -> pb.SpeechRecognitionAlternative:
+    alternative = pb.SpeechRecognitionAlternative(
+        transcript=result.text, confidence=result.confidence
+    )
+    for word in result.words:
+        info = alternative.words.add(word=word.text)
+        if options.word_times:
+            info.start_time.CopyFrom(duration(word.start_seconds))
+            info.end_time.CopyFrom(duration(word.end_seconds))
+        if options.word_confidences:
+            info.confidence = word.confidence
+    return alternative
+
+
+@final
+class _Streaming:
+    """The words of StreamingRecognize."""
+
+    def __init__(self) -> None:
+        self._options = Options()
+        self._speaking: Speaking | None = None
+        self._apart = False
+        self._request_id = secrets.randbits(62)
+
+    @property
+    def is_done(self) -> bool:
+        return self._speaking is not None and self._speaking.is_done
+
+    def read(self, data: bytes) -> Asked:
+        request = pb.StreamingRecognizeRequest.FromString(data)
+        if request.WhichOneof("streaming_request") != "streaming_config":
+            return Asked(audio=request.audio_content)
+        wanted = _wanted(request.streaming_config.config)
+        if self._speaking is None:
+            self._options = _streaming_options(request.streaming_config)
+            self._speaking = Speaking(self._options)
+            self._apart = wanted.channels > 0
+        return Asked(wanted)
+
+    def say(self, heard: Heard) -> Iterable[Message]:
+        assert self._speaking is not None
+        return [self._message(heard, said) for said in self._speaking.of(heard)]
+
+    def closing(self, heard_seconds: float) -> Iterable[Message]:
+        return (
+            pb.StreamingRecognizeResponse(
+                total_billed_time=duration(heard_seconds), request_id=self._request_id
+            ),
+        )
+
+    def _message(self, heard: Heard, said: Said) -> Message:
+        message = pb.StreamingRecognizeResponse(request_id=self._request_id)
+        if said.happening is not None:
+            message.speech_event_type = _HAPPENINGS[said.happening]
+            message.speech_event_time.CopyFrom(duration(said.at_seconds))
+        for result in said.results:
+            message.results.add(
+                alternatives=[_alternative(result, self._options)],
+                is_final=result.is_final,
+                stability=result.stability,
+                result_end_time=duration(result.end_seconds),
+                channel_tag=heard.channel + 1 if self._apart else 0,
+                language_code=heard.language,
+            )
+        return message
+
+
+@final
+class _Recording:
+    """The words of Recognize: a result for each utterance, all at the end."""
+
+    is_done = False
+
+    def __init__(self) -> None:
+        self._options = Options()
+        self._response = pb.RecognizeResponse(request_id=secrets.randbits(62))
+        self._apart = False
+
+    def read(self, data: bytes) -> Asked:
+        request = pb.RecognizeRequest.FromString(data)
+        if request.audio.WhichOneof("audio_source") == "uri":
+            raise invalid("audio.uri names a file in Google's storage, expected audio.content")
+        if not request.audio.content:
+            raise invalid("audio.content is empty, expected a recording")
+        self._options = _options(request.config)
+        wanted = _wanted(request.config)
+        self._apart = wanted.channels > 0
+        return Asked(wanted, request.audio.content, is_last=True)
+
+    def say(self, heard: Heard) -> Iterable[Message]:
+        if heard.utterance.is_final and heard.utterance.text:
+            result = Speaking(self._options).final(heard)
+            self._response.results.add(
+                alternatives=[_alternative(result, self._options)],
+                result_end_time=duration(result.end_seconds),
+                channel_tag=heard.channel + 1 if self._apart else 0,
+                language_code=heard.language,
+            )
+        return ()
+
+    def closing(self, heard_seconds: float) -> Iterable[Message]:
+        self._response.total_billed_time.CopyFrom(duration(heard_seconds))
+        return (self._response,)

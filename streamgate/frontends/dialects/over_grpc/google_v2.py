@@ -1,0 +1,222 @@
+"""Google Cloud Speech v2: `google.cloud.speech.v2.Speech`, as far as it recognizes."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, final
+
+from google.protobuf.message import Message
+
+from streamgate._proto import google_speech_v2_pb2 as pb
+from streamgate.frontends.dialects.over_grpc.call import Asked
+from streamgate.frontends.dialects.over_grpc.calls import hearing_call
+from streamgate.frontends.dialects.over_grpc.google_speech import (
+    STAND_INS,
+    Happening,
+    Options,
+    Result,
+    Said,
+    Speaking,
+    duration,
+    raw_or_file,
+    timeout_seconds,
+)
+from streamgate.frontends.dialects.over_grpc.hearing import Heard, Translating, Wanted
+from streamgate.frontends.dialects.over_grpc.statuses import invalid
+from streamgate.frontends.grpc_service import GrpcService
+from streamgate.frontends.speech import Declared, SpeechContext
+
+SERVICE: Final = "google.cloud.speech.v2.Speech"
+
+_RECOGNIZER: Final = re.compile(r"projects/[^/]+/locations/[^/]+/recognizers/([^/]+)")
+_Encoding = pb.ExplicitDecodingConfig
+_RAW: Final[dict[int, str]] = {
+    _Encoding.LINEAR16: "s16le",
+    _Encoding.MULAW: "mulaw",
+    _Encoding.ALAW: "alaw",
+}
+_FILES: Final[tuple[int, ...]] = (_Encoding.FLAC, _Encoding.MP3, _Encoding.OGG_OPUS)
+_Events = pb.StreamingRecognizeResponse
+_HAPPENINGS: Final = {
+    Happening.SPEECH_BEGAN: _Events.SPEECH_ACTIVITY_BEGIN,
+    Happening.SPEECH_ENDED: _Events.SPEECH_ACTIVITY_END,
+    Happening.UTTERANCE_ENDED: _Events.END_OF_SINGLE_UTTERANCE,
+}
+"""v2 has no word for a timeout: the stream just ends."""
+
+
+def google_v2(context: SpeechContext) -> GrpcService:
+    """The service."""
+    return GrpcService(
+        SERVICE,
+        {
+            "StreamingRecognize": hearing_call(context, _Streaming),
+            "Recognize": hearing_call(context, _Recording),
+        },
+    )
+
+
+def _wanted(recognizer: str, config: pb.RecognitionConfig) -> Wanted:
+    match = _RECOGNIZER.fullmatch(recognizer)
+    if match is None:
+        raise invalid(
+            f"recognizer is '{recognizer}', expected projects/P/locations/L/recognizers/R, with a "
+            "model's name or _ for R"
+        )
+    named = "" if match[1] == "_" else match[1]
+    channels = 1
+    declared = Declared(channel=0)
+    if config.WhichOneof("decoding_config") == "explicit_decoding_config":
+        explicit = config.explicit_decoding_config
+        channels = explicit.audio_channel_count or 1
+        if channels < 0 or explicit.sample_rate_hertz < 0:
+            raise invalid(
+                f"audio_channel_count is {explicit.audio_channel_count} and sample_rate_hertz "
+                f"{explicit.sample_rate_hertz}, expected positive numbers"
+            )
+        encoding = raw_or_file(explicit.encoding, _RAW, _FILES, _Encoding.AudioEncoding.Name)
+        rate_hz = explicit.sample_rate_hertz or None
+        if encoding != "auto" and rate_hz is None:
+            raise invalid("sample_rate_hertz is 0, expected the rate of the samples")
+        # As Google does: of several channels that aren't heard apart, only the first is heard.
+        declared = Declared(encoding, rate_hz, channels, 0)
+    mode = config.features.multi_channel_mode
+    apart = mode == pb.RecognitionFeatures.SEPARATE_RECOGNITION_PER_CHANNEL and channels > 1
+    target = config.translation_config.target_language
+    return Wanted(
+        declared,
+        config.model or named,
+        [language for language in config.language_codes if language],
+        STAND_INS,
+        channels if apart else 0,
+        Translating(target) if target else None,
+    )
+
+
+def _options(config: pb.RecognitionConfig) -> Options:
+    return Options(
+        word_times=config.features.enable_word_time_offsets,
+        word_confidences=config.features.enable_word_confidence,
+    )
+
+
+def _streaming_options(streaming: pb.StreamingRecognitionConfig) -> Options:
+    features = streaming.streaming_features
+    timeouts = features.voice_activity_timeout
+    return replace(
+        _options(streaming.config),
+        interim=features.interim_results,
+        voice_events=features.enable_voice_activity_events,
+        start_timeout_seconds=timeout_seconds(
+            "speech_start_timeout", timeouts.speech_start_timeout
+        ),
+        end_timeout_seconds=timeout_seconds("speech_end_timeout", timeouts.speech_end_timeout),
+    )
+
+
+def _alternative(result: Result, options: Options) -> pb.SpeechRecognitionAlternative:
+    alternative = pb.SpeechRecognitionAlternative(
+        transcript=result.text, confidence=result.confidence
+    )
+    for word in result.words:
+        info = alternative.words.add(word=word.text)
+        if options.word_times:
+            info.start_offset.CopyFrom(duration(word.start_seconds))
+            info.end_offset.CopyFrom(duration(word.end_seconds))
+        if options.word_confidences:
+            info.confidence = word.confidence
+    return alternative
+
+
+@final
+class _Streaming:
+    """The words of StreamingRecognize."""
+
+    def __init__(self) -> None:
+        self._options = Options()
+        self._speaking: Speaking | None = None
+        self._apart = False
+        self._metadata = pb.RecognitionResponseMetadata(request_id=str(uuid.uuid4()))
+
+    @property
+    def is_done(self) -> bool:
+        return self._speaking is not None and self._speaking.is_done
+
+    def read(self, data: bytes) -> Asked:
+        request = pb.StreamingRecognizeRequest.FromString(data)
+        if request.WhichOneof("streaming_request") != "streaming_config":
+            return Asked(audio=request.audio)
+        wanted = _wanted(request.recognizer, request.streaming_config.config)
+        if self._speaking is None:
+            self._options = _streaming_options(request.streaming_config)
+            self._speaking = Speaking(self._options)
+            self._apart = wanted.channels > 0
+        return Asked(wanted)
+
+    def say(self, heard: Heard) -> Iterable[Message]:
+        assert self._speaking is not None
+        return [
+            self._message(heard, said)
+            for said in self._speaking.of(heard)
+            if said.happening is not Happening.TIMEOUT
+        ]
+
+    def closing(self, heard_seconds: float) -> Iterable[Message]:
+        self._metadata.total_billed_duration.CopyFrom(duration(heard_seconds))
+        return (pb.StreamingRecognizeResponse(metadata=self._metadata),)
+
+    def _message(self, heard: Heard, said: Said) -> Message:
+        message = pb.StreamingRecognizeResponse(metadata=self._metadata)
+        if said.happening is not None:
+            message.speech_event_type = _HAPPENINGS[said.happening]
+            message.speech_event_offset.CopyFrom(duration(said.at_seconds))
+        for result in said.results:
+            message.results.add(
+                alternatives=[_alternative(result, self._options)],
+                is_final=result.is_final,
+                stability=result.stability,
+                result_end_offset=duration(result.end_seconds),
+                channel_tag=heard.channel + 1 if self._apart else 0,
+                language_code=heard.language,
+            )
+        return message
+
+
+@final
+class _Recording:
+    """The words of Recognize: a result for each utterance, all at the end."""
+
+    is_done = False
+
+    def __init__(self) -> None:
+        self._options = Options()
+        self._response = pb.RecognizeResponse()
+        self._response.metadata.request_id = str(uuid.uuid4())
+        self._apart = False
+
+    def read(self, data: bytes) -> Asked:
+        request = pb.RecognizeRequest.FromString(data)
+        if request.WhichOneof("audio_source") == "uri":
+            raise invalid("uri names a file in Google's storage, expected content")
+        if not request.content:
+            raise invalid("content is empty, expected a recording")
+        self._options = _options(request.config)
+        wanted = _wanted(request.recognizer, request.config)
+        self._apart = wanted.channels > 0
+        return Asked(wanted, request.content, is_last=True)
+
+    def say(self, heard: Heard) -> Iterable[Message]:
+        if heard.utterance.is_final and heard.utterance.text:
+            result = Speaking(self._options).final(heard)
+            self._response.results.add(
+                alternatives=[_alternative(result, self._options)],
+                result_end_offset=duration(result.end_seconds),
+                channel_tag=heard.channel + 1 if self._apart else 0,
+                language_code=heard.language,
+            )
+        return ()
+
+    def closing(self, heard_seconds: float) -> Iterable[Message]:
+        self._response.metadata.total_billed_duration.CopyFrom(duration(heard_seconds))
+        return (self._response,)
