@@ -31,6 +31,7 @@ def published_methods() -> list[str]:
     return [
         method.name
         for file in canonical_files().file
+        if file.package == "inference"
         for each in file.service
         for method in each.method
     ]

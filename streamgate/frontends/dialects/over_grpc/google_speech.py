@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from streamgate.frontends.dialects.over_grpc.hearing import Heard
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
+from streamgate.frontends.dialects.words import stable_words
 from streamgate.frontends.speech import Word
 
 STAND_INS: Final = (
@@ -112,7 +113,7 @@ class Speaking:
     def final(self, heard: Heard) -> Result:
         """The utterance as a final result."""
         utterance, options = heard.utterance, self._options
-        words = utterance.words if options.word_times or options.word_confidences else ()
+        words = stable_words(utterance) if options.word_times or options.word_confidences else ()
         return Result(
             utterance.text,
             True,

@@ -17,6 +17,7 @@ from streamgate.frontends.dialects.over_grpc.call import Asked
 from streamgate.frontends.dialects.over_grpc.calls import hearing_call, single_call
 from streamgate.frontends.dialects.over_grpc.hearing import Heard, Wanted
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
+from streamgate.frontends.dialects.words import stable_words
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.speech import Declared, SpeechContext, Utterance
 
@@ -86,7 +87,7 @@ def word_infos(utterance: Utterance) -> list[pb.WordInfo]:
             end_time=round(word.end_seconds * 1000),
             confidence=word.confidence,
         )
-        for word in utterance.words
+        for word in stable_words(utterance)
     ]
 
 
