@@ -98,6 +98,9 @@ class EchoGateway:
     async def reserve(self, model: str, version: str, sequence: int | str) -> None:
         """Nothing is sequential."""
 
+    def keep(self, model: str, version: str, sequence: int | str) -> None:
+        del model, version, sequence
+
     def end_sequence(self, model: str, version: str, sequence: int | str) -> None:
         del model, version, sequence
 

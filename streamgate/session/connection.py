@@ -125,6 +125,11 @@ class SessionConnection:
             self._add_route(route, listener)
         return route
 
+    def keep(self, model: str, version: str, sequence: SequenceKey) -> None:
+        route = self._route_of(model, sequence)
+        if route is not None:
+            route.link.touch(sequence)
+
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         route = self._route_of(model, sequence) or self._table.route(model, version)
         route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)

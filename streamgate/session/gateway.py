@@ -87,6 +87,10 @@ class Connection(Protocol):
         (or one that names them itself) and for no ID, and what `Gateway.model` raises.
         """
 
+    def keep(self, model: str, version: str, sequence: SequenceKey) -> None:
+        """The client says that it is there, though it has nothing to send: if its sequence is idle,
+        then only from now on. Costs nothing to speak of, and nothing at all for no sequence."""
+
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         """End a live sequence, without running the model, after what it has queued."""
 

@@ -203,3 +203,17 @@ async def test_a_step_before_the_start_is_refused() -> None:
         responses = await client.collect()
         assert hashes(responses) == client.expected()
         assert [response.position for response in responses] == [0, 1]
+
+
+async def test_who_says_that_it_is_there_keeps_its_slot() -> None:
+    scheduling = SequenceBatching(DirectStrategy(), 2, max_idle_ns=300_000_000)
+    async with open_house(tensor_model(scheduling)) as house:
+        connection = house.connect()
+        await connection.reserve("fake", "", 7)
+        await connection.reserve("fake", "", 8)
+        connection.keep("fake", "", 9)
+        while not house.ended:
+            connection.keep("fake", "", 7)
+            await asyncio.sleep(0.005)
+        assert house.ended == [(8, EndReason.IDLE)]
+        assert active_sequences(house) == 1

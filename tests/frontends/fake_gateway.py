@@ -255,6 +255,9 @@ class FakeConnection:
             )
         self.gateway.live[model, sequence] = self
 
+    def keep(self, model: str, version: str, sequence: SequenceKey) -> None:
+        """Nothing is ever idle here."""
+
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         del version
         self.gateway.live.pop((model, sequence), None)

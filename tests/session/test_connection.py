@@ -1,12 +1,15 @@
 """What a connection passes on, what it hears, and what is lost with it."""
 
+import asyncio
 import logging
 
 import pytest
 
 from streamgate.core.ids import OwnerNumber
-from streamgate.errors import EndReason, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.link.contract import UNSTARTED
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.session import connection as connection_module
 from streamgate.session.connection import SessionConnection
 from streamgate.session.routing import READY, ModelTable, Route, VersionState
 from tests.session.fake_link import FakeLink
@@ -191,3 +194,42 @@ def test_a_pause_holds_up_what_is_under_way_and_what_comes() -> None:
     assert client.link.paused == []
     client.send(7)
     assert client.link.paused == []
+
+
+async def test_a_reservation_that_nobody_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "RESERVE_SECONDS", 0.01)
+    client = Client()
+    with pytest.raises(StreamGateError, match="did not answer a reservation"):
+        await client.connection.reserve("m", "", 7)
+    ((key, owner, answer),) = client.link.reserved
+    assert (key, owner) == (7, 5)
+    # Granted too late, it is given back.
+    answer(None)
+    assert client.link.ended == [(7, EndReason.CLIENT_ABORT, False)]
+
+
+async def test_a_refusal_is_raised_and_leaves_nothing() -> None:
+    client = Client()
+    reserving = asyncio.create_task(client.connection.reserve("m", "", 7))
+    await asyncio.sleep(0)
+    client.link.reserved[0][2](Failure(Code.UNAVAILABLE, "full"))
+    with pytest.raises(StreamGateError, match="full"):
+        await reserving
+    assert client.link.ended == []
+    client.connection.keep("m", "", 7)
+    assert client.link.touched == []
+
+
+def test_what_is_reserved_is_kept_warned_of_and_ends_as_other_sequences() -> None:
+    client = Client()
+    client.connection.ask_to_reserve("m", "", 7, lambda _: None)
+    client.connection.keep("m", "", 7)
+    assert client.link.touched == [7]
+    client.connection.end_sequence("m", "", 7)
+    assert client.link.ended == [(7, EndReason.CLIENT_END, True)]
+    client.link.on_end(7, EndReason.CLIENT_END, UNSTARTED)
+    assert client.ended == [("m", 7, EndReason.CLIENT_END)]
+    client.connection.close(abort=True)
+    assert client.link.hung_up == [5]

@@ -7,6 +7,8 @@ import pytest
 
 from streamgate.errors import EndReason, Failure
 from streamgate.frontends.speech import Declared, SpeechStream, TextEvent, Utterance
+from streamgate.model.request import SequenceKey
+from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import MELODY, s16le, tones, words_of
 
@@ -130,3 +132,14 @@ async def test_a_server_that_goes_away_tells_the_stream() -> None:
             reason, failure = await listener.ended
     assert reason is EndReason.DRAINED
     assert failure is not None
+
+
+async def test_who_says_that_it_is_there_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[SequenceKey] = []
+    monkeypatch.setattr(SessionConnection, "keep", lambda _self, *of: kept.append(of[-1]))
+    async with speech_house() as house:
+        stream, _ = await opened(house, PCM)
+        stream.keep()
+        stream.close()
+        stream.keep()
+        assert kept == [stream.key]

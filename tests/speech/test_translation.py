@@ -8,6 +8,8 @@ import pytest
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import TextEvent, TranslationStream, Utterance, translated
 from streamgate.frontends.speech import translation as module
+from streamgate.model.request import SequenceKey
+from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import words_of
 
@@ -183,3 +185,16 @@ async def test_a_language_that_nothing_translates_into_is_named() -> None:
             StreamGateError, match=r"no translation from 'en' to 'es'.*en-de, en-fr"
         ):
             await house.context.models.choose_translation("", "en", "es")
+
+
+async def test_a_source_that_hears_silence_keeps_its_translation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[SequenceKey] = []
+    monkeypatch.setattr(SessionConnection, "keep", lambda _self, *of: kept.append(of[-1]))
+    async with speech_house() as house:
+        stream, _ = await opened(house)
+        for second in range(3):
+            stream.take(TextEvent("", "", False, float(second)))
+        assert kept == [stream.key] * 3
+        stream.close()

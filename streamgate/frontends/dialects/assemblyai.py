@@ -151,6 +151,7 @@ class _Voice:
         message = json_object(text)
         kind = message.get("type")
         self._renew()
+        self._stream.keep()
         if kind == "ForceEndpoint":
             self._stream.flush()
         elif kind == "Terminate":

@@ -145,6 +145,12 @@ class SpeechStream:
         """Take a slot. Raises StreamGateError: UNAVAILABLE when there is none, or no model."""
         await self._connection.reserve(self.model.name, self.model.version, self._key)
 
+    def keep(self) -> None:
+        """The client says that it is there, though it has no audio: its sequence is idle from now
+        on only."""
+        if not self._over:
+            self._connection.keep(self.model.name, self.model.version, self._key)
+
     def declare(
         self, declared: Declared, parameters: Mapping[str, ParameterValue] | None = None
     ) -> None:

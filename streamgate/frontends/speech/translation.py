@@ -131,6 +131,8 @@ class TranslationStream:
         self._last_tail = tail
         self._audio_seconds = event.audio_seconds
         if not is_news:
+            # The source hears silence: its translation is not forgotten.
+            self._connection.keep(self.model.name, self.model.version, self._key)
             return
         last = self._waiting[-1] if self._waiting else None
         if last is None or last.final:

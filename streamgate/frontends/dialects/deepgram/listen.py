@@ -114,6 +114,8 @@ class _Voice:
             return None
         if kind == "KeepAlive":
             self._patience.renew()
+            for channel in self._channels:
+                channel.stream.keep()
         elif kind == "Finalize":
             for channel in self._channels:
                 channel.finalize()
