@@ -13,6 +13,7 @@ from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
 from streamgate.frontends.dialects.over_grpc import google_v1, google_v2, riva_asr, riva_nmt
 from streamgate.frontends.dialects.riva_realtime import RivaRealtimeDialect, RivaSessionService
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
+from streamgate.frontends.dialects.speechmatics import Speechmatics
 from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.dialects.whisper_live import WhisperLive
 from streamgate.frontends.grpc_service import GrpcService
@@ -30,6 +31,7 @@ SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     Kyutai,
     RivaRealtimeDialect,  # before OpenAI's, whose path it shares
     OpenAiRealtimeDialect,
+    Speechmatics,
 )
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 

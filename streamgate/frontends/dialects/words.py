@@ -45,6 +45,11 @@ class WordByWord:
         self._text = ""
         self._since_seconds = 0.0
 
+    @property
+    def rest(self) -> str:
+        """Stable text that was not given as a word yet."""
+        return self._text
+
     def take(self, event: TextEvent) -> Sequence[Word]:
         """The words that this event completes. Those of a model that gives no words get an even
         share of the audio since the last ones."""

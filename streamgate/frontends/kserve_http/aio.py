@@ -81,6 +81,11 @@ class Handlers:
         return answer if isinstance(answer, web.StreamResponse) else _WrittenAnswer(answer)
 
     async def _answer(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
+        if self._sockets is not None and request.method == "GET":
+            # Before KServe's paths: some dialects live on `/v2`, too.
+            dialect = self._sockets.dialect_for(request)
+            if dialect is not None:
+                return await self._sockets.serve(request, dialect)
         route = find_route(request.raw_path)
         if route is None:
             return await self._serve(request)
@@ -99,11 +104,7 @@ class Handlers:
         return await self._control[endpoint](route, body)
 
     async def _serve(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
-        """What is not KServe's: a WebSocket, or one of the other services."""
-        if self._sockets is not None:
-            dialect = self._sockets.dialect_for(request)
-            if dialect is not None:
-                return await self._sockets.serve(request, dialect)
+        """What is not KServe's: one of the other services."""
         path = request.raw_path.partition("?")[0]
         for service in self._services:
             handler = service.handler_for(request.method, path)
