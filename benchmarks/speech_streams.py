@@ -190,7 +190,7 @@ def main() -> None:
     print(json.dumps(describe(), indent=1))
 
     os.sched_setaffinity(0, cores[:1])
-    bare = bare_loop(MODELS / options.graph / "1/model.onnx", options.chunk)
+    bare = bare_loop(options.repository / options.graph / "1/model.onnx", options.chunk)
     os.sched_setaffinity(0, cores)
     best = max(bare, key=lambda rows: bare[rows])
     print("\nBare loop, one core: " + ", ".join(f"batch {r}: {n:.0f}" for r, n in bare.items()))
@@ -199,9 +199,10 @@ def main() -> None:
     speech = recordings(audio)
     chunk_seconds = options.chunk / RATE_HZ
     sustained = None
+    only = ["--model-control-mode=explicit", f"--load-model={options.model}"]
     with (
         tempfile.TemporaryDirectory() as scratch,
-        streamgate_server(options.repository, Path(scratch)) as server,
+        streamgate_server(options.repository, Path(scratch), only) as server,
     ):
         hold(server, set(cores[:1]))
         os.sched_setaffinity(0, cores[1:] or cores)
