@@ -1,4 +1,4 @@
-"""The demo: live audio through the gateway, over two transports at once.
+"""The demo: live audio through the gateway: what was said, its translation, and where speech was.
 
 python demos/run_demo.py                    streams demos/audio, checks, exits with 0 or 1
 python demos/run_demo.py --audio FILE ...   your own recordings
@@ -23,6 +23,7 @@ try:
     import prepare
     import recordings
     import screen
+    import spoken_numbers
     import voice_activity_graph
     from streams import DemoError, Pace, Stream
 except ModuleNotFoundError as missing:
@@ -45,6 +46,8 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
         total, difference = await asyncio.to_thread(over_http.add_and_subtract, addresses.http)
         print(f"  sum {total}, difference {difference}")
 
+        await _speech(addresses, files)
+
         screen.heading(f"{len(loaded)} recordings, live over each of two transports")
         print("  after    transport  recording         what            at")
         before = await asyncio.to_thread(over_http.step_counts, addresses.http)
@@ -57,6 +60,35 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
     ran = over_http.StepCounts(after.rows - before.rows, after.steps - before.steps)
     screen.summary(streams, ran)
     _check(streams, ran)
+
+
+async def _speech(addresses: gateway.Addresses, files: list[Path]) -> None:
+    """What is said in recordings: numbers as they are spoken, and whole files."""
+    screen.heading("Spoken numbers, live: the text so far [its tail], and its German")
+    spoken = await spoken_numbers.live(addresses, screen.spoken_change)
+    screen.heading("All four, with their translations")
+    screen.transcripts(spoken)
+    spoken_numbers.check(spoken)
+
+    path = spoken_numbers.RECORDINGS / "price_22k.wav"
+    screen.heading(f"{path.name} as other services' clients send it")
+    texts = {
+        "OpenAI  POST /v1/audio/transcriptions": await spoken_numbers.by_openai(
+            addresses, path, spoken_numbers.MODEL
+        ),
+        "Deepgram  ws /v1/listen": await spoken_numbers.by_deepgram(
+            addresses, path, spoken_numbers.MODEL
+        ),
+    }
+    for dialect, text in texts.items():
+        print(f"  {dialect:<38} {text}")
+        if text != spoken_numbers.SAID[path.stem]:
+            raise DemoError(f"{dialect}: heard '{text}'")
+
+    screen.heading("Any English, by pocketsphinx (small and old: it errs)")
+    for path in files:
+        text = await spoken_numbers.by_openai(addresses, path, "pocketsphinx_english")
+        print(f"  {path.stem:<12} {text}", flush=True)
 
 
 async def _stream(addresses: gateway.Addresses, loaded: list[recordings.Recording]) -> list[Stream]:
@@ -98,10 +130,11 @@ async def serve(ports: gateway.Ports) -> None:
     """Keeps the demo models served until it is interrupted."""
     async with gateway.running(prepare.MODELS, ports, show_log=True) as running:
         print("The demo models are served, until Ctrl-C:")
+        print(f"  the page   http://{running.addresses.http}/")
         print(f"  HTTP       http://{running.addresses.http}/v2")
         print(f"  gRPC       {running.addresses.grpc}")
         print(f"  metrics    http://{running.addresses.metrics}/metrics")
-        print(f"  WebSocket  ws://{running.addresses.websocket}/v1/sequence", flush=True)
+        print(f"  WebSocket  ws://{running.addresses.websocket}/v1/speech", flush=True)
         await running.wait_end()
         raise DemoError("the gateway ended by itself")
 

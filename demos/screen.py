@@ -13,7 +13,11 @@ import numpy as np
 
 from over_http import StepCounts
 from recordings import CHUNK_SECONDS, Recording
+from spoken_numbers import Spoken
 from streams import SpeechEvent, Stream
+
+FOLLOWED = "price_22k"
+"""The spoken numbers that are shown as they grow."""
 
 _PICTURE_WIDTH = 48
 _COLOURS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36", "magenta": "35"}
@@ -97,3 +101,28 @@ def _transport(stream: Stream) -> str:
 
 def _short(name: str) -> str:
     return f"{name:<16}" if len(name) <= 16 else f"{name[:15]}~"
+
+
+def spoken_change(spoken: Spoken, after_seconds: float) -> None:
+    """A line for the recording that is followed: its text and its German, stable and [tail]."""
+    if spoken.name != FOLLOWED:
+        return
+    said = _growing(spoken.utterances[-1] or spoken.text, spoken.tail)
+    german = _growing(spoken.translated["de"][-1] or spoken.translation("de"), spoken.tails["de"])
+    line = f"  {after_seconds:5.2f} s  {said}\n"
+    if german:
+        line += f"           {paint(german, 'cyan')}\n"
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def transcripts(spoken: Sequence[Spoken]) -> None:
+    """All recordings with their translations."""
+    for each in spoken:
+        print(f"  {each.name:<10} {paint(each.text, 'green')}")
+        for target in each.translated:
+            print(f"        {target}   {each.translation(target)}")
+
+
+def _growing(stable: str, tail: str) -> str:
+    return f"{stable}{f' [{tail.strip()}]' if tail.strip() else ''}".strip()
