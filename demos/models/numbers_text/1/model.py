@@ -12,6 +12,8 @@ from streamgate.speech.text import spaced
 from .reading import BLANK, FRAME_SECONDS, Reader, Reading
 
 _READING = len(Reading().row())
+BEFORE = "word"
+"""Stands for the words that an utterance has already: they are not kept, and all end in letters."""
 
 
 class TritonPythonModel:
@@ -52,8 +54,8 @@ class TritonPythonModel:
         final = has_words and (forced or self._endpointer.ended(state) is not None)
         held = [self._reader.tail(reading)] if reading.held != BLANK else []
         texts = [word.text for word in words]
-        stable = spaced(texts, first=count == 0)
-        tail = spaced(held, first=not has_words)
+        stable = spaced(texts, after=BEFORE if count else "")
+        tail = spaced(held, after=BEFORE if has_words else "")
         count += len(words)
         counters = (0, 0, 0) if final else (frames, silent, count)
         return _response(reading, words, stable, tail, final, counters)
