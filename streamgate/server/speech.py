@@ -10,6 +10,7 @@ from streamgate.frontends.dialects.kyutai import Kyutai
 from streamgate.frontends.dialects.native import NativeDialect, NativeService
 from streamgate.frontends.dialects.openai_audio import AudioService
 from streamgate.frontends.dialects.openai_realtime import OpenAiRealtimeDialect
+from streamgate.frontends.dialects.openai_translations import OpenAiTranslationsDialect
 from streamgate.frontends.dialects.over_grpc import google_v1, google_v2, riva_asr, riva_nmt
 from streamgate.frontends.dialects.riva_realtime import RivaRealtimeDialect, RivaSessionService
 from streamgate.frontends.dialects.sherpa import SherpaOnnx
@@ -32,6 +33,7 @@ SOCKETS: Sequence[Callable[[SpeechContext], Dialect]] = (
     RivaRealtimeDialect,  # before OpenAI's, whose path it shares
     OpenAiRealtimeDialect,
     Speechmatics,
+    OpenAiTranslationsDialect,
 )
 """Dialects over WebSocket that are known by their path, on the WebSocket and the HTTP port."""
 

@@ -69,3 +69,22 @@ async def test_the_sdk_transcribes_files(tmp_path: Path) -> None:
     assert heard["wrong_model"] == ["NotFoundError", 404, "model_not_found"]
     assert heard["wrong_format"] == ["BadRequestError", 400, "invalid_value"]
     assert heard["translation"] == ["BadRequestError", 400, "unsupported_value"]
+
+
+async def test_the_sdk_translates_in_real_time(tmp_path: Path) -> None:
+    wav = wav_file(tmp_path / "tones.wav", tones(rate_hz=24_000), 24_000)
+    async with speech_house(speech=SpeechSettings(api_keys=["right"])) as house:
+        port = house.ports.http or 0
+        heard = await drive("openai_translations", port, "right", wav, "gpt-realtime-translate")
+        refused = await drive("openai_translations", port, "right", wav, "no_such_model")
+    assert heard["input"] == TEXT
+    assert heard["output"] == " ".join(word[::-1].upper() for word in words_of())
+    assert all(heard["elapsed_ms"])
+    assert heard["classes"] == [
+        "RealtimeTranslationInputTranscriptDeltaEvent",
+        "RealtimeTranslationOutputTranscriptDeltaEvent",
+        "RealtimeTranslationSessionClosedEvent",
+        "RealtimeTranslationSessionCreatedEvent",
+        "RealtimeTranslationSessionUpdatedEvent",
+    ]
+    assert "404" in refused["refused"]

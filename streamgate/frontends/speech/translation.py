@@ -148,6 +148,15 @@ class TranslationStream:
             return
         self._pump()
 
+    def turn_to(self, target: str) -> None:
+        """Translate into another of the model's languages from the next step on."""
+        self._target = self.model.target_of(target)
+
+    @property
+    def target(self) -> str:
+        """The language that is being translated into, as the model spells it."""
+        return self._target
+
     def finish(self) -> None:
         """No more text comes. `on_end` follows the last translation."""
         if not self._over and not self._finishing:

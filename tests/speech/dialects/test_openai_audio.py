@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
+import soundfile
 
 from streamgate.frontends.dialects.openai_audio import AudioService
 from streamgate.frontends.kserve_http import HttpFrontEnd
@@ -74,6 +75,15 @@ async def test_json(file_first: bool) -> None:
     seconds = round((len(FILE) - 44) / 32_000, 3)
     assert status == 200
     assert json.loads(text) == {"text": TEXT, "usage": {"type": "duration", "seconds": seconds}}
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG", "MP3"])
+async def test_containers(container: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, tones(rate_hz=44_100), 44_100, format=container)
+    async with speech_house() as house:
+        _, text, _ = await post(house, form(file.getvalue(), model="gpt-1"))
+    assert json.loads(text)["text"] == TEXT
 
 
 async def test_text() -> None:

@@ -1,12 +1,14 @@
 """OpenAI Realtime transcription sessions over real sockets."""
 
 import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamgate.server.settings import SpeechSettings
 from tests.speech.dialects.talk import Talk, refused, repository_with, talk
@@ -175,11 +177,18 @@ async def test_an_empty_commit_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
-async def test_telephone_audio_is_declared(kind: str) -> None:
-    """The declaration is taken; that such audio is heard is the audio reader's test."""
+async def test_telephone_audio(kind: str) -> None:
+    subtype = "ULAW" if kind == "audio/pcmu" else "ALAW"
+    audio = io.BytesIO()
+    soundfile.write(audio, tones(rate_hz=8000), 8000, subtype, format="RAW")
     async with speech_house() as house, talk(house.ports.websocket, PATH) as client:
-        updated = await update(client, format={"type": kind})
+        updated = await update(client, format={"type": kind}, turn_detection=None)
         assert updated["session"]["audio"]["input"]["format"] == {"type": kind}
+        await client.append(audio.getvalue())
+        await client.say("input_audio_buffer.commit")
+        done = await client.hear(f"{ASR}.completed")
+    assert texts(client) == [" ".join(words_of())]
+    assert done["usage"]["seconds"] == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,9 @@ class Hearing:
         return self._stream.has_room and (translation is None or translation.has_room)
 
 
+_UNHEARABLE: Final = (Code.INVALID_ARG, Code.UNSUPPORTED)
+
+
 @final
 class _About:
     """Errors within are about this field."""
@@ -182,5 +185,5 @@ class _About:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, StreamGateError) and error.code is Code.INVALID_ARG:
+        if isinstance(error, StreamGateError) and error.code in _UNHEARABLE:
             raise OpenAiError(error.message, self._param, "invalid_audio") from None

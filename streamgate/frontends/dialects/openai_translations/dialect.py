@@ -1,0 +1,39 @@
+"""The dialect at the handshake."""
+
+from typing import final
+
+from streamgate.errors import StreamGateError
+from streamgate.frontends.dialects.openai.errors import refusal, wrong_key
+from streamgate.frontends.dialects.openai.handshake import api_key, subprotocol
+from streamgate.frontends.dialects.openai_translations.conversation import TranslationConversation
+from streamgate.frontends.dialects.openai_translations.session import Session
+from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
+from streamgate.frontends.speech import SpeechContext
+
+PATH = "/v1/realtime/translations"
+
+
+@final
+class OpenAiTranslationsDialect:
+    """Translation sessions: text only, there is no voice for it."""
+
+    name = "openai-translations"
+    path = PATH
+
+    def __init__(self, context: SpeechContext) -> None:
+        self._context = context
+
+    def matches(self, handshake: Handshake) -> bool:
+        return handshake.path == PATH
+
+    async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        """Take a slot of the model that hears and one of that which translates, or say why not:
+        401, 404, or 429 with Retry-After."""
+        if not self._context.access.allows(api_key(handshake)):
+            return refusal(wrong_key())
+        conversation = TranslationConversation(self._context, outlet)
+        try:
+            await conversation.open(Session(model=handshake.value("model")))
+        except StreamGateError as error:
+            return refusal(error)
+        return Accepted(conversation, subprotocol(handshake))
