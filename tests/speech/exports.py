@@ -160,7 +160,8 @@ def save_first_zipformer_encoder(path: Path, chunk: int = 32) -> None:
     ahead = draw.add("Slice", x, draw.ints(chunk), draw.ints(size), draw.ints(1))
     ahead = draw.add("ReduceMean", ahead, axes=[1], keepdims=1)
     h = draw.add("Add", h, draw.add("MatMul", ahead, draw.random(80, JOINER_DIM, scale=0.1)))
-    for stack, (layers, left) in enumerate(((2, 64), (4, 32), (3, 16), (2, 8), (4, 32))):
+    stacks = ((2, 64), (4, 32), (3, 16), (2, 8), (4, 32))
+    for stack, (layers, left) in enumerate(stacks):
         name = f"cached_len_{stack}"
         for each, place in ((name, draw.inputs), (f"new_{name}", draw.outputs)):
             place.append(helper.make_tensor_value_info(each, INT64, [layers, "N"]))
@@ -179,7 +180,21 @@ def save_first_zipformer_encoder(path: Path, chunk: int = 32) -> None:
             name = f"cached_{kind}_{stack}"
             h = mixed(draw, h, JOINER_DIM, name, f"new_{name}", shape, axis, "N")
     draw.add("Mul", h, draw.number(0.7), to="encoder_out")
-    draw.save(path, {"model_type": "zipformer", "decode_chunk_len": chunk, "T": size})
+    # The export has all counters first, then all averages, and so on.
+    kinds = ["len", "avg", "key", "val", "val2", "conv1", "conv2"]
+    for tensors in (draw.inputs, draw.outputs):
+        tensors[1:] = sorted(tensors[1:], key=lambda each: kinds.index(each.name.split("_")[-2]))
+    metadata = {
+        "model_type": "zipformer",
+        "decode_chunk_len": chunk,
+        "T": size,
+        "num_encoder_layers": ",".join(str(layers) for layers, _ in stacks),
+        "left_context_len": ",".join(str(left) for _, left in stacks),
+        "encoder_dims": "12,12,12,12,12",
+        "attention_dims": "8,8,8,8,8",
+        "cnn_module_kernels": "31,31,31,31,31",
+    }
+    draw.save(path, metadata)
 
 
 def scaled(draw: Drawing, name: str) -> str:
@@ -235,11 +250,15 @@ def favouring(tokens: int, blank: int, by: float) -> Array:
 
 NEMO_LAYERS, NEMO_LEFT, NEMO_DIM, NEMO_CONV = 3, 10, 16, 4
 NEMO_CHUNK, NEMO_CACHE = 56, 9
+VOCABULARY = 30
 HIDDEN, PREDICTION_LAYERS = 12, 1
 
 
-def save_nemo_encoder(path: Path, tokens: int = 0) -> None:
-    """audio_signal [B, 80, T] to outputs [B, dim, T / 8]; CTC: logprobs [B, T / 8, tokens]."""
+def save_nemo_encoder(path: Path, tokens: int = 0, *, described: bool = False) -> None:
+    """audio_signal [B, 80, T] to outputs [B, dim, T / 8]; CTC: logprobs [B, T / 8, tokens].
+
+    `described`: with the metadata that sherpa-onnx's exporter adds to NeMo's.
+    """
     draw = Drawing(4)
     value = helper.make_tensor_value_info
     draw.inputs += [value("audio_signal", FLOAT, ["B", 80, "T"]), value("length", INT64, ["B"])]
@@ -274,7 +293,19 @@ def save_nemo_encoder(path: Path, tokens: int = 0) -> None:
         draw.add("LogSoftmax", h, to="logprobs", axis=2)
     else:
         draw.add("Transpose", h, to="outputs", perm=[0, 2, 1])
-    draw.save(path, {"window_size": size, "chunk_shift": NEMO_CHUNK, "subsampling_factor": 8})
+    metadata = {
+        "window_size": size,
+        "chunk_shift": NEMO_CHUNK,
+        "subsampling_factor": 8,
+        "vocab_size": VOCABULARY - 1,  # without the blank
+        "normalize_type": "NA",
+        "pred_rnn_layers": PREDICTION_LAYERS,
+        "pred_hidden": HIDDEN,
+        "model_type": "EncDecHybridRNNTCTCBPEModel",
+    }
+    for cache, dims in (("channel", channel), ("time", time)):
+        metadata |= {f"cache_last_{cache}_dim{at}": size for at, size in enumerate(dims, 1)}
+    draw.save(path, metadata if described else {})
 
 
 def save_nemo_decoder(folder: Path, tokens: int, *, joint: bool) -> None:

@@ -63,17 +63,28 @@ def test_a_first_zipformer(tmp_path: Path) -> None:
 def test_a_fastconformer(tmp_path: Path, kind: str) -> None:
     write_fastconformer(tmp_path / "given", {}, kind)
     cache = f"{exports.NEMO_LAYERS},{exports.NEMO_LEFT},{exports.NEMO_DIM}"
-    more = ("--channel-cache", cache)
+    more = ("--channel-cache", cache, "--chunk-frames", str(exports.NEMO_CHUNK))
     assert bring(tmp_path / "brought", tmp_path / "given", "fastconformer", *more) == 0
     assert repository_of(tmp_path / "brought") == repository_of(tmp_path / "given")
     assert files_of(tmp_path / "brought") == files_of(tmp_path / "given")
+
+
+def test_a_fastconformer_that_says_all_its_sizes(tmp_path: Path) -> None:
+    write_fastconformer(tmp_path / "given", {}, "joint")
+    encoder = tmp_path / "given" / "fastconformer_encoder" / "1" / "model.onnx"
+    exports.save_nemo_encoder(encoder, described=True)
+    assert bring(tmp_path / "brought", tmp_path / "given", "fastconformer") == 0
+    assert repository_of(tmp_path / "brought") == repository_of(tmp_path / "given")
 
 
 def test_sizes_that_nothing_tells_are_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_fastconformer(tmp_path / "given", NO_ENDPOINTS, "joint")
-    assert bring(tmp_path / "brought", tmp_path / "given", "fastconformer") == 1
+    arguments = (tmp_path / "brought", tmp_path / "given", "fastconformer")
+    assert bring(*arguments) == 1
+    assert "has no chunk_shift in its metadata: give --chunk-frames" in capsys.readouterr().err
+    assert bring(*arguments, "--chunk-frames", "56") == 1
     said = capsys.readouterr().err
     assert "does not say all sizes of cache_last_channel, only 3, cache_frames, 16" in said
     assert "give --channel-cache" in said
