@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamgate._proto import riva_asr_pb2 as pb
 from streamgate._proto.riva_audio_pb2 import AudioEncoding
@@ -86,6 +87,30 @@ async def test_a_wav_file_in_band_needs_no_declaration() -> None:
         assert finals(made) == [TEXT]
         assert len(results(made)) == 1
         assert await slots_in_use(house.context) == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate_hz", "file"),
+    [
+        (AudioEncoding.FLAC, 16_000, ("FLAC", "PCM_16")),
+        (AudioEncoding.OGGOPUS, 48_000, ("OGG", "OPUS")),
+        (AudioEncoding.MULAW, 8_000, ("RAW", "ULAW")),
+        (AudioEncoding.ALAW, 16_000, ("RAW", "ALAW")),
+        (AudioEncoding.LINEAR_PCM, 44_100, ("RAW", "PCM_16")),
+        (AudioEncoding.LINEAR_PCM, 16_000, ("WAV", "PCM_16")),  # its header is skipped
+        (AudioEncoding.ENCODING_UNSPECIFIED, 16_000, ("FLAC", "PCM_16")),
+    ],
+)
+async def test_other_encodings(encoding: int, rate_hz: int, file: tuple[str, str]) -> None:
+    melody = MELODY[:3]
+    kind, coding = file
+    written = io.BytesIO()
+    soundfile.write(written, tones(melody, rate_hz), rate_hz, coding, format=kind)
+    async with speech_house() as house, call(riva_asr(house.context), "StreamingRecognize") as made:
+        begin = first(encoding=encoding, sample_rate_hertz=rate_hz)
+        await made.send(begin, *chunks(written.getvalue()))
+        assert await made.end() is None
+    assert finals(made) == [" ".join(words_of(melody))]
 
 
 async def test_interim_results_are_the_whole_utterance_until_it_is_final() -> None:
@@ -204,6 +229,16 @@ async def test_what_is_no_audio_ends_the_call() -> None:
         status = failed(await made.ended())
         assert status.number == 3
         assert await slots_in_use(house.context) == 0
+
+
+async def test_a_recording_that_is_cut_off_is_heard_and_then_refused() -> None:
+    written = io.BytesIO()
+    soundfile.write(written, tones(), 16_000, "PCM_16", format="FLAC")
+    async with speech_house() as house, call(riva_asr(house.context), "StreamingRecognize") as made:
+        await made.send(first(), *chunks(written.getvalue()[:-3000]))
+        status = failed(await made.end())
+    assert status.number == 3
+    assert TEXT.startswith(finals(made)[0])
 
 
 async def test_what_is_no_message_ends_the_call() -> None:
