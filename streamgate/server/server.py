@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import streamgate
 from streamgate.backend import registry
@@ -15,10 +14,10 @@ from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.sockets.http_mount import WebSocketMount
-from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.repository.repository import ModelRepository
 from streamgate.server.backend_folders import BackendFolders
+from streamgate.server.front_end import FrontEnd
 from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import GrpcTransport, Settings
@@ -33,14 +32,6 @@ log = logging.getLogger(__name__)
 
 PARTING_SECONDS = 2.0
 """How long clients may take to say goodbye once every sequence has ended."""
-
-
-class FrontEnd(Protocol):
-    """Something that listens on a port."""
-
-    async def start(self, host: str, port: int) -> int: ...
-
-    async def stop(self, grace_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +147,8 @@ class Server:
             front_end = WebSocketFrontEnd(gateway, dialects=mounts.sockets)
             websocket = await self._open("websocket", front_end, settings.websocket_port)
         dialects = {}
-        for name, (port, dialect) in mounts.own_ports.items():
-            server = WebSocketServer([dialect], gateway.is_live, purpose=name)
-            dialects[name] = await self._open(name, server, port)
+        for name, (port, own) in mounts.own_ports.items():
+            dialects[name] = await self._open(name, own, port)
         return Ports(http, grpc, metrics, websocket, dialects)
 
     async def _open(self, name: str, front_end: FrontEnd, port: int) -> int:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from streamgate.server.lifecycle import ControlMode
 
-OWN_PORTS: Mapping[str, int] = {"sherpa-onnx": 6006, "vosk": 2700, "whisper-live": 9090}
+OWN_PORTS: Mapping[str, int] = {
+    "sherpa-onnx": 6006,
+    "vosk": 2700,
+    "whisper-live": 9090,
+    "wyoming": 10300,
+}
 """Speech dialects that want a whole port, and which they usually have."""
 
 

@@ -17,10 +17,13 @@ from streamgate.frontends.dialects.sherpa import SherpaOnnx
 from streamgate.frontends.dialects.speechmatics import Speechmatics
 from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.dialects.whisper_live import WhisperLive
+from streamgate.frontends.dialects.wyoming import WyomingServer
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
+from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
+from streamgate.server.front_end import FrontEnd
 from streamgate.server.settings import SpeechSettings
 from streamgate.session.gateway import Gateway
 
@@ -52,12 +55,28 @@ GRPC_SERVICES: Sequence[Callable[[SpeechContext], GrpcService]] = (
 )
 """Those over gRPC, on the gRPC port."""
 
-OWN_PORTS: Mapping[str, Callable[[SpeechContext], Dialect]] = {
-    "sherpa-onnx": SherpaOnnx,
-    "vosk": Vosk,
-    "whisper-live": WhisperLive,
+
+def _socket(create: Callable[[SpeechContext], Dialect]) -> Callable[[SpeechContext], FrontEnd]:
+    """A port that speaks one WebSocket dialect."""
+
+    def front_end(context: SpeechContext) -> FrontEnd:
+        dialect = create(context)
+        return WebSocketServer([dialect], context.gateway.is_live, purpose=dialect.name)
+
+    return front_end
+
+
+def _wyoming(context: SpeechContext) -> FrontEnd:
+    return WyomingServer(context, context.gateway.is_live)
+
+
+OWN_PORTS: Mapping[str, Callable[[SpeechContext], FrontEnd]] = {
+    "sherpa-onnx": _socket(SherpaOnnx),
+    "vosk": _socket(Vosk),
+    "whisper-live": _socket(WhisperLive),
+    "wyoming": _wyoming,
 }
-"""Those over WebSocket that want a whole port. Their usual ports are in the settings."""
+"""Those that want a whole port. Their usual ports are in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +87,14 @@ class Mounts:
     sockets: Sequence[Dialect]
     services: Sequence[HttpService]
     grpc_services: Sequence[GrpcService]
-    own_ports: Mapping[str, tuple[int, Dialect]]
+    own_ports: Mapping[str, tuple[int, FrontEnd]]
 
 
 def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
     """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
     models = SpeechModels(gateway, settings.default_model, settings.aliases)
     context = SpeechContext(gateway, models, Access(settings.api_keys), settings.realtime_dialect)
-    own_ports = {}
+    own_ports: dict[str, tuple[int, FrontEnd]] = {}
     for name, port in settings.ports.items():
         if name not in OWN_PORTS:
             raise StreamGateError(

@@ -120,7 +120,7 @@ class Line:
             raise
         if self._is_over:
             stream.close()
-        self._streams.append(stream)
+        self._streams = [*(each for each in self._streams if not each.is_over), stream]
 
     def watch(self, seconds: float, on_due: Callable[[], None]) -> Patience:
         """A countdown that ends with the line."""
@@ -135,6 +135,10 @@ class Line:
     def send(self, message: Message) -> None:
         """Send a frame, text or binary."""
         self._outlet.emit(message)
+
+    def room(self) -> None:
+        """More may be read from the client, for reasons of the dialect's."""
+        self._outlet.room()
 
     def hang_up(self, code: int = 1000, reason: str = "") -> None:
         """Hear nothing more, and end the connection behind what was said. The first call counts."""
