@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.signal import fftconvolve, lfilter
 
 import features
 from features import FFT, RATE, Array
@@ -86,7 +86,7 @@ class Augmenter:
             power = power * self._telephone_band()
         wanted = random.uniform(*strength.warp) if random.random() < 0.7 else 1.0
         filters = self._filters[int(np.argmin(np.abs(_WARPS - wanted)))]
-        return features.minus_running_mean(features.log_mel(power, filters))
+        return minus_running_mean(features.log_mel(power, filters))
 
     def _equaliser(self) -> Array:
         """A random power response: bumps, a slope, and sometimes a dull microphone."""
@@ -108,6 +108,14 @@ class Augmenter:
         fall = np.where(low > _BINS_HZ, (low - _BINS_HZ) / 4, np.maximum(0, _BINS_HZ - high) / 5)
         response: Array = 10 ** (-np.minimum(fall, 70) / 10)
         return response.astype(np.float32)
+
+
+def minus_running_mean(mels: Array) -> Array:
+    """Subtracts from each frame the running mean, this frame included (see features.MEAN_KEEP)."""
+    start = np.full((1, mels.shape[1]), features.MEAN_START * features.MEAN_KEEP)
+    mean, _ = lfilter([1 - features.MEAN_KEEP], [1, -features.MEAN_KEEP], mels, axis=0, zi=start)
+    left: Array = (mels - mean).astype(np.float32)
+    return left
 
 
 def _mu_law(audio: Array) -> Array:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 Array = npt.NDArray[Any]
 
@@ -59,11 +58,3 @@ def power_spectrum(audio: Array) -> Array:
 def log_mel(power: Array, filters: Array) -> Array:
     features: Array = np.log(power @ filters + FLOOR)
     return features
-
-
-def minus_running_mean(features: Array) -> Array:
-    """Subtracts from each frame the mean that includes it; see MEAN_START and MEAN_KEEP."""
-    start = np.full((1, features.shape[1]), MEAN_START * MEAN_KEEP)
-    mean, _ = lfilter([1 - MEAN_KEEP], [1, -MEAN_KEEP], features, axis=0, zi=start)
-    left: Array = (features - mean).astype(np.float32)
-    return left

@@ -7,6 +7,7 @@ import numpy as np
 
 import human
 from features import RATE, Array
+from synthesis import read_wave
 
 PERSON_STRINGS = 300
 _SEED = 20_26
@@ -32,6 +33,16 @@ def synthetic(speech: Path) -> list[Example]:
             for start, end, text, voice in rows:
                 audio = samples[start:end].astype(np.float32) / 32768
                 found.append(Example(group, str(voice), framed(audio), tuple(str(text).split())))
+    return found
+
+
+def recordings(folder: Path) -> list[Example]:
+    """Returns the WAVs in `folder` that its file said.txt names, each with the words in it."""
+    found = []
+    for line in (folder / "said.txt").read_text(encoding="utf-8").splitlines():
+        name, _, words = line.partition(":")
+        audio = read_wave(folder / name)
+        found.append(Example("recordings", name, audio, tuple(words.split())))
     return found
 
 

@@ -3,7 +3,11 @@
 The recordings are in demos/audio/numbers, of voices that the model was not trained on.
 """
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -12,10 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.system.numbers_client import CHUNK, RATE, NumbersClient, Samples, recording
+from tests.system.numbers_client import CHUNK, RATE, RECORDINGS, NumbersClient, Samples, recording
 from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 
-MODELS = Path(__file__).resolve().parents[2] / "demos" / "models"
+DEMOS = Path(__file__).resolve().parents[2] / "demos"
+MODELS = DEMOS / "models"
+# The Free Spoken Digit Dataset is not part of the repository: beside it, or wherever it is said.
+DIGITS = Path(
+    os.environ.get("STREAMGATE_SPOKEN_DIGITS")
+    or DEMOS.parents[1] / "shared" / "data" / "fsdd" / "recordings.zip"
+)
 SAID = {
     "phone_16k.wav": ["five five five zero one four two nine six eight"],
     "price_22k.wav": ["one hundred and twenty four dollars and ninety nine cents"],
@@ -132,6 +142,34 @@ def test_noise_is_no_number(client: NumbersClient, amplitude: float) -> None:
     noise: Samples = np.random.default_rng(5).normal(0, amplitude, 4 * RATE).astype(np.float32)
     (heard,) = client.hear([noise])
     assert heard.utterances == []
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_list_of_what_was_said_is_right(name: str) -> None:
+    lines = (RECORDINGS / "said.txt").read_text(encoding="utf-8").splitlines()
+    assert f"{name}: {' '.join(SAID[name])}" in lines
+    assert len(lines) == len(SAID)
+
+
+def evaluated(*arguments: str) -> str:
+    """What demos/numbers/evaluate.py prints. It fails if one pass over the whole recording brings
+    other words than the chunks, or if the word error rate is above the limit."""
+    command = [sys.executable, str(DEMOS / "numbers" / "evaluate.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_streaming_is_the_same_as_one_pass_over_the_recordings() -> None:
+    table = evaluated("--recordings", str(RECORDINGS), "--limit", "0")
+    assert re.search(r"\| recordings \| 4 \| 37 \| 0.0 \|.*\| same \|", table)
+
+
+def test_a_person_whom_the_model_has_never_heard() -> None:
+    """300 strings of digits; the limit is the one that the model was made for."""
+    if not DIGITS.exists():
+        pytest.skip(f"the recordings of people are not at {DIGITS} (or $STREAMGATE_SPOKEN_DIGITS)")
+    evaluated("--digits", str(DIGITS), "--person", "jackson", "--limit", "8")
 
 
 def test_weights_are_small_enough_for_the_repository() -> None:
