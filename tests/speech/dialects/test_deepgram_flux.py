@@ -6,7 +6,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from streamgate.model.request import SequenceKey
 from streamgate.server.settings import SpeechSettings
+from streamgate.session.connection import SessionConnection
 from tests.speech.dialects.peer import Peer, dialled, pieces, refusal, small_repository
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import MELODY, s16le, tones, words_of
@@ -110,3 +112,12 @@ async def test_a_client_that_sends_nothing_is_told(tmp_path: Path) -> None:
         await peer.say(AUDIO)
         assert (await peer.hear_all())[0] == 1011
     assert peer.heard[-1]["code"] == "NET-0001"
+
+
+async def test_a_keep_alive_keeps_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[SequenceKey] = []
+    monkeypatch.setattr(SessionConnection, "keep", lambda _self, *of: kept.append(of[-1]))
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        await peer.say({"type": "KeepAlive"}, {"type": "CloseStream"})
+        assert await peer.hear_all() == (1000, "")
+    assert len(kept) == 1

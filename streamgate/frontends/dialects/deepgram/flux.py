@@ -129,7 +129,9 @@ class _Voice:
             self._stream.flush()
         elif kind == "Configure":
             self._configure(message)
-        elif kind != "KeepAlive":
+        elif kind == "KeepAlive":
+            self._stream.keep()
+        else:
             expected = "CloseStream, ForceEndTurn, Configure or KeepAlive"
             raise StreamGateError(Code.INVALID_ARG, f"message type {kind!r}, expected {expected}")
         return None
