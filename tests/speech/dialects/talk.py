@@ -97,3 +97,15 @@ def repository_with(folder: Path, name: str = "tone_transcriber", **changes: str
         assert count == 1
     config.write_text(text)
     return copy
+
+
+def failing_repository(folder: Path) -> Path:
+    """A copy of the test models in which the transcriber fails when it hears 0.98 or more."""
+    copy = repository_with(folder)
+    code = copy / "tone_transcriber/1/model.py"
+    text = code.read_text()
+    place = "        words, change, final ="
+    assert text.count(place) == 1
+    loud = '        if samples.max() > 0.98:\n            raise ValueError("too loud")\n'
+    code.write_text(text.replace(place, loud + place))
+    return copy

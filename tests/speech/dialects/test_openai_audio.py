@@ -19,7 +19,7 @@ from streamgate.frontends.kserve_http import HttpFrontEnd
 from streamgate.frontends.speech import SpeechStream
 from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX
 from streamgate.server.settings import SpeechSettings
-from tests.speech.dialects.talk import repository_with, talk
+from tests.speech.dialects.talk import failing_repository, repository_with, talk
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import MELODY, REPOSITORY, s16le, tones, words_of
 
@@ -201,7 +201,7 @@ async def test_a_long_file_is_heard_while_it_comes(monkeypatch: pytest.MonkeyPat
             "invalid_value",
             "timestamp_granularities",
         ),
-        (form(model="gpt-1", include=["logprobs"]), 400, "invalid_value", "include"),
+        (form(model="gpt-1", include=["speakers"]), 400, "invalid_value", "include"),
         (form(model="gpt-1", stream="perhaps"), 400, "invalid_value", "stream"),
         (b"{}", 400, "invalid_value", None),
     ],
@@ -257,6 +257,20 @@ async def test_a_file_beyond_the_limit() -> None:
         await front_end.stop(1)
 
 
+async def test_a_model_that_fails_is_told(tmp_path: Path) -> None:
+    """Within a stream of events, too, and a stream has no status any more."""
+    repository = failing_repository(tmp_path)
+    file = wav(s16le(tones()) + s16le(np.full(16_000, 0.99, np.float32)))
+    async with speech_house(repository) as house:
+        status, text, _ = await post(house, form(file, model="gpt-1"))
+        assert status == 500
+        assert "too loud" in json.loads(text)["error"]["message"]
+        status, text, _ = await post(house, form(file, model="gpt-1", stream="true"))
+    *_, last = (json.loads(block.removeprefix("data: ")) for block in text.strip().split("\n\n"))
+    assert (status, last["type"]) == (200, "error")
+    assert "too loud" in last["error"]["message"]
+
+
 async def test_keys() -> None:
     async with speech_house(speech=SpeechSettings(api_keys=["right"])) as house:
         status, text, _ = await post(house, form(model="gpt-1"), Authorization="Bearer wrong")
@@ -283,6 +297,21 @@ async def settled(house: SpeechHouse) -> int:
             status, _, _ = await post(house, form(model="gpt-1"))
             if status != 429:
                 return status
+
+
+async def test_a_server_that_goes_away_takes_no_more_files() -> None:
+    async with (
+        speech_house(exit_timeout_seconds=5) as house,
+        talk(house.ports.http, "/v1/realtime?intent=transcription") as client,
+    ):
+        await client.append(bytes(48_000))
+        await client.hear("session.created")
+        stopping = asyncio.create_task(house.server.stop())
+        await asyncio.sleep(0)
+        status, text, _ = await post(house, form(model="gpt-1"))
+        assert (status, json.loads(text)["error"]["code"]) == (503, "server_going_away")
+        await client.socket.close()
+        await stopping
 
 
 async def test_models_are_listed() -> None:

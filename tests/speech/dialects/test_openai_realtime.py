@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from streamgate.server.settings import SpeechSettings
-from tests.speech.dialects.talk import Talk, refused, repository_with, talk
+from tests.speech.dialects.talk import Talk, failing_repository, refused, repository_with, talk
 from tests.speech.house import speech_house
 from tests.speech.tones import MELODY, s16le, tones, words_of
 
@@ -339,6 +339,37 @@ async def test_a_wrong_key_and_a_wrong_model_are_refused() -> None:
         async with talk(port, PATH, subprotocols=offered) as client:
             assert client.socket.subprotocol == "realtime"
             await client.hear("session.created")
+
+
+async def test_a_model_that_fails_is_told(tmp_path: Path) -> None:
+    async with (
+        speech_house(failing_repository(tmp_path)) as house,
+        talk(house.ports.websocket, PATH) as client,
+    ):
+        await update(client, turn_detection=None)
+        await client.append(s16le(tones(rate_hz=RATE)))
+        await client.append(s16le(np.full(RATE, 0.99, np.float32)))
+        await client.say("input_audio_buffer.commit")
+        code, _ = await client.hear_end()
+    assert code == 1011
+    committed, failed = client.all("input_audio_buffer.committed"), client.all(f"{ASR}.failed")
+    assert failed[0]["item_id"] == committed[0]["item_id"]
+    assert "too loud" in failed[0]["error"]["message"]
+    assert client.all("error")[0]["error"]["type"] == "server_error"
+    assert client.kinds()[-1] == "error"
+
+
+async def test_what_is_asked_for_and_not_to_be_had_is_shown_as_off() -> None:
+    """As the service's own examples ask for it."""
+    include = ["item.input_audio_transcription.logprobs"]
+    async with speech_house() as house, talk(house.ports.websocket, PATH) as client:
+        session = settings(noise_reduction={"type": "near_field"}) | {"include": include}
+        await client.say("session.update", session=session)
+        updated = (await client.hear("session.updated"))["session"]
+        assert updated["include"] == []
+        assert updated["audio"]["input"]["noise_reduction"] is None
+        await client.say("session.update", session=settings() | {"include": ["everything"]})
+        assert (await client.hear("error"))["error"]["param"] == "session.include"
 
 
 async def test_a_silent_client_is_told_why_it_is_left(tmp_path: Path) -> None:

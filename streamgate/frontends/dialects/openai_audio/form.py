@@ -83,8 +83,9 @@ class Form:
                 f"'timestamp_granularities' needs response_format 'verbose_json', not '{chosen}'.",
                 "timestamp_granularities",
             )
-        if self.values.get("include"):
-            raise invalid("include", self.values["include"], "none: models give no logprobs")
+        for each in self.values.get("include", ()):
+            if each != "logprobs":  # which no model gives, but clients may ask for
+                raise invalid("include", each, "'logprobs'")
         streams = self.first("stream", "false").lower()
         if streams not in ("true", "false", "1", "0"):
             raise invalid("stream", streams, "true or false")

@@ -16,6 +16,9 @@ TELEPHONE_RATE_HZ: Final = 8_000
 SEGMENTS: Final = "item.input_audio_transcription.segments"
 """Asks for `segment` events: a word of our own, as the dialect has the event but no wish for it."""
 
+LOGPROBS: Final = "item.input_audio_transcription.logprobs"
+"""May be asked for, as the service's own examples do; models have none, and it is not shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -140,11 +143,9 @@ def _audio(session: Session, value: object) -> Session:
 def _include(session: Session, value: object) -> Session:
     if value is None:
         return replace(session, include=())
-    if not isinstance(value, list) or any(each != SEGMENTS for each in value):
-        raise invalid(
-            "session.include", value, f"a list of nothing but '{SEGMENTS}': models give no logprobs"
-        )
-    return replace(session, include=tuple(value))
+    if not isinstance(value, list) or any(each not in (SEGMENTS, LOGPROBS) for each in value):
+        raise invalid("session.include", value, f"a list of '{SEGMENTS}' and '{LOGPROBS}'")
+    return replace(session, include=tuple(each for each in value if each == SEGMENTS))
 
 
 def _format(session: Session, value: object) -> Session:

@@ -89,7 +89,7 @@ class Turns:
     def on_end(self, reason: EndReason, failure: Failure | None) -> None:
         text = failure.message if failure is not None else f"the session is over: {reason.value}"
         kind, word, close_code = END_CODES.get(reason, (SERVER, reason.value, 1011))
-        if failure is not None and reason is EndReason.ERROR:
+        if failure is not None and reason not in END_CODES:
             told = error_object(StreamGateError(failure.code, failure.message))
             for item in self._items:
                 if item.is_committed or item.passage.text:
