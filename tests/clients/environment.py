@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".venv-clients"
 PYTHON = ENVIRONMENT / "bin/python"
 DRIVERS = Path(__file__).parent / "drivers"
-SECONDS = 50
+SECONDS = 100
 
 needs_clients = pytest.mark.skipif(
     not PYTHON.exists(), reason="no environment with the speech clients (make speech-clients)"
