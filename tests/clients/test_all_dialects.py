@@ -160,7 +160,7 @@ async def steps_of(house: SpeechHouse, model: str) -> tuple[int, int]:
 
 
 async def test_every_client_hears_the_same_and_they_share_steps(tmp_path: Path) -> None:
-    melody = MELODY * 4
+    melody = MELODY * 2
     audio = tones(melody, 48_000)
     # Steps wait long enough for others, so that clients which start one after another meet.
     repository = repository_with(tmp_path, max_queue_delay_microseconds="20000")
