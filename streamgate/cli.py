@@ -1,4 +1,4 @@
-"""The command line: `streamgate serve` and `streamgate doctor`.
+"""The command line: `streamgate serve`, `doctor`, `transcribe` and `mic`.
 
 Flags have the names that a Triton user expects.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamgate
+from streamgate.cli_transcribe import add_commands
 from streamgate.errors import Code, StreamGateError
 from streamgate.server.lifecycle import ControlMode
 from streamgate.server.settings import OWN_PORTS, GrpcTransport, Settings, SpeechSettings
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {streamgate.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands)
+    add_commands(commands)
     doctor = commands.add_parser(
         "doctor",
         help="show what is installed, which backends load, which ports are free, which GPUs seen",
