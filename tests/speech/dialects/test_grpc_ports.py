@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tests.speech.tones import REPOSITORY, s16le, tones, words_of
 TEXT = " ".join(words_of())
 AUDIO = s16le(tones())
 ASR = "/nvidia.riva.asr.RivaSpeechRecognition/"
+CLIENTS = ThreadPoolExecutor(16)
+"""Threads of blocking clients: the server needs the loop's own."""
 both_transports = pytest.mark.parametrize("transport", list(GrpcTransport))
 
 
@@ -45,12 +48,12 @@ def streaming(channel: grpc.Channel, requests: Iterator[Message], **options: Any
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=riva.StreamingRecognizeResponse.FromString,
     )
-    return method(requests, timeout=30, **options)
+    return method(requests, **{"timeout": 30, **options})
 
 
 async def all_of(calling: Iterable[Any]) -> list[Any]:
     """What a blocking call answers."""
-    return await asyncio.to_thread(list, calling)
+    return await asyncio.get_running_loop().run_in_executor(CLIENTS, list, calling)
 
 
 async def a_slot_taken(house: SpeechHouse) -> None:
@@ -144,6 +147,26 @@ async def test_a_client_that_cancels_gives_its_slot_back(transport: GrpcTranspor
         calling.cancel()
         await all_slots_free(house.context)
         gate.set()
+
+
+@both_transports
+async def test_a_deadline_ends_the_call_and_frees_its_slot(transport: GrpcTransport) -> None:
+    async with port(transport) as (house, channel):
+        gate = threading.Event()
+        with pytest.raises(grpc.RpcError) as late:
+            await said(streaming(channel, spoken_until(gate), timeout=1))
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await all_slots_free(house.context)
+        gate.set()
+
+
+@both_transports
+async def test_many_streams_at_once_share_batches(transport: GrpcTransport) -> None:
+    async with port(transport) as (house, channel):
+        texts = await asyncio.gather(*(said(streaming(channel, iter(spoken()))) for _ in range(8)))
+        (statistics,) = await house.gateway.statistics("tone_transcriber", "")
+    assert texts == [[TEXT]] * 8
+    assert statistics.execution_count < statistics.inference_count
 
 
 @both_transports
