@@ -69,6 +69,10 @@ def few(generator: np.random.Generator, shape: Shape) -> Array:
     return generator.integers(1, 4, shape).astype(np.int32)
 
 
+def language(generator: np.random.Generator, shape: Shape) -> Array:
+    return generator.choice(np.array([b"de", b"fr", b"es"], dtype=np.object_), shape)
+
+
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="streamgate_python")
@@ -79,6 +83,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     [
         ("demos", "running_sum_python"),
         ("demos", "decoupled_countdown"),
+        ("demos", "end_of_speech"),
+        ("demos", "translate_numbers"),
         ("conformance", "add_sub"),
         ("conformance", "auto_complete"),
         ("conformance", "bytes_echo"),
@@ -88,7 +94,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 def test_models_keep_the_contract(place: str, name: str, execution: Execution) -> None:
     config, model = read(REPOSITORIES[place], name)
     config = replace(config, execution=execution)
-    samples = Samples(makers={"INPUT": few} if "sum" in name or "count" in name else {})
+    makers = {"INPUT": few} if "sum" in name or "count" in name else {"TARGET_LANGUAGE": language}
+    samples = Samples(makers=makers)
     report = check_backend(create(), config, model.files, samples=samples)
     report.require()
 
