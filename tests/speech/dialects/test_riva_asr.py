@@ -308,10 +308,13 @@ async def test_a_server_that_goes_away_says_so() -> None:
 @pytest.mark.parametrize("spoken", [b"", AUDIO[:CHUNK]])
 async def test_a_stream_without_audio_for_too_long_is_ended(tmp_path: Path, spoken: bytes) -> None:
     idle = {"idle_microseconds: 30000000": "idle_microseconds: 200000"}
-    async with speech_house(small_repository(tmp_path, changes=idle)) as house:
-        async with call(riva_asr(house.context), "StreamingRecognize") as made:
-            await made.send(first(**PCM), audio(spoken))
-            status = failed(await made.ended())
+    repository = small_repository(tmp_path, changes=idle)
+    async with (
+        speech_house(repository) as house,
+        call(riva_asr(house.context), "StreamingRecognize") as made,
+    ):
+        await made.send(first(**PCM), audio(spoken))
+        status = failed(await made.ended())
     assert status == GrpcStatus(11, "no audio came for too long")
 
 
