@@ -94,7 +94,9 @@ class _Voice:
             self._stream.feed(_bytes(message.get("data")))
         elif kind == "Marker":
             self._stream.flush(_marker(message.get("id")))
-        elif kind not in ("Init", "Ping"):
+        elif kind == "Ping":
+            self._stream.keep()
+        elif kind != "Init":
             raise StreamGateError(
                 Code.INVALID_ARG, f"message type {kind!r}, expected Audio, OggOpus or Marker"
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamgate.frontends.dialects.deepgram import DeepgramListen
 from streamgate.server.settings import SpeechSettings
@@ -154,6 +155,28 @@ async def test_what_is_no_audio_is_told_data_0000() -> None:
     assert code == 1008
     assert reason.startswith("DATA-0000")
     assert peer.heard[-1]["variant"] == "DATA-0000"
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+async def test_a_container_is_recognised_and_one_that_is_cut_off_is_heard_to_there(
+    kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tones"
+    samples = np.append(tones(rate_hz=48_000), np.zeros(9600))
+    soundfile.write(file, samples, 48_000, "OPUS" if kind == "OGG" else "PCM_16", format=kind)
+    path = "/v1/listen?model=nova-3&sample_rate=16000"
+    async with speech_house() as house:
+        async with dialled(house.ports.websocket or 0, path) as peer:
+            await peer.say(*pieces(file.read_bytes(), 3000), {"type": "CloseStream"})
+            assert (await peer.hear_all())[0] == 1000
+        assert transcript(finals(peer)) == " ".join(words_of())
+        async with dialled(house.ports.websocket or 0, path) as peer:
+            await peer.say(file.read_bytes()[:-100], {"type": "CloseStream"})
+            assert (await peer.hear_all())[0] == 1000
+        words = transcript(finals(peer)).split()
+        assert words == words_of()[: len(words)]
+        assert len(words) >= 5  # an Ogg page, of which the last is lost, is about a second
+        assert peer.heard[-1]["type"] == "Metadata"
 
 
 async def test_text_that_is_not_understood_does_no_harm() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+import soundfile
 
 from streamgate.model.tensor import Array
 from streamgate.server.settings import SpeechSettings
-from tests.speech.dialects.peer import Peer, dialled, refusal, small_repository
+from tests.speech.dialects.peer import Peer, dialled, pieces, refusal, small_repository
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import MELODY, tones, words_of
 
@@ -68,6 +69,21 @@ async def test_words_are_appended_and_a_marker_comes_behind_those_before_it() ->
     assert all(len(each["prs"]) == 4 for each in steps)
     assert steps[0]["prs"][2] == 1.0
     assert min(each["prs"][2] for each in steps) == 0.0
+
+
+async def test_an_ogg_stream_is_heard_too(tmp_path: Path) -> None:
+    path = tmp_path / "tones.ogg"
+    soundfile.write(path, np.append(SAMPLES, np.zeros(4800)), 24_000, "OPUS", format="OGG")
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        for piece in pieces(path.read_bytes(), 1000):
+            await peer.say(msgpack.packb({"type": "OggOpus", "data": piece}))
+        await peer.say(marker(1))
+        messages = await hear_until(peer, "Marker")
+        words = [each["text"] for each in messages if each["type"] == "Word"]
+        assert words == words_of()
+        await peer.say(audio(SAMPLES))
+        messages = await hear_until(peer, "Error")
+    assert "OggOpus" in messages[-1]["message"]
 
 
 async def test_markers_without_new_audio_are_answered_too() -> None:

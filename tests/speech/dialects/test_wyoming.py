@@ -42,7 +42,7 @@ class Caller:
             return await read_event(self.reader)
 
     async def hear_until(self, kind: str) -> list[Event]:
-        events = []
+        events: list[Event] = []
         while True:
             event = await self.hear()
             assert event is not None, events
