@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from streamgate.errors import EndReason, Failure
+from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import Declared, SpeechStream, TextEvent, Utterance
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
@@ -116,6 +116,19 @@ async def test_another_rate_is_resampled() -> None:
         stream, listener = await opened(house, Declared("f32le", 44_100))
         for at in range(0, len(audio), 3000):
             stream.feed(audio[at : at + 3000])
+        stream.finish()
+        async with asyncio.timeout(20):
+            await listener.ended
+    assert listener.texts == [" ".join(words_of())]
+
+
+async def test_audio_may_be_declared_anew_until_it_comes() -> None:
+    async with speech_house() as house:
+        stream, listener = await opened(house, PCM)
+        with pytest.raises(StreamGateError, match="sample rate"):
+            stream.declare(Declared("s16le", 5))
+        stream.declare(Declared("f32le", 44_100))
+        stream.feed(tones(rate_hz=44_100).astype("<f4").tobytes())
         stream.finish()
         async with asyncio.timeout(20):
             await listener.ended

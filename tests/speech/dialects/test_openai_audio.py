@@ -314,6 +314,36 @@ async def test_a_server_that_goes_away_takes_no_more_files() -> None:
         await stopping
 
 
+@pytest.mark.parametrize("is_patient", [True, False])
+async def test_an_upload_that_stops_gives_its_slot_back(is_patient: bool, tmp_path: Path) -> None:
+    """It is told, if it is still there, and is over as soon as its client is gone, if not."""
+    idle = "200000" if is_patient else "30000000"
+    changes = {"max_candidate_sequences": "1", "max_sequence_idle_microseconds": idle}
+    repository = repository_with(tmp_path, **changes)
+    has_stopped = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, 50_000, 5000):
+            yield FILE[at : at + 5000]
+            await asyncio.sleep(0.02)  # the reader of forms keeps the last piece it got
+        has_stopped.set()
+        await asyncio.sleep(20 if not is_patient else 1)
+        yield FILE[50_000:]
+
+    data = aiohttp.FormData()
+    data.add_field("model", "gpt-1")
+    data.add_field("file", pieces(), filename="a.wav")
+    async with speech_house(repository) as house:
+        upload = asyncio.create_task(post(house, data))
+        await has_stopped.wait()
+        if is_patient:
+            status, text, _ = await upload
+            assert (status, json.loads(text)["error"]["code"]) == (408, "upload_idle")
+        else:
+            upload.cancel()
+        assert await settled(house) == 200
+
+
 async def test_models_are_listed() -> None:
     async with (
         speech_house() as house,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
-from streamgate.frontends.dialects.openai.errors import OpenAiError
+from streamgate.frontends.dialects.openai.errors import OpenAiError, going_away
 from streamgate.frontends.dialects.openai.passage import Passage
 from streamgate.frontends.speech import (
     Declared,
@@ -36,7 +36,8 @@ class Gathering:
         self.utterances: list[Utterance] = []
         self.passage = Passage()
         self.fragments: list[str] = []
-        self.over: Failure | EndReason | None = None
+        self.over: EndReason | None = None
+        self._failure: Failure | None = None
         self.next: TranslationStream | None = None
         self._news = news
 
@@ -61,7 +62,8 @@ class Gathering:
         self._news.set()
 
     def on_end(self, reason: EndReason, failure: Failure | None) -> None:
-        self.over = failure or reason
+        self.over = reason
+        self._failure = failure
         if self.next is not None:
             self.next.finish()
         self._news.set()
@@ -74,8 +76,17 @@ class Gathering:
 
     def check(self) -> None:
         """Raises StreamGateError when the stream has ended otherwise than wanted."""
-        if isinstance(self.over, Failure):
-            raise StreamGateError(self.over.code, self.over.message)
+        if self.over is None or self._failure is None:
+            return
+        text = self._failure.message
+        if self.over is EndReason.IDLE:
+            raise OpenAiError(f"The upload has paused: {text}.", "file", "upload_idle", 408)
+        if self.over is EndReason.LIFETIME:
+            raise OpenAiError(f"The file is too long: {text}.", "file", "audio_too_long")
+        if self.over is EndReason.DRAINED:
+            raise going_away()
+        code = self._failure.code
+        raise StreamGateError(Code.INTERNAL if code is Code.UNAVAILABLE else code, text)
 
     async def wait_news(self) -> None:
         """Raises StreamGateError when none come."""
