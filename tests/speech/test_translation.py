@@ -91,6 +91,7 @@ async def test_events_that_come_at_once_become_few_steps_and_the_same_text() -> 
         async with asyncio.timeout(20):
             await listener.ended
     assert listener.texts == [backwards(SENTENCE).upper(), "NIAGA"]
+    assert sum(event.final for event in listener.events) == 2
     assert max(event.position for event in listener.events) <= 4
 
 

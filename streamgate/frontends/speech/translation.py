@@ -88,6 +88,7 @@ class TranslationStream:
         self._audio_seconds = 0.0
         self._positions = 0
         self._started = False
+        self._is_open = False
         self._finishing = False
         self._ending = False
         self._reason: EndReason | None = None
@@ -184,7 +185,8 @@ class TranslationStream:
                 piece = self._waiting.popleft()
                 self._submit(piece, end=self._finishing and not self._waiting)
             elif self._finishing and self._started:
-                self._submit(_Piece("", "", True, self._audio_seconds), end=True)
+                # An utterance that is over is not ended once more.
+                self._submit(_Piece("", "", self._is_open, self._audio_seconds), end=True)
             elif self._finishing:
                 # No text ever came: the slot is given back without a step.
                 self._ending = True
@@ -210,6 +212,7 @@ class TranslationStream:
         self._positions += 1
         self._started = True
         self._ending = end
+        self._is_open = not piece.final and (self._is_open or bool(piece.stable or piece.tail))
         self._in_flight.append(piece.audio_seconds)
         self._stir_at = self._loop.time() + self._stir_seconds
         try:
