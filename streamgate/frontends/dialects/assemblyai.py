@@ -155,7 +155,7 @@ class _Voice:
         if kind == "ForceEndpoint":
             self._stream.flush()
         elif kind == "Terminate":
-            self._stream.finish()
+            self._line.finish(self._stream)
         elif kind == "UpdateConfiguration":
             self._formats_turns = bool(message.get("format_turns", self._formats_turns))
         elif kind != "KeepAlive":
@@ -187,6 +187,10 @@ class _Voice:
 
     def on_end(self, reason: EndReason, failure: Failure | None) -> None:
         if failure is None:
+            cut_off = self._line.cut_off
+            if cut_off is not None:
+                warning = {"warning_code": INVALID_INPUT, "warning": cut_off.message}
+                self._line.say({"type": "Warning", **warning})
             self._line.say(
                 {
                     "type": "Termination",

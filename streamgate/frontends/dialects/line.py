@@ -73,6 +73,7 @@ class Line:
         self._streams: list[SpeechStream | TranslationStream] = []
         self._timers: list[Patience] = []
         self._is_over = False
+        self._cut_off: Failure | None = None
 
     def attach(self, voice: Voice) -> None:
         """Who talks to the client. Once, before anything is read."""
@@ -121,6 +122,19 @@ class Line:
         if self._is_over:
             stream.close()
         self._streams = [*(each for each in self._streams if not each.is_over), stream]
+
+    def finish(self, stream: SpeechStream) -> None:
+        """No more audio comes to a stream. Audio that is cut off is `cut_off`, and costs nothing of
+        what came before."""
+        try:
+            stream.finish()
+        except StreamGateError as error:
+            self._cut_off = error.failure
+
+    @property
+    def cut_off(self) -> Failure | None:
+        """What was wrong with the end of the audio: to be told with the last results."""
+        return self._cut_off
 
     def watch(self, seconds: float, on_due: Callable[[], None]) -> Patience:
         """A countdown that ends with the line."""

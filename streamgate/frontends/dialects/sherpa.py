@@ -71,7 +71,7 @@ class _Voice:
             raise StreamGateError(
                 Code.INVALID_ARG, f"text {text[:40]!r}, expected binary samples or 'Done'"
             )
-        self.stream.finish()
+        self._line.finish(self.stream)
         return None
 
     def on_trouble(self, failure: Failure) -> None:
@@ -100,7 +100,11 @@ class _Voice:
         # Clients take the last result for that of the file, so it is said again, marked as such.
         self._line.say({**self._said, "is_eof": True})
         self._line.send("Done!")
-        self._line.hang_up()
+        cut_off = self._line.cut_off
+        if cut_off is None:
+            self._line.hang_up()
+        else:
+            self._line.hang_up(1008, cut_off.message)
 
     def _result(self, *, is_final: bool) -> Mapping[str, Any]:
         """Times are seconds; `timestamps` count from the segment's `start_time`."""

@@ -86,7 +86,7 @@ class _Voice:
         if "config" in message:
             return self._configure(message["config"])
         if message.get("eof"):
-            self._stream.finish()
+            self._line.finish(self._stream)
         elif message.get("reset"):
             self._stream.flush()
         else:
@@ -116,7 +116,11 @@ class _Voice:
             return
         self._end_utterance()
         self._line.say(self._result())
-        self._line.hang_up()
+        cut_off = self._line.cut_off
+        if cut_off is None:
+            self._line.hang_up()
+        else:
+            self._line.hang_up(1008, cut_off.message)
 
     async def _configure(self, config: object) -> None:
         """No reply. Vosk's clients wait for none."""

@@ -86,7 +86,7 @@ class _Voice:
                 Code.INVALID_ARG, "audio came first, expected a JSON object with uid and model"
             )
         if data == b"END_OF_AUDIO":
-            self._stream.finish()
+            self._line.finish(self._stream)
         else:
             self._stream.feed(data)
         return None
@@ -159,6 +159,8 @@ class _Voice:
 
     def _end(self, reason: EndReason, failure: Failure | None) -> None:
         if failure is None:
+            if self._line.cut_off is not None:
+                self._say(status="WARNING", message=self._line.cut_off.message)
             self._line.hang_up()
         elif reason in OVERTIME:
             self._say(message="DISCONNECT")

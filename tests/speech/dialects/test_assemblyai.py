@@ -135,3 +135,13 @@ async def test_a_client_that_says_nothing_is_told_its_own_limit(
         code, _ = await peer.hear_all()
     assert code == 3008
     assert peer.heard[-1]["error_code"] == 3008
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        await peer.say(AUDIO[:-1], {"type": "Terminate"})
+        assert (await peer.hear_all())[0] == 1000
+    assert turns(peer)[-1]["transcript"] == " ".join(words_of())
+    warning, end = peer.heard[-2:]
+    assert (warning["type"], end["type"]) == ("Warning", "Termination")
+    assert "s16le" in warning["warning"]

@@ -258,3 +258,12 @@ async def test_a_server_that_goes_away_says_so() -> None:
         code, _ = await peer.hear_all()
         await stopping
     assert code == 1001
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house() as house, dialled(house.ports.websocket or 0, PATH) as peer:
+        await peer.say(AUDIO[:-1], {"type": "CloseStream"})
+        assert (await peer.hear_all())[0] == 1000
+    assert transcript(finals(peer)) == " ".join(words_of())
+    assert peer.heard[0]["variant"] == "DATA-0000"
+    assert peer.heard[-1]["type"] == "Metadata"

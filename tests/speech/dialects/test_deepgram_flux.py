@@ -121,3 +121,11 @@ async def test_a_keep_alive_keeps_the_slot(monkeypatch: pytest.MonkeyPatch) -> N
         await peer.say({"type": "KeepAlive"}, {"type": "CloseStream"})
         assert await peer.hear_all() == (1000, "")
     assert len(kept) == 1
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        await peer.say(AUDIO[:-1], {"type": "CloseStream"})
+        assert (await peer.hear_all())[0] == 1000
+    assert turns(peer)[-1]["transcript"] == " ".join(words_of())
+    assert peer.heard[-1]["code"] == "AUDIO_CUT_OFF"

@@ -74,3 +74,16 @@ async def test_without_a_slot_or_a_key_the_handshake_is_refused(tmp_path: Path) 
     keyed = SpeechSettings(ports={"sherpa-onnx": 0}, api_keys=["key"])
     async with speech_house(repository, speech=keyed) as house:
         assert (await refusal(house.ports.dialects["sherpa-onnx"]))[0] == 401
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with (
+        speech_house(speech=PORTS) as house,
+        dialled(house.ports.dialects["sherpa-onnx"]) as peer,
+    ):
+        await peer.say(AUDIO[:-2], "Done")
+        code, reason = await peer.hear_all()
+    assert peer.heard.pop() == "Done!"
+    assert peer.heard[-1]["text"] == " ".join(words_of())
+    assert code == 1008
+    assert "f32le" in reason

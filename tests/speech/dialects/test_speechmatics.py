@@ -196,3 +196,12 @@ async def test_the_key_is_a_bearer_token_and_kserve_keeps_its_path() -> None:
                 session.get(f"http://127.0.0.1:{house.ports.http}/v2", headers=headers) as answer,
             ):
                 assert "extensions" in await answer.json()
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        await peer.say(START, AUDIO[:-1], end_of_stream(1))
+        assert (await peer.hear_all())[0] == 1000
+    assert transcript(peer).split() == words_of()
+    warning, end = peer.heard[-2:]
+    assert (warning["type"], end["message"]) == ("data_error", "EndOfTranscript")

@@ -192,3 +192,17 @@ async def test_a_client_that_sends_nothing_is_ended_with_its_sequence(tmp_path: 
         code, reason = await peer.hear_all()
     assert code == 1011
     assert reason == "no audio came for too long"
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with (
+        speech_house(speech=PORTS) as house,
+        dialled(house.ports.dialects["vosk"]) as peer,
+    ):
+        await peer.say(CONFIG)
+        await lock_step(peer, [AUDIO[:-1]])
+        await peer.say('{"eof" : 1}')
+        code, reason = await peer.hear_all()
+    assert text_of(peer.heard) == " ".join(words_of())
+    assert code == 1008
+    assert "s16le" in reason

@@ -152,3 +152,14 @@ async def test_a_client_without_the_key_is_refused() -> None:
         assert (await refusal(port_of(house)))[0] == 401
         async with dialled(port_of(house), "/?api_key=key") as peer:
             await greeted(peer)
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house(speech=PORTS) as house, dialled(port_of(house)) as peer:
+        await greeted(peer)
+        await peer.say(AUDIO[:-2], b"END_OF_AUDIO")
+        assert (await peer.hear_all())[0] == 1000
+    *_, last, warning = peer.heard
+    assert last["segments"][0]["text"] == " ".join(words_of())
+    assert warning["status"] == "WARNING"
+    assert "f32le" in warning["message"]

@@ -232,3 +232,11 @@ async def test_keys_and_this_protocol_exclude_each_other() -> None:
     with pytest.raises(StreamGateError, match="API key"):
         async with speech_house(speech=keyed):
             pass
+
+
+async def test_half_a_sample_at_the_end_costs_no_text() -> None:
+    async with speech_house(speech=PORTS) as house, called(port_of(house)) as caller:
+        await caller.say(*chunks(AUDIO[:-1]), STOP)
+        events = await caller.hear_until("error")
+    assert [event.kind for event in events[-3:]] == ["transcript", "transcript-stop", "error"]
+    assert events[-3].data["text"] == " ".join(words_of())

@@ -123,7 +123,7 @@ class _Voice:
         message = json_object(text)
         kind = message.get("type")
         if kind == "CloseStream":
-            self._stream.finish()
+            self._line.finish(self._stream)
         elif kind == "ForceEndTurn":
             self._forcing += 1
             self._stream.flush()
@@ -156,6 +156,10 @@ class _Voice:
 
     def on_end(self, reason: EndReason, failure: Failure | None) -> None:
         if failure is None:
+            if self._line.cut_off is not None:
+                self._say(
+                    type="Warning", code="AUDIO_CUT_OFF", description=self._line.cut_off.message
+                )
             self._line.hang_up()
         elif reason is EndReason.DRAINED:
             self._fail("SERVICE_UNAVAILABLE", failure.message, 1001)

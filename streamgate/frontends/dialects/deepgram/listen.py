@@ -129,11 +129,8 @@ class _Voice:
         return None
 
     def on_trouble(self, failure: Failure) -> None:
-        """The audio can't be decoded: Deepgram's DATA-0000. Audio that is cut off at its end costs
-        nothing of what came before."""
+        """The audio can't be decoded: Deepgram's DATA-0000."""
         self._say_error("DATA-0000", failure.message)
-        if self._is_closing:
-            return
         self._line.hang_up(1008, f"DATA-0000: {failure.message}")
 
     def say(self, message: Mapping[str, Any]) -> None:
@@ -154,14 +151,10 @@ class _Voice:
             return
         self._is_closing = True
         self._patience.stop()
-        trouble: StreamGateError | None = None
         for channel in self._channels:
-            try:
-                channel.stream.finish()
-            except StreamGateError as error:
-                trouble = error
-        if trouble is not None:
-            raise trouble
+            self._line.finish(channel.stream)
+        if self._line.cut_off is not None:
+            self._say_error("DATA-0000", self._line.cut_off.message)
 
     def _on_silence(self) -> None:
         text = (

@@ -103,7 +103,7 @@ class _Voice:
             return self._begin(message)
         stream = self._listening()
         if kind == "EndOfStream":
-            stream.finish()
+            self._line.finish(stream)
         elif kind == "ForceEndOfUtterance":
             self._forced += 1
             stream.flush()
@@ -230,6 +230,8 @@ class _Voice:
         }
 
     def _end(self) -> None:
+        if self._line.cut_off is not None:
+            self._say("Warning", type="data_error", reason=self._line.cut_off.message)
         self._say("EndOfTranscript")
         self._line.hang_up()
 

@@ -103,6 +103,8 @@ class WyomingVoice:
         self._say("transcript", text=self._text, **self._told_language)
         self._say("transcript-stop")
         self._is_finishing = False
+        if self._line.cut_off is not None:
+            self.on_trouble(self._line.cut_off)
         self._line.room()
 
     async def _begin(self, event: Event) -> None:
@@ -138,7 +140,7 @@ class WyomingVoice:
     def _finish(self) -> None:
         if self._stream is not None:
             self._is_finishing = True
-            self._stream.finish()
+            self._line.finish(self._stream)
 
     async def _describe(self) -> None:
         models = [_model_info(model) for model in await self._context.models.all()]
