@@ -108,21 +108,6 @@ async def test_events_that_say_nothing_new_cost_no_step() -> None:
         assert statistics[0].inference_count == 0
 
 
-async def test_a_speaker_who_is_silent_for_long_keeps_the_translators_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with speech_house() as house:
-        stream, listener = await opened(house)
-        monkeypatch.setattr(stream, "_stir_at", 0.0)
-        stream.take(TextEvent("", "", False, 1.0))
-        stream.take(TextEvent("", "", False, 2.0))
-        stream.finish()
-        async with asyncio.timeout(20):
-            await listener.ended
-        statistics = await house.gateway.statistics(stream.model.name, "")
-    assert statistics[0].inference_count == 2  # one that stirs, and the END
-
-
 async def test_an_utterance_that_is_open_at_the_end_is_finished() -> None:
     async with speech_house() as house:
         stream, listener = await opened(house)

@@ -5,7 +5,6 @@ shown to models that want it. Runs on the event loop's thread.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import TranslationModel
 from streamgate.frontends.speech.stream import END_TEXTS
 from streamgate.frontends.speech.tensors import text_event, translation_inputs
-from streamgate.model.config import ModelConfig
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.session.gateway import Gateway
 
@@ -83,8 +81,6 @@ class TranslationStream:
         self._in_flight: deque[float] = deque()
         self._last_tail = ""
         self._loop = asyncio.get_running_loop()
-        self._stir_seconds = _idle_seconds(model.config) / 2
-        self._stir_at = self._loop.time() + self._stir_seconds
         self._audio_seconds = 0.0
         self._positions = 0
         self._started = False
@@ -118,17 +114,11 @@ class TranslationStream:
         await self._connection.reserve(self.model.name, self.model.version, self._key)
 
     def take(self, event: TextEvent) -> None:
-        """An event of the source. One that says nothing new costs no step, unless the sequence
-        would else end as idle: whoever says nothing is still there."""
+        """An event of the source. One that says nothing new costs no step."""
         if self._over or self._finishing:
             return
         tail = "" if event.final or not self.model.takes_tail else event.tail
-        is_news = (
-            bool(event.stable)
-            or event.final
-            or tail != self._last_tail
-            or (not self._in_flight and self._loop.time() >= self._stir_at)
-        )
+        is_news = bool(event.stable) or event.final or tail != self._last_tail
         self._last_tail = tail
         self._audio_seconds = event.audio_seconds
         if not is_news:
@@ -214,7 +204,6 @@ class TranslationStream:
         self._ending = end
         self._is_open = not piece.final and (self._is_open or bool(piece.stable or piece.tail))
         self._in_flight.append(piece.audio_seconds)
-        self._stir_at = self._loop.time() + self._stir_seconds
         try:
             self._connection.submit(request, lambda response: self._on_response(position, response))
         except StreamGateError as error:
@@ -272,15 +261,6 @@ class TranslationStream:
         if failure is None and reason is not EndReason.CLIENT_END:
             failure = Failure(Code.UNAVAILABLE, END_TEXTS.get(reason, reason.value))
         self._sink.on_end(reason, failure)
-
-
-def _idle_seconds(config: ModelConfig) -> float:
-    """How long a sequence may rest; infinity where there is no limit."""
-    if config.ensemble is not None:
-        idle_ns = config.ensemble.max_idle_ns
-    else:
-        idle_ns = config.sequences.max_idle_ns if config.sequences is not None else 0
-    return idle_ns / 1e9 if idle_ns else math.inf
 
 
 async def translated(gateway: Gateway, model: TranslationModel, target: str, text: str) -> str:
