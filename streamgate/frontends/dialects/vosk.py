@@ -191,7 +191,12 @@ class _Voice:
 
 
 def _number(config: Mapping[str, Any], name: str) -> float:
+    """A number, or the text of one, as Vosk's own server takes both."""
     value = config[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+    try:
+        number = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < 1e9:
         raise StreamGateError(Code.INVALID_ARG, f"config.{name} is {value!r}, expected a number")
-    return float(value)
+    return number

@@ -107,7 +107,7 @@ async def test_the_rate_that_was_declared_is_resampled() -> None:
         speech_house(speech=PORTS) as house,
         dialled(house.ports.dialects["vosk"]) as peer,
     ):
-        await peer.say('{"config": {"sample_rate": 44100}}')
+        await peer.say('{"config": {"sample_rate": "44100"}}')
         await lock_step(peer, pieces(s16le(tones(rate_hz=44_100)), 8000))
         await goodbye(peer)
     assert text_of(peer.heard) == " ".join(words_of())
