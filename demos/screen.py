@@ -103,16 +103,14 @@ def _short(name: str) -> str:
     return f"{name:<16}" if len(name) <= 16 else f"{name[:15]}~"
 
 
-def spoken_change(spoken: Spoken, after_seconds: float) -> None:
-    """A line for the recording that is followed: its text and its German, stable and [tail]."""
-    if spoken.name != FOLLOWED:
+def spoken_change(spoken: Spoken, what: str, after_seconds: float) -> None:
+    """Two lines when the German of the recording that is followed changes: stable text, [tail]."""
+    if spoken.name != FOLLOWED or what != "de":
         return
     said = _growing(spoken.utterances[-1] or spoken.text, spoken.tail)
     german = _growing(spoken.translated["de"][-1] or spoken.translation("de"), spoken.tails["de"])
-    line = f"  {after_seconds:5.2f} s  {said}\n"
-    if german:
-        line += f"           {paint(german, 'cyan')}\n"
-    sys.stdout.write(line)
+    sys.stdout.write(f"  {after_seconds:5.2f} s  {said}\n")
+    sys.stdout.write(f"           {paint(german, 'cyan')}\n")
     sys.stdout.flush()
 
 

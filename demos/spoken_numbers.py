@@ -47,8 +47,9 @@ class Spoken:
         return _joined(self.translated[target])
 
 
-OnChange = Callable[[Spoken, float], None]
-"""Told of each change of a recording's text or translation, and how long after its start."""
+OnChange = Callable[[Spoken, str, float], None]
+"""Told of each change of a recording: of its `text` or of a translation's language, and when,
+counted from its start."""
 
 
 async def live(addresses: Addresses, on_change: OnChange) -> list[Spoken]:
@@ -116,7 +117,7 @@ async def _live_one(
                 if message["type"] == "error":
                     raise DemoError(f"{name}: {message['message']}")
                 if _take(spoken, message):
-                    on_change(spoken, time.monotonic() - began)
+                    on_change(spoken, message.get("language", "text"), time.monotonic() - began)
         finally:
             sender.cancel()
     return spoken
