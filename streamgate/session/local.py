@@ -141,7 +141,8 @@ class LocalGateway:
         return replace(table, views=views, left_out=table.left_out + hidden)
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
-        names = await asyncio.to_thread(self._control.names)
+        # What is ready, the table knows; only the others must be looked for, on the disk.
+        names = () if ready_only else await asyncio.to_thread(self._control.names)
         return self._table.index(names, ready_only=ready_only)
 
     async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
