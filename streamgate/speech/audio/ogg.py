@@ -166,6 +166,7 @@ class OggSource:
             channels=self._first[9],
             granules_per_frame=scale,
             skip_frames=int.from_bytes(self._first[10:12], "little") // scale,
+            warm_up_seconds=4,
         )
 
     def _vorbis_headers(self) -> Headers:
@@ -179,6 +180,7 @@ class OggSource:
             channels=self._first[11],
             granules_per_frame=1,
             skip_frames=0,
+            warm_up_seconds=1,
         )
 
     def _pages(self, first: list[bytes], others: list[bytes]) -> bytes:

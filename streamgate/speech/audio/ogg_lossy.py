@@ -4,15 +4,15 @@ A decoder of either has a memory that can't be copied. So that a stream can be c
 bounded state, the decoder is thrown away every few seconds, and a fresh one begins some pages
 earlier and drops what had been put already:
 
-    pages  |  a  |  b  |  c  |  d  |  e  |  f  |      every `_EPOCH` of audio ...
+    pages  |  a  |  b  |  c  |  d  |  e  |  f  |      every 8 s of audio ...
     first decoder  ->           ^
-    second decoder      c, d (dropped), e, f ...      ... begin `_WARM_UP` earlier
+    second decoder      c, d (dropped), e, f ...      ... begin `warm_up_seconds` earlier
 
 Where it restarts depends on the pages alone, so a restored stream restarts where the live one
 did and gives the same samples, bit for bit. Vorbis needs one packet to warm up (the decoder keeps
 the second half of the last window, Vorbis I specification, 1.3.2), so a restart can't be heard
-nor measured. Opus converges (RFC 7845, 4.2, asks for 80 ms of pre-roll); in tests it is equal to
-the last bit after less than a second.
+nor measured. Opus converges (RFC 7845, 4.2, asks for 80 ms of pre-roll): mostly within 0.2 s to
+the last bit, but its speech mode at low rates was seen to take up to 3 s, so it gets 4.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ from streamgate.speech.audio.snapshot import Fields, State
 from streamgate.speech.audio.source import Output
 
 _EPOCH_SECONDS: Final = 8
-_WARM_UP_SECONDS: Final = 1
 # A page has at most 255 packets; Vorbis' longest block has 8192 samples, Opus' longest packet 5760.
 _PAGE_FRAMES_MAX: Final = 255 * 8192
 # Beyond any stream, and divisible by what 48 kHz is divided by for lower rates.
@@ -42,6 +41,7 @@ class Headers:
     channels: int
     granules_per_frame: int  # Opus counts in 48 kHz whatever the rate
     skip_frames: int  # of the beginning, which are the encoder's delay
+    warm_up_seconds: int  # what a decoder hears before its samples are used
 
 
 class LossyPages:
@@ -126,7 +126,7 @@ class LossyPages:
 
     def _end_epoch(self, end: int) -> None:
         """Begin anew at the last page that leaves time to warm up, if there is one."""
-        latest = end - _WARM_UP_SECONDS * self.headers.sample_rate_hz
+        latest = end - self.headers.warm_up_seconds * self.headers.sample_rate_hz
         fit = [
             index
             for index, (page, start) in enumerate(zip(self._history, self._starts, strict=True))
