@@ -8,6 +8,8 @@ A dialect's state machine is its `Voice`; the line knows no dialect.
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
@@ -59,7 +61,8 @@ class Voice(Protocol):
     def on_audio(self, data: bytes) -> Awaitable[None] | None: ...
 
     def on_trouble(self, failure: Failure) -> None:
-        """What the client sent can't be served: one of the above has raised this."""
+        """What the client sent can't be served: one of the above has raised this. What came before
+        it is answered; nothing is heard any more."""
 
 
 @final
@@ -74,6 +77,7 @@ class Line:
         self._timers: list[Patience] = []
         self._is_over = False
         self._cut_off: Failure | None = None
+        self._trouble: Failure | None = None
 
     def attach(self, voice: Voice) -> None:
         """Who talks to the client. Once, before anything is read."""
@@ -96,7 +100,7 @@ class Line:
         Raises StreamGateError: UNAVAILABLE without a free slot, INVALID_ARG for audio that can't be
         served.
         """
-        sink = _Sink(hearer, self._outlet)
+        sink = _Sink(self, hearer, self._outlet)
         stream = SpeechStream(self._gateway, model, declared, sink, parameters)
         await self._open(stream)
         return stream
@@ -161,7 +165,7 @@ class Line:
 
     @property
     def has_room(self) -> bool:
-        return all([stream.has_room for stream in self._streams])  # noqa: C419 - ask each
+        return self._trouble is not None or all([stream.has_room for stream in self._streams])  # noqa: C419 - ask each
 
     def on_text(self, text: str) -> Awaitable[None] | None:
         assert self._voice is not None
@@ -189,7 +193,7 @@ class Line:
     def _listen(
         self, take: Callable[[_M], Awaitable[None] | None], message: _M
     ) -> Awaitable[None] | None:
-        if self._is_over:
+        if self._is_over or self._trouble is not None:
             return None
         try:
             wait = take(message)
@@ -205,19 +209,38 @@ class Line:
             self._tell(error.failure)
 
     def _tell(self, failure: Failure) -> None:
+        """What the client sent can't be served, and nothing that follows it is heard: tell it,
+        behind the results of what came before."""
+        self._trouble = failure
+        for stream in self._streams:
+            if isinstance(stream, SpeechStream):
+                with suppress(StreamGateError):
+                    stream.finish()
+        self._tell_if_done(failure)
+
+    def on_stream_end(self, hearer: Hearer, reason: EndReason, failure: Failure | None) -> None:
+        """One of the streams is over."""
+        if self._trouble is None or failure is not None:
+            hearer.on_end(reason, failure)
+        else:
+            self._tell_if_done(self._trouble)
+
+    def _tell_if_done(self, trouble: Failure) -> None:
         assert self._voice is not None
-        if not self._is_over:
-            self._voice.on_trouble(failure)
+        heard = (each for each in self._streams if isinstance(each, SpeechStream))
+        if not self._is_over and all(stream.is_over for stream in heard):
+            self._voice.on_trouble(trouble)
 
 
 @final
 class _Sink:
-    """A stream's `SpeechSink`: pressure goes to the socket, the rest to the hearer."""
+    """A stream's `SpeechSink`: pressure goes to the socket, the rest to the hearer, the end by way
+    of the line."""
 
-    def __init__(self, hearer: Hearer, outlet: Outlet) -> None:
+    def __init__(self, line: Line, hearer: Hearer, outlet: Outlet) -> None:
         self.on_text = hearer.on_text
         self.on_flushed = hearer.on_flushed
-        self.on_end = hearer.on_end
+        self.on_end = partial(line.on_stream_end, hearer)
         self.on_room = outlet.room
 
 

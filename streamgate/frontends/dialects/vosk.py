@@ -96,7 +96,10 @@ class _Voice:
         return None
 
     def on_trouble(self, failure: Failure) -> None:
-        """There is no error message in this protocol."""
+        """There is no error message in this protocol. The frame's reply is what is left of the
+        text."""
+        if self._has_ended:
+            self._line.say(self._result())
         self._line.hang_up(1008, failure.message)
 
     def on_text(self, event: TextEvent) -> None:

@@ -267,3 +267,17 @@ async def test_half_a_sample_at_the_end_costs_no_text() -> None:
     assert transcript(finals(peer)) == " ".join(words_of())
     assert peer.heard[0]["variant"] == "DATA-0000"
     assert peer.heard[-1]["type"] == "Metadata"
+
+
+async def test_what_came_before_broken_audio_is_answered_first() -> None:
+    path = "/v1/listen?encoding=linear32&sample_rate=16000&channels=2&multichannel=true"
+    both = np.stack([tones(), tones()], axis=1).astype("<f4").tobytes()
+    broken = np.full(2, np.nan, "<f4").tobytes()
+    async with speech_house() as house, dialled(house.ports.websocket or 0, path) as peer:
+        await peer.say(*pieces(both, 12_800), broken, {"type": "Finalize"})
+        code, reason = await peer.hear_all()
+    for place in range(2):
+        results = [each for each in peer.heard[:-1] if each["channel_index"] == [place, 2]]
+        assert transcript(results) == " ".join(words_of())
+    assert peer.heard[-1]["variant"] == "DATA-0000"
+    assert (code, reason[:9]) == (1008, "DATA-0000")

@@ -157,3 +157,10 @@ async def test_a_model_that_waits_too_long_ends_the_stream_with_an_error(tmp_pat
         await peer.say(audio(SAMPLES))
         messages = await hear_until(peer, "Error")
     assert messages[-1]["message"] == "no audio came for too long"
+
+
+async def test_what_came_before_nonsense_is_answered_first() -> None:
+    async with speech_house() as house, dialled(port_of(house), PATH) as peer:
+        await peer.say(audio(SAMPLES), b"\xc1", audio(SAMPLES))
+        messages = await hear_until(peer, "Error")
+    assert [each["text"] for each in messages if each["type"] == "Word"] == words_of()

@@ -206,3 +206,16 @@ async def test_half_a_sample_at_the_end_costs_no_text() -> None:
     assert text_of(peer.heard) == " ".join(words_of())
     assert code == 1008
     assert "s16le" in reason
+
+
+async def test_what_came_before_nonsense_is_answered_first() -> None:
+    async with (
+        speech_house(speech=PORTS) as house,
+        dialled(house.ports.dialects["vosk"]) as peer,
+    ):
+        await peer.say(CONFIG)
+        await lock_step(peer, [AUDIO])
+        await peer.say("nonsense")
+        code, _ = await peer.hear_all()
+    assert text_of(peer.heard) == " ".join(words_of())
+    assert code == 1008
