@@ -12,6 +12,7 @@ from typing import Any, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line, json_object
+from streamgate.frontends.dialects.plain import retry_headers
 from streamgate.frontends.dialects.query import Query
 from streamgate.frontends.dialects.words import all_words, stable_words
 from streamgate.frontends.sockets.contract import (
@@ -115,7 +116,7 @@ def _options(handshake: Handshake) -> _Options:
 
 
 def _refusal(status: int, error: str) -> Refusal:
-    return Refusal.of_json(status, {"error": error})
+    return Refusal.of_json(status, {"error": error}, **retry_headers(status))
 
 
 @final

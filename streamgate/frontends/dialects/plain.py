@@ -7,8 +7,18 @@ from streamgate.frontends.speech import Access, bearer
 _STATUSES = {Code.INVALID_ARG: 400, Code.NOT_FOUND: 404, Code.UNAVAILABLE: 503}
 
 
+RETRY_SECONDS = 1
+"""When a client that found no slot may come again. Nobody knows when one will be free."""
+
+
+def retry_headers(status: int) -> dict[str, str]:
+    """The hint when to come again, for a server that is full."""
+    return {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+
+
 def refusal_of(failure: Failure) -> Refusal:
-    return Refusal(_STATUSES.get(failure.code, 500), f"{failure.message}\n")
+    status = _STATUSES.get(failure.code, 500)
+    return Refusal(status, f"{failure.message}\n", headers=retry_headers(status))
 
 
 def unauthorized(access: Access, handshake: Handshake) -> Refusal | None:

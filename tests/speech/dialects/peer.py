@@ -16,6 +16,7 @@ from streamgate.frontends.sockets.server import WebSocketServer
 from tests.speech.tones import REPOSITORY
 
 SECONDS = 20
+_FULL = (429, 503)
 
 
 class Peer:
@@ -64,16 +65,18 @@ async def dialled(port: int, path: str = "/", **options: Any) -> AsyncIterator[P
 
 
 async def refusal(port: int, path: str = "/", **options: Any) -> tuple[int, Any]:
-    """Status and body of the answer to a handshake that must be refused."""
+    """Status and body of the answer to a handshake that must be refused. One that is refused for
+    want of a slot must say when to come again."""
     try:
         async with connect(f"ws://127.0.0.1:{port}{path}", compression=None, **options):
             raise AssertionError("the handshake was accepted")
     except InvalidStatus as error:
-        body = error.response.body
-        try:
-            return error.response.status_code, json.loads(body or b"")
-        except ValueError:
-            return error.response.status_code, body
+        response = error.response
+    body: Any = response.body
+    with suppress(ValueError):
+        body = json.loads(response.body or b"")
+    assert ("Retry-After" in response.headers) is (response.status_code in _FULL)
+    return response.status_code, body
 
 
 @asynccontextmanager

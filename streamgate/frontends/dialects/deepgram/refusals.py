@@ -1,6 +1,7 @@
 """Deepgram's refusals at the handshake: a JSON body, and the request's ID in a header."""
 
 from streamgate.errors import Code, Failure
+from streamgate.frontends.dialects.plain import retry_headers
 from streamgate.frontends.sockets.contract import Handshake, Refusal
 from streamgate.frontends.speech import Access, bearer
 
@@ -24,7 +25,8 @@ def unauthorized(request_id: str) -> Refusal:
 
 def _refusal(status: int, code: str, message: str, request_id: str) -> Refusal:
     body = {"err_code": code, "err_msg": message, "request_id": request_id}
-    return Refusal.of_json(status, body, dg_request_id=request_id, dg_error=_one_line(message))
+    headers = {"dg_request_id": request_id, "dg_error": _one_line(message)}
+    return Refusal.of_json(status, body, **headers, **retry_headers(status))
 
 
 def _one_line(text: str) -> str:
