@@ -24,7 +24,7 @@ from tests.speech.tones import MELODY, tones, words_of
 
 DEMOS = Path(__file__).resolve().parents[2] / "demos"
 SHERPA = ENVIRONMENT / "bin/sherpa-onnx-online-websocket-client"
-PORTS = {"sherpa-onnx": 0, "vosk": 0, "whisper-live": 0}
+PORTS = {"sherpa-onnx": 0, "vosk": 0, "whisper-live": 0, "wyoming": 0}
 
 pytestmark = [needs_clients, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -116,6 +116,7 @@ CLIENTS: Mapping[str, Callable[[SpeechHouse, Files], Awaitable[Any]]] = {
     "riva": driven("riva_asr", grpc, said("key"), wav),
     "riva realtime": driven("riva_realtime", http, wav, said("key"), said("file")),
     "sherpa-onnx": sherpa,
+    "speechmatics": driven("speechmatics_rt", websocket, said("key"), wav),
     "vosk": driven(
         "vosk_transcriber",
         lambda house, _: f"ws://127.0.0.1:{house.ports.dialects['vosk']}",
@@ -125,6 +126,7 @@ CLIENTS: Mapping[str, Callable[[SpeechHouse, Files], Awaitable[Any]]] = {
     "whisper-live": driven(
         "whisper_live_client", lambda house, _: house.ports.dialects["whisper-live"], wav
     ),
+    "wyoming": driven("wyoming_client", lambda house, _: house.ports.dialects["wyoming"], wav),
 }
 
 
