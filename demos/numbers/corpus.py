@@ -42,34 +42,39 @@ def parts(scale: float) -> list[Part]:
     random_voices = tuple(Speaker("espeak", f"r{i:03d}") for i in range(voices.RANDOM_VOICES))
     stock = tuple(Speaker("espeak", name) for name in voices.STOCK_TRAINING)
     flite = tuple(Speaker("flite", name) for name in voices.FLITE_TRAINING)
-    festival = tuple(Speaker("festival", name) for name in voices.FESTIVAL_TRAINING)
+    festival = [(name, (Speaker("festival", name),)) for name in voices.FESTIVAL_TRAINING]
+    foreigners = [(name, (Speaker("foreign", name),)) for name in foreign.VOICES]
     made = []
     for index in range(4):
         made += [
             Part(f"train_espeak_{index}", random_voices + stock, int(1500 * scale)),
             Part(f"train_flite_{index}", flite, int(600 * scale)),
-            Part(f"train_festival_{index}", festival, int(250 * scale)),
         ]
+        for name, speaker in festival:
+            made.append(Part(f"train_festival_{name}_{index}", speaker, int(250 * scale)))
     made += [
         Part("train_espeak_talk", random_voices + stock, int(1200 * scale), talk=True),
         Part("train_flite_talk", flite, int(500 * scale), talk=True),
-        Part("train_festival_talk", festival, int(120 * scale), talk=True),
     ]
+    for name, speaker in festival:
+        made.append(Part(f"train_festival_{name}_talk", speaker, int(120 * scale), talk=True))
+    for name, speaker in foreigners:
+        made.append(Part(f"train_foreign_{name}", speaker, int(250 * scale)))
     every = len(vocabulary.WORDS)
-    for name in foreign.VOICES:
-        made.append(Part(f"train_foreign_{name}", (Speaker("foreign", name),), int(250 * scale)))
-        speaker = (Speaker("foreign", name),)
-        made.append(Part(f"words_foreign_{name}", speaker, every * 3, single_words=True))
     for index in range(3):
         some = (random_voices + stock)[index::3]
         made.append(Part(f"words_espeak_{index}", some, every * len(some), single_words=True))
     made.append(Part("words_flite", flite, every * len(flite) * 5, single_words=True))
-    made.append(Part("words_festival", festival, every * len(festival), single_words=True))
+    for name, speaker in festival:
+        made.append(Part(f"words_festival_{name}", speaker, every, single_words=True))
+    for name, speaker in foreigners:
+        made.append(Part(f"words_foreign_{name}", speaker, every * 3, single_words=True))
     held_espeak = tuple(Speaker("espeak", name, True) for name in voices.STOCK_HELD_OUT)
     held_flite = tuple(Speaker("flite", name, True) for name in voices.FLITE_HELD_OUT)
     held_festival = tuple(Speaker("festival", name, True) for name in voices.FESTIVAL_HELD_OUT)
     made[3:3] = [
         Part("test_espeak", held_espeak, 300),
+        Part("test_talk", held_espeak, 150, talk=True),
         Part("test_diphone_flite", held_flite, 200),
         Part("test_diphone_festival", held_festival, 100),
     ]

@@ -108,14 +108,14 @@ def examined(model: onnx.ModelProto, examples: list[Example], limit: float) -> b
     print("|---|---|---|---|---|---|---|---|---|")
     for group, members in by_group.items():
         members.sort(key=lambda one: len(one.audio))
-        total, right, same = Edits(), 0, True
+        total, right, differing = Edits(), 0, 0
         swaps: Counter[tuple[str, str]] = Counter()
         for at in range(0, len(members), 32):
             batch = members[at : at + 32]
             audio = padded(batch, streaming.chunk)
             answers = streaming.tokens(audio)
             whole = Runner(graph.build(graph.learned_in(model), audio.shape[1])).tokens(audio)
-            same &= bool(np.array_equal(answers, whole))
+            differing += int(np.sum(answers != whole))
             for one, row in zip(batch, answers, strict=True):
                 words = heard(row)
                 found = edits(words, list(one.words))
@@ -123,11 +123,11 @@ def examined(model: onnx.ModelProto, examples: list[Example], limit: float) -> b
                 swaps.update(found.swaps)
                 right += words == list(one.words)
         count = len(members)
-        good &= same and total.rate <= limit
+        good &= not differing and total.rate <= limit
         print(
             f"| {group} | {count} | {total.said} | {total.rate:.1f} | {total.deleted} | "
             f"{total.added} | {total.replaced} | {100 * right / count:.0f} | "
-            f"{'same' if same else 'DIFFERS'} |"
+            f"{f'{differing} tokens differ' if differing else 'same'} |"
         )
         often = ", ".join(f"{said} -> {got} {n}" for (said, got), n in swaps.most_common(8))
         print(f"<!-- {group}: {often} -->")

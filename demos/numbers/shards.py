@@ -30,8 +30,8 @@ MACHINE = Strength()
 # people are few: words of synthetic voices, joined in the same way, keep the model from learning
 # their voices by heart.
 SHARES = (
-    ("espeak", 27), ("flite", 13), ("festival", 5), ("foreign", 13), ("joined", 17), ("person", 16),
-    ("prompter", 7), ("other", 2),
+    ("espeak", 25), ("flite", 13), ("festival", 13), ("foreign", 10), ("joined", 15),
+    ("person", 15), ("prompter", 7), ("other", 2),
 )  # fmt: skip
 
 Utterance = tuple[Array, list[str]]

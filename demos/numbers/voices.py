@@ -20,8 +20,8 @@ STOCK_HELD_OUT = (
 )  # fmt: skip
 
 FLITE_TRAINING = ("awb", "rms", "slt")
-FESTIVAL_TRAINING = ("cmu_us_slt_arctic_hts",)
-# A whole family is held out: voices joined from diphones that one speaker (kal) recorded.
+FESTIVAL_TRAINING = ("cmu_us_slt_arctic_hts", "ked_diphone")
+# A whole family is held out: voices made of the recordings of one speaker (kal).
 FLITE_HELD_OUT = ("kal", "kal16")
 FESTIVAL_HELD_OUT = ("kal_diphone",)
 
@@ -31,12 +31,6 @@ class Speaker:
     engine: str  # espeak, flite or festival
     voice: str
     held_out: bool = False
-
-    @property
-    def family(self) -> str:
-        if self.engine == "espeak":
-            return "espeak"
-        return "diphone" if "kal" in self.voice else "recorded"
 
 
 def random_voice(name: str, random: Random) -> str:
