@@ -24,7 +24,7 @@ UPGRADE = (
 )
 
 
-async def answer_of(port: int, head: str) -> tuple[int, str]:
+async def answer_of(port: int | None, head: str) -> tuple[int, str]:
     """The status and the body of the answer to a request whose head is no proper one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -110,7 +110,7 @@ CASES: list[tuple[str, str, str, Any]] = [
 
 @pytest.mark.parametrize(("path", "message", "field", "told"), CASES)
 async def test_odd_messages_are_told(path: str, message: str, field: str, told: str) -> None:
-    async with speech_house() as house, dialled(house.ports.websocket, path) as peer:
+    async with speech_house() as house, dialled(house.ports.websocket or 0, path) as peer:
         await peer.say(message)
         while True:
             heard = await peer.hear()
@@ -153,7 +153,7 @@ async def test_a_handshake_without_a_key_of_its_own_takes_no_slot() -> None:
 async def test_numbers_with_thousands_of_digits() -> None:
     async with speech_house() as house:
         path = f"/v1/speech?encoding=s16le&sample_rate={'9' * 5000}"
-        status, told = await refusal(house.ports.websocket, path)
+        status, told = await refusal(house.ports.websocket or 0, path)
     assert status == 400
     assert "'sample_rate' is '999" in told["message"]
     assert len(told["message"]) < 200
