@@ -83,8 +83,9 @@ class Answers:
         expected = list(spec.shape)
         if self.batches:
             expected.insert(spec.batch_axis, 1)
-        matches = len(expected) == array.ndim and all(
-            size in {-1, found} for size, found in zip(expected, array.shape, strict=True)
+        matches = tuple(expected) == array.shape or (
+            len(expected) == array.ndim
+            and all(size in {-1, found} for size, found in zip(expected, array.shape, strict=True))
         )
         if datatype is not spec.datatype or not matches:
             raise TritonModelException(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamgate.model.datatypes import DataType, from_numpy
-from streamgate.model.tensor import Array
+from streamgate.model.tensor import Array, pack_bytes
 from streamgate_python.errors import TritonModelException
 
 NUMBERS: dict[DataType, int] = {
@@ -73,16 +73,22 @@ def triton_string_to_numpy(triton_type_string: str) -> type:
     return TRITON_STRING_TO_NUMPY[triton_type_string]
 
 
-def pack_elements(array: Array) -> bytes:
-    """A byte-string or object array in raw form, row-major.
+def bytes_elements(array: Array) -> Array:
+    """A byte-string or object array as an object array of bytes, of its own.
 
     Bytes go as they are, everything else as the UTF-8 text of its `str()`, as in Triton.
     """
-    parts: list[bytes] = []
-    for element in array.ravel().tolist():
-        data = element if isinstance(element, bytes) else str(element).encode()
-        parts += (struct.pack("<I", len(data)), data)
-    return b"".join(parts)
+    elements = np.empty(array.size, dtype=np.object_)
+    elements[:] = [
+        element if isinstance(element, bytes) else str(element).encode()
+        for element in array.ravel().tolist()
+    ]
+    return elements.reshape(array.shape)
+
+
+def pack_elements(array: Array) -> bytes:
+    """The same in raw form, row-major."""
+    return pack_bytes(bytes_elements(array).ravel().tolist())
 
 
 def serialize_byte_tensor(input_tensor: Array) -> bytes | tuple[()] | None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from streamgate.errors import StreamGateError
 from streamgate.model.datatypes import DataType
-from streamgate.model.tensor import Array, Shape, unpack_bytes
+from streamgate.model.tensor import Array, Shape
 from streamgate.model.tensor import Tensor as ModelTensor
 from streamgate_python import dlpack
-from streamgate_python.conversions import NUMBERS, datatype_of, pack_elements
+from streamgate_python.conversions import NUMBERS, bytes_elements, datatype_of
 from streamgate_python.errors import TritonModelException
 
 # A member looked up through its enum costs as much as the rest of a line.
@@ -97,15 +97,15 @@ class Tensor:
         """The tensor as a response carries it, with its own copy of the data."""
         array = self._own()
         datatype = self._datatype
-        raw = pack_elements(array) if datatype is _BYTES else array.tobytes()
-        return ModelTensor(self._name, datatype, array.shape, raw=raw)
+        if datatype is _BYTES:
+            return ModelTensor(self._name, datatype, array.shape, array=bytes_elements(array))
+        return ModelTensor(self._name, datatype, array.shape, raw=array.tobytes())
 
     def _copy(self) -> tuple[DataType, Array]:
         """The tensor's type and a copy of its data, as a sequence's state is kept."""
         array = self._own()
         if self._datatype is _BYTES:
-            elements = unpack_bytes(pack_elements(array), array.size, self._name)
-            return _BYTES, elements.reshape(array.shape)
+            return _BYTES, bytes_elements(array)
         return self._datatype, array.copy()
 
 

@@ -13,7 +13,7 @@ how a step is run, is not known here.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NewType, TypeVar, final
+from typing import Generic, NamedTuple, NewType, TypeVar, final
 
 from streamgate.model.config import EnsembleStep
 
@@ -154,9 +154,8 @@ class Frame(Generic[T]):
         self.unanswered = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Run(Generic[T]):
-    """One step in one frame."""
+class Run(NamedTuple, Generic[T]):
+    """One step in one frame. A tuple, since these are looked up much."""
 
     frame: Frame[T]
     step: StepIndex

@@ -137,8 +137,9 @@ class Arena:
         expected = list(spec.shape)
         if self._batches:
             expected.insert(spec.batch_axis, rows)
-        fits = len(expected) == output.ndim and all(
-            want in (-1, have) for want, have in zip(expected, output.shape, strict=True)
+        fits = tuple(expected) == output.shape or (
+            len(expected) == output.ndim
+            and all(want in (-1, have) for want, have in zip(expected, output.shape, strict=True))
         )
         if not fits or output.dtype != spec.datatype.dtype:
             batch = f" ({rows} rows at axis {spec.batch_axis})" if self._batches else ""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streamgate.backend.contract import ModelRequest, RequestSession
 from streamgate.core.commands import Row, Step
@@ -23,7 +23,7 @@ from streamgate.engine.departures import Departure, farewell_rows, says_farewell
 from streamgate.engine.live import NULL_REPLY, LiveRequest
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import StreamGateError
-from streamgate.model.config import ControlInput, ModelConfig
+from streamgate.model.config import ControlInput, ModelConfig, StateSpec
 from streamgate.model.request import FLAG_SEQUENCE_END, FLAG_SEQUENCE_START
 from streamgate.model.tensor import Array, Tensor
 
@@ -108,6 +108,7 @@ class RequestRunner:
         controls: Sequence[tuple[ControlInput, Array]],
     ) -> list[ModelRequest]:
         requests = []
+        states = self._state_inputs([row for row, _ in pairs])
         for index, (row, live) in enumerate(pairs):
             if live is not None and not self._reshapes:
                 inputs = list(live.request.inputs)
@@ -115,8 +116,8 @@ class RequestRunner:
                 inputs = self._client_inputs(live, sample)
             for control, values in controls:
                 inputs.append(Tensor.of(control.name, values[index : index + 1], control.datatype))
-            if self._config.states:
-                inputs.extend(self._state_inputs(row))
+            if states:
+                inputs.extend(states[index])
             requests.append(self._request(row, live, inputs))
         return requests
 
@@ -131,11 +132,19 @@ class RequestRunner:
         lead = tensor.shape[:1] if self._config.batches else ()
         return Tensor.of(tensor.name, tensor.array.reshape(lead + reshape), tensor.datatype)
 
-    def _state_inputs(self, row: Row) -> list[Tensor]:
-        arrays = self._arena.gather([state_slot(row)])
+    def _state_inputs(self, rows: Sequence[Row]) -> list[list[Tensor]]:
+        """The states of each row; nothing for a model that has none."""
+        states = self._config.states
+        if not states:
+            return []
+        slots = [state_slot(row) for row in rows]
+        if self._arena.varies or not self._config.batches:
+            found = [self._arena.gather([slot]) for slot in slots]
+        else:
+            found = _rows_of(self._arena.gather(slots), states, len(rows))
         return [
-            Tensor.of(state.input_name, arrays[state.input_name], state.datatype)
-            for state in self._config.states
+            [Tensor.of(each.input_name, arrays[each.input_name], each.datatype) for each in states]
+            for arrays in found
         ]
 
     def _request(self, row: Row, live: LiveRequest | None, inputs: list[Tensor]) -> ModelRequest:
@@ -189,3 +198,14 @@ class RequestRunner:
             live.open_outbox(outcome.responses)
             live.answered = False
         live.send((), error.failure, final=True)
+
+
+def _rows_of(
+    batch: Mapping[str, Array], states: Sequence[StateSpec], count: int
+) -> list[dict[str, Array]]:
+    """The states of a batch row by row, each with a batch dimension of 1."""
+    before = {state.input_name: (slice(None),) * state.batch_axis for state in states}
+    return [
+        {name: array[(*before[name], slice(at, at + 1))] for name, array in batch.items()}
+        for at in range(count)
+    ]

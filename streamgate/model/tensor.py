@@ -112,7 +112,10 @@ class Tensor:
         return self._raw
 
     def viewed(self, name: str, shape: Shape) -> "Tensor":
-        """The same data under another name and in another shape of as many elements."""
+        """The same data under another name and in another shape of as many elements; itself, if
+        it has these already."""
+        if name == self.name and shape == self.shape:
+            return self
         array = None if self._array is None else self._array.reshape(shape)
         return Tensor(name, self.datatype, shape, array=array, raw=self._raw)
 

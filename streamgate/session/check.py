@@ -5,7 +5,8 @@ closed: required inputs are checked by name, and the batch dimension must be pos
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from operator import attrgetter
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import ControlKind, ModelConfig
@@ -20,6 +21,7 @@ _BATCH_NOTE = (
     "docs for more info on max_batch_size."
 )
 _BYTES_MAX = 2**63 - 1
+_NAME = attrgetter("name")
 
 
 class RequestChecker:
@@ -87,11 +89,11 @@ class RequestChecker:
                 if rows and shape[0] != rows:
                     return 0
                 rows = shape[0]
-                if tensor.size_bytes != rows * plain[2]:
-                    return 0
-            elif shape != plain[1] or tensor.size_bytes != plain[2]:
+            elif shape != plain[1]:
                 return 0
-        if len(inputs) > 1 and len({tensor.name for tensor in inputs}) != len(inputs):
+            if tensor.is_raw and tensor.size_bytes != (rows or 1) * plain[2]:
+                return 0
+        if len(inputs) > 1 and len(set(map(_NAME, inputs))) != len(inputs):
             return 0
         if not self._max_batch:
             return 1
@@ -205,7 +207,9 @@ class RequestChecker:
                 f"'{self._name}'. Expected {expected}, got {tensor.size_bytes}"
             )
 
-    def _signature(self, inputs: Sequence[Tensor]) -> tuple[object, ...]:
+    def _signature(self, inputs: Sequence[Tensor]) -> Hashable:
+        if not self._varying:
+            return frozenset([tensor.name for tensor in inputs])
         lead = 1 if self._max_batch else 0
         return tuple(
             sorted(

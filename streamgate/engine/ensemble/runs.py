@@ -1,6 +1,6 @@
 """The runs of one request's steps that are under way in other models, and those that wait."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, final
 
@@ -29,7 +29,8 @@ class StepRuns:
         self._ensemble = ensemble
         self._submit = submit
         self._under_way: dict[Run[Held], tuple[ModelRoute, RequestNumber]] = {}
-        self._counts: Counter[StepIndex] = Counter()
+        # How many of each step are under way.
+        self._counts = [0] * len(ensemble.steps)
         self._waiting: dict[StepIndex, deque[Run[Held]]] = {}
         self._held: set[Run[Held]] = set()
         self._is_paused = False
@@ -91,7 +92,8 @@ class StepRuns:
     def _start_now(self, run: Run[Held]) -> None:
         route, number = self._under_way[run] = self._submit(run)
         self._counts[run.step] += 1
-        self._hold_up(run, route, number)
+        if self._is_paused or self._is_behind:
+            self._hold_up(run, route, number)
 
     def _hold_up_all(self) -> None:
         for run, (route, number) in self._under_way.items():

@@ -1,4 +1,4 @@
-"""One WebSocket connection's tasks: a reader, a writer, and a watch."""
+"""One WebSocket connection's tasks: a reader, a writer, and watches."""
 
 import asyncio
 import logging
@@ -45,6 +45,7 @@ class SocketConnection:
         self._to_write = asyncio.Event()
         self._room = asyncio.Event()
         self._heard = False
+        self._sending_since: float | None = None
 
     def attach(self, conversation: Conversation) -> None:
         """The handshake led to this conversation."""
@@ -54,7 +55,12 @@ class SocketConnection:
         """Serve the client until either side ends the connection."""
         self._socket = socket
         assert self._conversation is not None
-        works = (self._read(socket), self._write(socket), self._watch(socket))
+        works = (
+            self._read(socket),
+            self._write(socket),
+            self._watch(socket),
+            self._watch_sending(),
+        )
         tasks = [asyncio.create_task(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -129,18 +135,15 @@ class SocketConnection:
 
     async def _write(self, socket: Socket) -> None:
         assert self._conversation is not None
+        clock = asyncio.get_running_loop().time
         while True:
             await self._to_write.wait()
             self._to_write.clear()
             while self._outgoing:
                 message = self._outgoing.popleft()
-                try:
-                    async with asyncio.timeout(self._limits.send_seconds):
-                        await socket.send(message)
-                except TimeoutError:
-                    log.info("a client has not read for %g s: given up", self._limits.send_seconds)
-                    self.abort()
-                    return
+                self._sending_since = clock()
+                await socket.send(message)
+                self._sending_since = None
                 self._unsent_bytes -= len(message)
                 if self._is_congested and self._unsent_bytes * 2 <= self._limits.unsent_pause_bytes:
                     self._is_congested = False
@@ -150,6 +153,19 @@ class SocketConnection:
                 self._room.set()
             if self._closing is not None:
                 await socket.close(*self._closing)
+                return
+
+    async def _watch_sending(self) -> None:
+        """Give up a client that takes no message for too long. A timeout for each message would
+        cost as much as sending it."""
+        limit = self._limits.send_seconds
+        clock = asyncio.get_running_loop().time
+        while True:
+            since = self._sending_since
+            await asyncio.sleep(limit if since is None else since + limit - clock())
+            if since is not None and self._sending_since == since:
+                log.info("a client has not read for %g s: given up", limit)
+                self.abort()
                 return
 
     async def _watch(self, socket: Socket) -> None:

@@ -14,6 +14,8 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Response
 from streamgate.model.tensor import Array, Tensor
 
+Outputs = dict[str, Tensor]
+
 
 def audio_inputs(model: SpeechModel, samples: Array, *, flush: bool) -> list[Tensor]:
     """A step's inputs: `AUDIO` FP32 `[n]`, and `FLUSH` BOOL `[1]` for a model that has it, each
@@ -47,13 +49,13 @@ def text_event(
 
     Raises StreamGateError (INTERNAL) for outputs that don't keep the contract.
     """
-    outputs = {tensor.name: tensor.array.ravel() for tensor in response.outputs}
+    outputs = {tensor.name: tensor for tensor in response.outputs}
 
     def client(seconds: float) -> float:
         return timeline.client_seconds(seconds) if timeline is not None else seconds
 
-    probabilities = outputs.get("SPEECH_PROBABILITY")
-    final = outputs.get("FINAL")
+    probabilities = _values(outputs, "SPEECH_PROBABILITY")
+    final = _values(outputs, "FINAL")
     return TextEvent(
         _string(response, outputs, "STABLE"),
         _string(response, outputs, "TAIL"),
@@ -70,13 +72,17 @@ def text_event(
     )
 
 
-def _words(response: Response, outputs: dict[str, Array]) -> list[Word]:
-    texts = outputs.get("WORDS")
-    if texts is None or not texts.size:
+def _words(response: Response, outputs: Outputs) -> list[Word]:
+    if "WORDS" not in outputs or not outputs["WORDS"].count:
         return []
+    texts = outputs["WORDS"].array.reshape(-1)
     count = texts.size
-    times = outputs.get("WORD_TIMES", np.zeros(0))
-    confidences = outputs.get("WORD_CONFIDENCES", np.ones(count))
+    times = _values(outputs, "WORD_TIMES")
+    if times is None:
+        times = np.zeros(0)
+    confidences = _values(outputs, "WORD_CONFIDENCES")
+    if confidences is None:
+        confidences = np.ones(count)
     if times.size != 2 * count or confidences.size != count:
         raise StreamGateError(
             Code.INTERNAL,
@@ -92,18 +98,24 @@ def _words(response: Response, outputs: dict[str, Array]) -> list[Word]:
     ]
 
 
-def _speech_change(outputs: dict[str, Array], at_seconds: float) -> SpeechChange | None:
+def _speech_change(outputs: Outputs, at_seconds: float) -> SpeechChange | None:
     kind = int(_number(outputs, "SPEECH_EVENT", 0))
     return SpeechChange(kind == 1, at_seconds) if kind in (1, 2) else None
 
 
-def _number(outputs: dict[str, Array], name: str, default: float) -> float:
-    array = outputs.get(name)
+def _values(outputs: Outputs, name: str) -> Array | None:
+    """All elements of an output, if the model gave it."""
+    tensor = outputs.get(name)
+    return None if tensor is None else tensor.array.reshape(-1)
+
+
+def _number(outputs: Outputs, name: str, default: float) -> float:
+    array = _values(outputs, name)
     return float(array[0]) if array is not None and array.size else default
 
 
-def _string(response: Response, outputs: dict[str, Array], name: str) -> str:
-    array = outputs.get(name)
+def _string(response: Response, outputs: Outputs, name: str) -> str:
+    array = _values(outputs, name)
     if array is None or array.size != 1:
         found = "none" if array is None else str(array.size)
         raise StreamGateError(

@@ -50,8 +50,9 @@ class TritonPythonModel:
             words += self._reader.finish(reading)
         has_words = count + len(words) > 0
         # Asked once a step, so that an event has one utterance's words only.
-        state = EndpointState(frames, silent, has_words)
-        final = has_words and (forced or self._endpointer.ended(state) is not None)
+        final = has_words and (
+            forced or self._endpointer.ended(EndpointState(frames, silent, has_words)) is not None
+        )
         held = [self._reader.tail(reading)] if reading.held != BLANK else []
         texts = [word.text for word in words]
         stable = spaced(texts, after=BEFORE if count else "")
@@ -72,22 +73,32 @@ def _is_set(request, name):
 
 
 def _response(reading, words, stable, tail, final, counters):
-    times = [(word.start, word.end) for word in words]
     outputs = {
         "STABLE": _texts([stable]),
         "TAIL": _texts([tail]),
         "FINAL": np.array([[final]], dtype=bool),
         "AUDIO_PROCESSED": np.array([[reading.frames * FRAME_SECONDS]], dtype=np.float64),
-        "WORDS": _texts([word.text for word in words]),
-        "WORD_TIMES": np.array(times, dtype=np.float32).reshape(1, -1, 2),
-        "WORD_CONFIDENCES": np.array([[word.confidence for word in words]], dtype=np.float32),
         "state_out": np.array([(*reading.row(), *counters)], dtype=np.float64),
+        **(_about(words) if words else _NO_WORDS),
     }
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, each) for name, each in outputs.items()]
     )
 
 
+def _about(words):
+    times = [(word.start, word.end) for word in words]
+    return {
+        "WORDS": _texts([word.text for word in words]),
+        "WORD_TIMES": np.array(times, dtype=np.float32).reshape(1, -1, 2),
+        "WORD_CONFIDENCES": np.array([[word.confidence for word in words]], dtype=np.float32),
+    }
+
+
 def _texts(values):
     """BYTES [1, n]."""
     return np.array([value.encode() for value in values], dtype=object).reshape(1, -1)
+
+
+# Most steps have no words.
+_NO_WORDS = _about([])

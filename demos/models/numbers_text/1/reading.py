@@ -7,7 +7,7 @@ is held back, as the tail, until it can't grow any more; all others are stable a
 is over. What is stable is never taken back.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 BLANK = 0
 FRAME_SECONDS = 0.04
@@ -54,7 +54,15 @@ class Reading:
     end_seconds: float = 0
 
     def row(self) -> tuple[float, ...]:
-        return astuple(self)
+        return (
+            self.frames,
+            self.last,
+            self.held,
+            self.held_start,
+            self.held_end,
+            self.confidence,
+            self.end_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

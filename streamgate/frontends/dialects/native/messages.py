@@ -11,6 +11,8 @@ from streamgate.frontends.speech import Declared, SpeechModel, TextEvent
 PARAMETERS = ("model", "language", "encoding", "sample_rate", "channels", "translate", "key")
 MARKER_LENGTH_MAX = 256
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -142,4 +144,4 @@ def _number(handshake: Handshake, name: str, default: int | None) -> int | None:
 
 
 def _message(kind: str, **fields: object) -> str:
-    return json.dumps({"type": kind, **fields}, separators=(",", ":"))
+    return _encode({"type": kind, **fields})
