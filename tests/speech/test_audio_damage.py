@@ -75,6 +75,45 @@ def test_flac_with_rubbish_for_a_frame() -> None:
     )
 
 
+def test_flac_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
+    """Frames of 65535 samples in 13 bytes: 4 KiB of them would take 80 MB, 1 MiB 20 GB."""
+    error = failure(flac_silence(blocks=400, block_size=65_535), size=4096)
+    assert "samples in" in error.message
+    assert "expected at most 8388608" in error.message
+    assert len(error.samples) == 0
+
+
+def test_silence_in_large_blocks_is_heard() -> None:
+    assert len(decoded(flac_silence(blocks=300, block_size=16_384), size=4096)) == 300 * 16_384
+
+
+def flac_silence(blocks: int, block_size: int) -> bytes:
+    """Mono, at 16 kHz, in the smallest frames that there are."""
+    head = bytearray(made(FLAC, 0.1)[:42])
+    head[8:12] = 2 * block_size.to_bytes(2, "big")
+    head[12:18] = bytes(6)  # frames of any size
+    head[21:26] = bytes([head[21] & 0xF0, 0, 0, 0, 0])  # of a length that is not known
+    return bytes(head) + b"".join(constant_frame(number, block_size) for number in range(blocks))
+
+
+def constant_frame(number: int, block_size: int) -> bytes:
+    """A FLAC frame of silence (RFC 9639, 9): mono, rate and width as in STREAMINFO."""
+    coded = chr(number).encode()
+    head = b"\xff\xf8\x70\x00" + coded + (block_size - 1).to_bytes(2, "big")
+    head += crc(head, 8, 0x07).to_bytes(1, "big")
+    frame = head + b"\0\0\0"
+    return frame + crc(frame, 16, 0x8005).to_bytes(2, "big")
+
+
+def crc(data: bytes, width: int, polynomial: int) -> int:
+    value = 0
+    for byte in data:
+        value ^= byte << (width - 8)
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value >> (width - 1) else 0)) & ((1 << width) - 1)
+    return value
+
+
 def test_flac_that_ends_at_a_frame_too_early() -> None:
     data = made(FLAC, 2.5)
     from streamgate.speech.audio.flac_frames import read_head as read_frame

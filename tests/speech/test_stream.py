@@ -1,12 +1,15 @@
 """`SpeechStream` on a real engine: audio in, text events out, whatever the pieces."""
 
 import asyncio
+import io
 
 import numpy as np
 import pytest
+import soundfile
 
-from streamgate.errors import EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import Declared, SpeechStream, TextEvent, Utterance
+from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX, MARKS_WAITING_MAX
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
@@ -24,6 +27,7 @@ class Listener:
             asyncio.get_running_loop().create_future()
         )
         self.heard = asyncio.Event()
+        self.has_room = asyncio.Event()
 
     def on_text(self, event: TextEvent) -> None:
         self.events.append(event)
@@ -36,6 +40,7 @@ class Listener:
 
     def on_room(self) -> None:
         self.heard.set()
+        self.has_room.set()
 
     def on_end(self, reason: EndReason, failure: Failure | None) -> None:
         self.ended.set_result((reason, failure))
@@ -156,3 +161,61 @@ async def test_who_says_that_it_is_there_is_not_idle(monkeypatch: pytest.MonkeyP
         stream.close()
         stream.keep()
         assert kept == [stream.key]
+
+
+async def test_a_large_piece_is_decoded_as_there_is_room() -> None:
+    """A whole recording in one piece: a part is decoded at once, the rest as results come."""
+    silence = np.zeros(16_000 * 90, np.float32)
+    audio = s16le(np.concatenate([tones(), silence, tones()]))
+    async with speech_house() as house:
+        stream, listener = await opened(house, PCM)
+        stream.feed(audio)
+        assert not stream.has_room
+        assert stream.heard_seconds < BACKLOG_SECONDS_MAX + 1
+        stream.flush("behind all")
+        stream.finish()
+        async with asyncio.timeout(60):
+            assert await listener.ended == (EndReason.CLIENT_END, None)
+        assert stream.heard_seconds == pytest.approx(len(audio) / 32_000)
+    words = [word.text for event in listener.events for word in event.words]
+    assert words[: len(MELODY)] == words_of()
+    assert len(words) == 2 * len(MELODY)
+    assert listener.markers == ["behind all"]
+
+
+async def test_what_is_found_damaged_later_ends_the_stream_with_it() -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(1).normal(0, 1e-3, 16_000 * 60).astype(np.float32)
+    soundfile.write(file, np.concatenate([tones(), noise]), 16_000, format="FLAC")
+    audio = bytearray(file.getvalue())
+    audio[-20_000:-10_000] = bytes(10_000)
+    async with speech_house() as house:
+        stream, listener = await opened(house, Declared())
+        stream.feed(bytes(audio))
+        stream.flush("behind it")
+        async with asyncio.timeout(60):
+            reason, failure = await listener.ended
+    assert reason is EndReason.ERROR
+    assert failure is not None
+    assert failure.code is Code.INVALID_ARG
+    assert "FLAC" in failure.message
+    assert stream.heard_seconds > 40
+    assert [word.text for event in listener.events for word in event.words][:8] == words_of()
+    assert listener.markers == ["behind it"]
+
+
+async def test_whoever_ends_utterances_faster_than_they_are_heard_is_held_up() -> None:
+    async with speech_house() as house:
+        stream, listener = await opened(house, PCM)
+        count = 0
+        while stream.has_room:
+            stream.feed(b"\0\0")
+            stream.flush(count)
+            count += 1
+        assert count == MARKS_WAITING_MAX
+        async with asyncio.timeout(20):
+            await listener.has_room.wait()
+        stream.finish()
+        async with asyncio.timeout(20):
+            await listener.ended
+    assert listener.markers == list(range(count))

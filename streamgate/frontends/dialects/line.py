@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.dialects.json_text import parsed
 from streamgate.frontends.sockets.contract import Message, Outlet, Patience
 from streamgate.frontends.speech import (
     Declared,
@@ -257,8 +258,8 @@ class _TranslationSink:
 def json_object(text: str) -> dict[str, Any]:
     """A message as a JSON object. Raises StreamGateError (INVALID_ARG)."""
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        message = parsed(text)
+    except ValueError as error:
         raise StreamGateError(
             Code.INVALID_ARG, f"the message is no JSON ({error}), expected an object"
         ) from None

@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 Message = str | bytes
 
@@ -48,11 +48,15 @@ class Handshake:
     @classmethod
     def of(cls, target: str, headers: Mapping[str, str]) -> "Handshake":
         """From the request's target (path and query) and its headers, in lower case."""
-        parts = urlsplit(target)
+        path, _, query = target.partition("?")
+        if not path.startswith("/"):
+            # RFC 9112, 3.2.2: a server takes the whole address, too.
+            path = path.partition("://")[2]
+            path = path[path.find("/") :] if "/" in path else "/"
         offered = headers.get("sec-websocket-protocol", "")
         return cls(
-            parts.path,
-            parse_qs(parts.query, keep_blank_values=True),
+            path,
+            parse_qs(query, keep_blank_values=True),
             headers,
             [word.strip() for word in offered.split(",") if word.strip()],
         )

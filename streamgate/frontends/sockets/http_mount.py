@@ -50,6 +50,8 @@ class WebSocketMount:
             return _refused(Refusal(503, "the server is not accepting connections\n"))
         if len(self._connections) >= self._limits.connections:
             return _refused(Refusal(503, "there are too many connections, come again later\n"))
+        if not web.WebSocketResponse().can_prepare(request):
+            return _refused(Refusal(400, "the request is no handshake as RFC 6455 wants it\n"))
         connection = SocketConnection(self._limits)
         self._connections.add(connection)
         try:

@@ -29,7 +29,13 @@ STEPS_IN_FLIGHT = 8
 """Chunks of one stream that are with the engine; further audio waits here, where it is cheap to
 give up. A sequence runs one at a time."""
 BACKLOG_SECONDS_MAX = 30.0
-"""Audio that a client may be ahead of its results, before it is not read for a while."""
+"""Audio that a client may be ahead of its results, before it is not read for a while. Of a model
+with longer chunks, two of them."""
+MARKS_WAITING_MAX = 64
+"""Ends of utterances that may wait for their answers before no more is read."""
+DECODED_BYTES = 4096
+"""Bytes that are decoded at once. A few of them may be minutes of audio, as silence packs well:
+what comes behind the room that there is waits as it came."""
 TIMELINE_SECONDS = 300.0
 """How far back a model's times may lie behind what it has processed."""
 
@@ -97,6 +103,7 @@ class SpeechStream:
         self._connection = gateway.connect(self._on_sequence_end)
         self._key: SequenceKey = correlation_id("", model.config)
         self._timeline = Timeline(model.sample_rate_hz)
+        self._undecoded: deque[memoryview | _Mark] = deque()
         self._queue: deque[Array | _Mark] = deque()
         self._queued_samples = 0
         self._heard_samples = 0
@@ -106,10 +113,12 @@ class SpeechStream:
         self._was_fed = False
         self._started = False
         self._unflushed = False
+        self._marks_waiting = 0
         self._finishing = False
         self._ending = False
         self._reason: EndReason | None = None
         self._failure: Failure | None = None
+        self._late_fault: Failure | None = None
         self._over = False
         self._was_full = False
 
@@ -132,10 +141,14 @@ class SpeechStream:
     @property
     def has_room(self) -> bool:
         """Whether more audio should be read now; if not, `on_room` follows."""
-        if self._over or self.backlog_seconds < BACKLOG_SECONDS_MAX:
+        if self._over or (self._may_decode and self._marks_waiting < MARKS_WAITING_MAX):
             return True
         self._was_full = True
         return False
+
+    @property
+    def _may_decode(self) -> bool:
+        return self.backlog_seconds < max(BACKLOG_SECONDS_MAX, 2 * self.model.chunk_seconds)
 
     @property
     def is_over(self) -> bool:
@@ -164,16 +177,14 @@ class SpeechStream:
 
     def feed(self, data: bytes) -> None:
         """Audio, in pieces of any size. Raises StreamGateError (INVALID_ARG) for what can't be
-        decoded; what came before it is answered all the same."""
+        decoded; what came before it is answered all the same. Where a piece is far ahead of its
+        results, the same is only found out later, and ends the stream with that failure."""
         if self._over or self._finishing:
             return
         self._was_fed = True
+        self._undecoded.append(memoryview(data))
         try:
-            self._take(self._audio.feed(data))
-        except AudioError as error:
-            self._audio_is_broken = True
-            self._take(error.samples)
-            raise
+            self._decode()
         finally:
             self._pump()
 
@@ -182,7 +193,8 @@ class SpeechStream:
         of it is answered; without new audio since the last one, nothing is asked of the model."""
         if self._over or self._finishing:
             return
-        self._queue.append(_Mark(marker))
+        self._marks_waiting += 1
+        self._put(_Mark(marker))
         self._pump()
 
     def finish(self) -> None:
@@ -193,15 +205,13 @@ class SpeechStream:
         """
         if self._over or self._finishing:
             return
+        self._finishing = True
         try:
-            if not self._audio_is_broken:
-                self._take(self._audio.finish())
-        except AudioError as error:
-            self._take(error.samples)
-            raise
+            if self._undecoded:
+                self._undecoded.append(_Mark(None, is_end=True))
+            else:
+                self._finish_audio()
         finally:
-            self._finishing = True
-            self._queue.append(_Mark(None, is_end=True))
             self._pump()
 
     def close(self) -> None:
@@ -218,6 +228,53 @@ class SpeechStream:
     def resume(self) -> None:
         """It has caught up."""
         self._connection.resume()
+
+    def _put(self, mark: _Mark) -> None:
+        """A mark behind all that has come."""
+        (self._undecoded or self._queue).append(mark)
+
+    def _decode(self) -> None:
+        """What has come, as far as there is room. Raises AudioError; the rest is dropped then."""
+        while self._undecoded and self._may_decode:
+            first = self._undecoded.popleft()
+            if isinstance(first, _Mark):
+                if first.is_end:
+                    self._finish_audio()
+                else:
+                    self._queue.append(first)
+                continue
+            if len(first) > DECODED_BYTES:
+                self._undecoded.appendleft(first[DECODED_BYTES:])
+            try:
+                self._take(self._audio.feed(first[:DECODED_BYTES]))
+            except AudioError as error:
+                self._audio_is_broken = True
+                self._take(error.samples)
+                self._queue.extend(each for each in self._undecoded if isinstance(each, _Mark))
+                self._undecoded.clear()
+                raise
+
+    def _finish_audio(self) -> None:
+        """No more comes to be decoded. Raises AudioError; the end is in the queue all the same."""
+        try:
+            if not self._audio_is_broken:
+                self._take(self._audio.finish())
+        except AudioError as error:
+            self._take(error.samples)
+            raise
+        finally:
+            self._queue.append(_Mark(None, is_end=True))
+
+    def _decode_late(self) -> None:
+        """Go on where there was no room. Nobody is there to raise to: a fault ends the stream, once
+        what came before it is answered."""
+        try:
+            self._decode()
+        except AudioError as error:
+            self._late_fault = error.failure
+            if not self._finishing:
+                self._finishing = True
+                self._queue.append(_Mark(None, is_end=True))
 
     def _take(self, samples: Array) -> None:
         if samples.size:
@@ -347,14 +404,20 @@ class SpeechStream:
     def _go_on(self) -> None:
         if self._over or self._failure is not None:
             return
+        self._decode_late()
         self._pump()
+        self._tell_room()
+
+    def _tell_room(self) -> None:
         if self._was_full and self.has_room:
             self._was_full = False
             self._sink.on_room()
 
     def _tell_flushed(self, mark: _Mark) -> None:
         if not self._over:
+            self._marks_waiting -= 1
             self._sink.on_flushed(mark.marker)
+            self._tell_room()
 
     def _fail(self, failure: Failure) -> None:
         """A step failed. Why its sequence ended, if it did, is told within the same turn of the
@@ -380,6 +443,8 @@ class SpeechStream:
         self._connection.close(abort=True)
         reason = self._reason or reason
         failure = self._failure
+        if failure is None and reason is EndReason.CLIENT_END and self._late_fault is not None:
+            reason, failure = EndReason.ERROR, self._late_fault
         if failure is None and reason is not EndReason.CLIENT_END:
             failure = Failure(Code.UNAVAILABLE, END_TEXTS.get(reason, reason.value))
         self._sink.on_end(reason, failure)

@@ -8,6 +8,12 @@ from streamgate.speech.audio.snapshot import Fields, State
 from streamgate.speech.audio.source import Output
 
 _STREAMINFO: Final = 0
+_BLOCK_SAMPLES_MAX: Final = 65_536
+_UNPACKED_PER_BYTE_MAX: Final = 2048
+"""Samples of all channels. Silence in the largest blocks that encoders make (16384) has 1170; with
+many more, a few KiB would take gigabytes."""
+_FEW_BYTES: Final = 4096
+"""Of so few, every number of samples may come that is allowed of so many."""
 
 
 class FlacFrames:
@@ -19,12 +25,28 @@ class FlacFrames:
 
     def put(self, frames: list[bytes], at: int) -> None:
         """`at`: the byte of the stream at which the first frame begins."""
+        self._check_size(frames, at)
         try:
             for part in decode(self.info, frames, at, self._output.frames_put):
                 self._output.put(part)
         except AudioError as error:
             self._output.put(error.samples)
             raise
+
+    def _check_size(self, frames: list[bytes], at: int) -> None:
+        """Before anything is unpacked."""
+        channels = self.info.channels
+        packed = sum(map(len, frames))
+        most = _UNPACKED_PER_BYTE_MAX * max(packed, _FEW_BYTES)
+        if len(frames) * _BLOCK_SAMPLES_MAX * channels <= most:
+            return
+        heads = (read_head(frame, 0) for frame in frames)
+        unpacked = channels * sum(head.block_size for head in heads if head is not None)
+        if unpacked > most:
+            raise AudioError(
+                f"the FLAC frames at byte {at} hold {unpacked} samples in {packed} bytes, expected "
+                f"at most {most}"
+            )
 
     def finish(self, end: int) -> None:
         missing = self.info.frames_total - self._output.frames_put

@@ -3,6 +3,7 @@
 The server greets with `Connected`, and numbers all that it says from 0.
 """
 
+import math
 import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
@@ -238,4 +239,5 @@ class _Voice:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """One that can be told back: 1e999 is read as infinite, which JSON has no word for."""
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))

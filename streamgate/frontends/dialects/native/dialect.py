@@ -57,6 +57,9 @@ class NativeDialect:
         except StreamGateError as error:
             session.close()
             return _refusal(_STATUS.get(error.code, 500), error.code.value, error.message)
+        except BaseException:
+            session.close()
+            raise
         names = {target: translator.name for target, translator in translators.items()}
         outlet.emit(messages.ready(model, session.speech.key, names))
         return Accepted(_Conversation(session, outlet))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.dialects.json_text import parsed
 from streamgate.frontends.sockets.contract import Handshake
 from streamgate.frontends.speech import Declared, SpeechModel, TextEvent
 
@@ -118,8 +119,8 @@ def read_message(frame: str) -> tuple[str, str]:
     Raises StreamGateError (INVALID_ARG).
     """
     try:
-        message = json.loads(frame)
-    except (ValueError, RecursionError) as wrong:
+        message = parsed(frame)
+    except ValueError as wrong:
         raise invalid(f"message is not JSON: {wrong}") from None
     kind = message.get("type") if isinstance(message, dict) else None
     if kind not in ("flush", "end"):
@@ -138,8 +139,8 @@ def _number(handshake: Handshake, name: str, default: int | None) -> int | None:
     text = handshake.value(name)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
-        raise invalid(f"'{name}' is '{text}', expected a number above 0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise invalid(f"'{name}' is '{text[:100]}', expected a number above 0")
     return int(text)
 
 

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from streamgate.errors import StreamGateError
+from streamgate.frontends.dialects.json_text import MESSAGE_CHARS_MAX, parsed
 from streamgate.frontends.dialects.openai.errors import OpenAiError, error_object, invalid
 
 APPEND_BYTES_MAX: Final = 15 * 2**20
 """The dialect's limit of the audio in one message."""
+EVENT_CHARS_MAX: Final = 2 * (APPEND_BYTES_MAX // 3 * 4) + MESSAGE_CHARS_MAX
+"""Twice the audio's, so that one which is too long is told its limit."""
 
 
 def new_id(kind: str) -> str:
@@ -40,8 +43,8 @@ def error_event(
 def read_event(text: str) -> dict[str, Any]:
     """A client's message. Raises OpenAiError for what is no JSON object with a type."""
     try:
-        event = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        event = parsed(text, EVENT_CHARS_MAX)
+    except ValueError as error:
         raise OpenAiError(
             f"The message is not JSON: {error}, expected an object.", None, "invalid_json"
         ) from None

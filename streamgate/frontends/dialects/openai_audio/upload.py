@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import IO, Final, TypeVar, final
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from streamgate.frontends.dialects.openai.errors import OpenAiError
 from streamgate.frontends.dialects.openai_audio.form import FIELD_BYTES_MAX
@@ -43,7 +44,10 @@ class Upload:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
-        reader = await request.multipart()
+        try:
+            reader = await request.multipart()
+        except ValueError as error:  # no boundary, or one that is none
+            raise _unreadable(error) from None
         while (part := await _timely(_next(reader))) is not None:
             yield part
 
@@ -107,7 +111,7 @@ class Spool:
 async def _next(reader: MultipartReader) -> BodyPartReader | None:
     try:
         part = await reader.next()
-    except (ValueError, web.RequestPayloadError) as error:
+    except (ValueError, RuntimeError, BadHttpMessage, web.RequestPayloadError) as error:
         raise _unreadable(error) from None
     if isinstance(part, MultipartReader):
         raise OpenAiError("The body has parts within parts, expected plain fields and a file.")

@@ -34,6 +34,8 @@ def new_secret() -> ClientSecret:
 
 def is_good(value: str) -> bool:
     """Whether it is one of ours, and not too old."""
+    if not value.isascii():
+        return False
     text, _, signature = value.rpartition(".")
     if not hmac.compare_digest(_signature(text).encode(), signature.encode()):
         return False

@@ -58,15 +58,16 @@ def declared_audio(audio_format: Mapping[str, Any]) -> Declared:
     kind = audio_format.get("type")
     if kind == "file":
         return Declared("auto")
-    encoding = audio_format.get("encoding")
+    named = audio_format.get("encoding")
+    encoding = ENCODINGS.get(named) if isinstance(named, str) else None
     rate_hz = audio_format.get("sample_rate")
-    if kind != "raw" or encoding not in ENCODINGS or type(rate_hz) is not int:
+    if kind != "raw" or encoding is None or type(rate_hz) is not int:
         raise StreamGateError(
             Code.UNSUPPORTED,
             f"audio_format is {dict(audio_format)!r}, expected type 'file', or 'raw' with an "
             f"encoding ({', '.join(ENCODINGS)}) and a sample_rate",
         )
-    return Declared(ENCODINGS[encoding], rate_hz)
+    return Declared(encoding, rate_hz)
 
 
 def _field(message: Mapping[str, Any], name: str, kind: type[_T], default: _T) -> _T:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.dialects.json_text import parsed
 
 VERSION = "1.10.0"
 LINE_BYTES_MAX = 64 * 1024
@@ -58,7 +59,7 @@ async def read_event(reader: asyncio.StreamReader) -> Event | None:
     try:
         line = await reader.readuntil(b"\n")
         head = _object(line, "the line")
-        data = dict(_object(json.dumps(head.get("data") or {}).encode(), "data"))
+        data = dict(_as_object(head.get("data") or {}, "data"))
         length = _length(head, "data_length", DATA_BYTES_MAX)
         if length:
             data.update(_object(await reader.readexactly(length), "the data"))
@@ -76,9 +77,13 @@ async def read_event(reader: asyncio.StreamReader) -> Event | None:
 
 def _object(text: bytes, what: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parsed(text.decode())
+    except ValueError as error:
         raise _wrong(f"{what} is no JSON ({error}), expected an object") from None
+    return _as_object(value, what)
+
+
+def _as_object(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(f"{what} is a JSON {type(value).__name__}, expected an object")
     return value
