@@ -7,6 +7,8 @@ from typing import Any, Final
 MESSAGE_CHARS_MAX: Final = 2**20
 """The longest message of a dialect that has no audio in its JSON. What JSON takes in memory is many
 times its text."""
+VALUES_MAX: Final = 100_000
+"""How many values a longer message may hold: two characters may be one, which takes 60 bytes."""
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -19,6 +21,8 @@ def parsed(text: str, chars_max: int = MESSAGE_CHARS_MAX) -> Any:
     """
     if len(text) > chars_max:
         raise ValueError(f"it has {len(text)} characters, expected at most {chars_max}")
+    if len(text) > MESSAGE_CHARS_MAX and sum(map(text.count, ",[{")) > VALUES_MAX:
+        raise ValueError(f"it holds more than {VALUES_MAX} values")
     try:
         value = json.loads(text, parse_constant=_refuse)
         if "\\" in text and _SURROGATE.search(text):

@@ -25,6 +25,9 @@ from streamgate.frontends.speech import (
 SAMPLE_RATE_HZ = 24_000
 STEP_SECONDS = 0.08
 """A `Step` of Kyutai's; our models' chunks may be longer."""
+MESSAGE_BYTES_MAX = 2**21
+"""17 s of samples, of which clients send 80 ms at once. In memory, a message may take seventy times
+its bytes."""
 NO_SLOT = "no free channels"
 """What moshi-server says, and its clients know."""
 
@@ -157,6 +160,11 @@ def _refuse(line: Line, why: str) -> None:
 
 
 def _unpacked(data: bytes) -> Mapping[str, Any]:
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise StreamGateError(
+            Code.INVALID_ARG,
+            f"the message has {len(data)} bytes, expected at most {MESSAGE_BYTES_MAX}",
+        )
     try:
         message = msgpack.unpackb(data)
     except (ValueError, msgpack.UnpackException) as error:

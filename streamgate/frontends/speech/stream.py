@@ -453,7 +453,7 @@ class SpeechStream:
 END_TEXTS = {
     EndReason.IDLE: "no audio came for too long",
     EndReason.LIFETIME: "the stream has reached the longest time that its model allows",
-    EndReason.DRAINED: "the server is going away",
+    EndReason.DRAINED: "the server or this version of its model is going away",
     EndReason.PREEMPTED: "the stream's place was needed",
     EndReason.ENGINE_LOST: "the model's process was lost, and the stream's state with it",
 }

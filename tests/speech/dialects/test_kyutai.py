@@ -135,6 +135,7 @@ async def test_the_key_is_in_a_header_or_the_query() -> None:
         (msgpack.packb({"type": "Audio", "pcm": [float("nan")]}), "pcm"),
         (msgpack.packb({"type": "OggOpus", "data": "x"}), "data"),
         (marker("seven"), "marker"),
+        (msgpack.packb({"type": "Audio", "pcm": [{}] * 2**21}), "expected at most 2097152"),
         ("hello", "text frame"),
     ],
 )

@@ -54,6 +54,12 @@ def test_json_that_could_not_be_said_again_is_refused(text: str, told: str) -> N
         parsed(text)
 
 
+def test_json_with_audio_may_be_long_but_not_of_many_values() -> None:
+    assert parsed(f'{{"audio": "{"A" * 2**21}"}}', 2**22)["audio"] == "A" * 2**21
+    with pytest.raises(ValueError, match="more than 100000 values"):
+        parsed("[" + "[]," * 2**20 + "0]", 2**22)
+
+
 def test_whole_surrogate_pairs_are_characters() -> None:
     assert parsed('"\\ud83d\\ude00 \\\\ud800"') == "\U0001f600 \\ud800"
 

@@ -13,10 +13,12 @@ import soundfile
 from streamgate._proto import riva_asr_pb2 as pb
 from streamgate._proto.riva_audio_pb2 import AudioEncoding
 from streamgate._proto.riva_common_pb2 import RequestId
+from streamgate.errors import EndReason
 from streamgate.frontends.dialects.over_grpc import call as calls
 from streamgate.frontends.dialects.over_grpc import riva_asr
 from streamgate.frontends.grpc_service import GrpcStatus
 from streamgate.frontends.speech import Access, SpeechContext
+from streamgate.frontends.speech.stream import END_TEXTS
 from streamgate.model.tensor import Array
 from tests.speech.dialects.grpc_wire import Call, all_slots_free, ask, call, slots_in_use
 from tests.speech.dialects.peer import small_repository
@@ -302,7 +304,7 @@ async def test_a_server_that_goes_away_says_so() -> None:
                 assert failed(await late.ended()).number == 14
             await house.server.stop()
             status = failed(await made.ended())
-        assert status == GrpcStatus(14, "the server is going away")
+        assert status == GrpcStatus(14, END_TEXTS[EndReason.DRAINED])
 
 
 @pytest.mark.parametrize("spoken", [b"", AUDIO[:CHUNK]])
