@@ -14,6 +14,10 @@ from streamgate.frontends.codes import GRPC_STATUS
 Metadata = Sequence[tuple[str, str | bytes]]
 """What a call came with; keys are in lower case."""
 
+TEXT_CHARS_MAX = 1000
+"""A status goes in a header, of which clients take some KiB; with more, they see another error. Text
+of a client's may be in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class GrpcStatus:
@@ -25,7 +29,10 @@ class GrpcStatus:
 
     @classmethod
     def of(cls, failure: Failure) -> "GrpcStatus":
-        return cls(GRPC_STATUS[failure.code], failure.message)
+        text = failure.message
+        if len(text) > TEXT_CHARS_MAX:
+            text = f"{text[:TEXT_CHARS_MAX]}..."
+        return cls(GRPC_STATUS[failure.code], text)
 
 
 class CallWire(Protocol):

@@ -18,6 +18,7 @@ from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.speech.audio import Declared, audio_source
 from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import SpeechModel
+from streamgate.frontends.speech.parameters import checked
 from streamgate.frontends.speech.tensors import audio_inputs, text_event
 from streamgate.frontends.speech.timeline import Timeline
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
@@ -93,11 +94,12 @@ class SpeechStream:
     ) -> None:
         """`parameters` go to the model with each step, such as the client's `language`.
 
-        Raises StreamGateError (INVALID_ARG) for audio that can't be served.
+        Raises StreamGateError (INVALID_ARG) for audio that can't be served, and for parameters
+        that are too long.
         """
         self.model = model
         self._sink = sink
-        self._parameters = dict(parameters or {})
+        self._parameters = checked(parameters)
         self._audio = audio_source(declared, model.sample_rate_hz)
         self._audio_is_broken = False
         self._connection = gateway.connect(self._on_sequence_end)
@@ -172,8 +174,9 @@ class SpeechStream:
         Raises StreamGateError (INVALID_ARG) as the constructor; what was said before holds then.
         """
         assert not self._was_fed, "audio has come already"
+        told = checked(parameters)
         self._audio = audio_source(declared, self.model.sample_rate_hz)
-        self._parameters = dict(parameters or {})
+        self._parameters = told
 
     def feed(self, data: bytes) -> None:
         """Audio, in pieces of any size. Raises StreamGateError (INVALID_ARG) for what can't be

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.frontends.dialects.deepgram.refusals import HEADER_MAX
 from streamgate.frontends.dialects.json_text import parsed
 from streamgate.frontends.dialects.native import NativeDialect
+from streamgate.frontends.dialects.openai_audio.hearing import Gathering
 from streamgate.frontends.dialects.riva_realtime.secret import is_good
+from streamgate.frontends.grpc_service import TEXT_CHARS_MAX, GrpcStatus
 from streamgate.frontends.sockets.connection import ConnectionLimits, SocketConnection
 from streamgate.frontends.sockets.contract import Handshake
-from streamgate.frontends.speech import Access, TranslationStream
+from streamgate.frontends.speech import Access, Declared, SpeechStream, TranslationStream
 from streamgate.server.settings import SpeechSettings
 from tests.speech.dialects.peer import dialled, refusal
 from tests.speech.house import SpeechHouse, speech_house
@@ -35,6 +39,19 @@ async def answer_of(port: int | None, head: str) -> tuple[int, str]:
     finally:
         writer.close()
     return int(answer.split()[1]), body.decode(errors="replace")
+
+
+async def head_of(port: int, head: str) -> dict[str, str]:
+    """The headers of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head.encode("latin-1") + b"\r\n")
+        async with asyncio.timeout(20):
+            answer = await reader.readuntil(b"\r\n\r\n")
+    finally:
+        writer.close()
+    lines = answer.decode().splitlines()[1:-1]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
 
 
 @pytest.mark.parametrize(
@@ -163,6 +180,32 @@ async def test_numbers_with_thousands_of_digits() -> None:
     assert status == 400
     assert "'sample_rate' is '999" in told["message"]
     assert len(told["message"]) < 200
+
+
+async def test_what_a_client_says_is_not_repeated_at_any_length() -> None:
+    """Languages beyond all measure, prompts of megabytes, and names that fill an answer's head."""
+    many = ",".join(f"de-{number}" for number in range(9))
+    async with speech_house() as house:
+        port = house.ports.websocket or 0
+        status, told = await refusal(port, f"/v1/speech?translate={many}")
+        assert (status, told["message"]) == (
+            400,
+            "'translate' has 9 languages, expected at most 8",
+        )
+        model = await house.context.models.choose()
+        with pytest.raises(StreamGateError, match="'prompt' has 20000 characters, expected at mo"):
+            SpeechStream(
+                house.gateway,
+                model,
+                Declared(),
+                Gathering(asyncio.Event()),
+                {"prompt": "a" * 20_000},
+            )
+        query = f"encoding=linear16&sample_rate=16000&model=%00%0d%0a{'a' * 6000}"
+        answer = await head_of(port, f"GET /v1/listen?{query} HTTP/1.1\r\n{UPGRADE}")
+    assert answer["dg-error"].startswith("Request for unknown model: '???aaa")
+    assert len(answer["dg-error"]) == HEADER_MAX
+    assert len(GrpcStatus.of(Failure(Code.NOT_FOUND, "a" * 10**6)).text) == TEXT_CHARS_MAX + 3
 
 
 @pytest.mark.parametrize(

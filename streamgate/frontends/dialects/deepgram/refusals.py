@@ -5,6 +5,8 @@ from streamgate.frontends.dialects.plain import retry_headers
 from streamgate.frontends.sockets.contract import Handshake, Refusal
 from streamgate.frontends.speech import Access, bearer
 
+HEADER_MAX = 500
+
 _STATUSES = {
     Code.INVALID_ARG: (400, "INVALID_QUERY_PARAMETER"),
     Code.UNSUPPORTED: (400, "INVALID_QUERY_PARAMETER"),
@@ -30,8 +32,9 @@ def _refusal(status: int, code: str, message: str, request_id: str) -> Refusal:
 
 
 def _one_line(text: str) -> str:
-    """As a header's value: without line breaks, ASCII."""
-    return " ".join(text.split()).encode("ascii", "replace").decode()
+    """As a header's value: printable ASCII, and not too long for one."""
+    shown = (each if each.isascii() and each.isprintable() else "?" for each in text[:HEADER_MAX])
+    return "".join(shown)
 
 
 def admitted(access: Access, handshake: Handshake) -> bool:

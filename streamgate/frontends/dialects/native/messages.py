@@ -11,6 +11,8 @@ from streamgate.frontends.speech import Declared, SpeechModel, TextEvent
 
 PARAMETERS = ("model", "language", "encoding", "sample_rate", "channels", "translate", "key")
 MARKER_LENGTH_MAX = 256
+TARGETS_MAX = 8
+"""Languages that one client may have at once: each takes a slot."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -30,7 +32,10 @@ def read_wish(handshake: Handshake) -> Wish:
     for name in handshake.query:
         if name not in PARAMETERS:
             raise invalid(f"unknown parameter '{name}', expected one of {', '.join(PARAMETERS)}")
-    targets = handshake.value("translate")
+    wanted = handshake.value("translate").split(",")
+    targets = tuple(dict.fromkeys(tag.strip() for tag in wanted if tag.strip()))
+    if len(targets) > TARGETS_MAX:
+        raise invalid(f"'translate' has {len(targets)} languages, expected at most {TARGETS_MAX}")
     return Wish(
         handshake.value("model"),
         handshake.value("language"),
@@ -39,7 +44,7 @@ def read_wish(handshake: Handshake) -> Wish:
             _number(handshake, "sample_rate", None),
             _number(handshake, "channels", 1) or 1,
         ),
-        tuple(dict.fromkeys(tag.strip() for tag in targets.split(",") if tag.strip())),
+        targets,
     )
 
 
