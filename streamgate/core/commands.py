@@ -36,6 +36,7 @@ class Rejection(enum.Enum):
     SLOTS_TAKEN = "slots_taken"
     SEQUENCE_LIVES = "sequence_lives"
     NOTHING_TO_RESERVE = "nothing_to_reserve"
+    NO_HEADROOM = "no_headroom"
 
 
 @value
@@ -75,13 +76,15 @@ class Run:
 class Reject:
     """Answer this request: it will not run. `admitted` is false when it was refused on arrival.
 
-    `end` is why its sequence ended, where that is the reason.
+    `end` is why its sequence ended, where that is the reason, `served` how many streams there are,
+    where they leave no room for one more.
     """
 
     request: RequestNumber
     reason: Rejection
     admitted: bool
     end: EndReason | None = None
+    served: int = 0
 
 
 @value
@@ -94,7 +97,7 @@ class Reserved:
 @value
 class ReservationRefused:
     """A reservation is refused; nothing is held for it. `slots` is how many there are, where they
-    are all taken."""
+    are all taken, or how many are, where no more streams can be served."""
 
     request: RequestNumber
     reason: Rejection

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from streamgate.core.batching import BatchRules
 from streamgate.core.direct import DirectLineup
+from streamgate.core.headroom import Headroom
 from streamgate.core.lineup import Lineup
 from streamgate.core.oldest import OldestLineup
 from streamgate.core.scheduler import Scheduler
@@ -39,7 +40,8 @@ def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int
         case SequenceBatching():
             slots = _slots(scheduling, max_batch_size)
             new_lineup = partial(_lineup, scheduling, slots, max_batch_size)
-            return SequenceScheduler(scheduling, slots, instances, new_lineup)
+            headroom = _headroom(scheduling, slots, max_batch_size)
+            return SequenceScheduler(scheduling, slots, instances, new_lineup, headroom)
         case Ensemble():
             raise AssertionError("an ensemble schedules nothing: its models do")
         case _:
@@ -53,6 +55,16 @@ def _slots(scheduling: SequenceBatching, max_batch_size: int) -> int:
         return 1
     assert scheduling.slots >= 1
     return scheduling.slots
+
+
+def _headroom(scheduling: SequenceBatching, slots: int, max_batch_size: int) -> Headroom | None:
+    """Admission by what can be served in time, where the model has a pace."""
+    if scheduling.pace_ns == 0:
+        return None
+    rows, delay_ns = max(1, max_batch_size), scheduling.strategy.max_delay_ns
+    if isinstance(scheduling.strategy, OldestStrategy):
+        rows = max(1, BatchRules(rows, scheduling.strategy.preferred_sizes).full_rows)
+    return Headroom(scheduling.pace_ns, rows, delay_ns, slots)
 
 
 def _lineup(scheduling: SequenceBatching, slots: int, max_batch_size: int) -> Lineup:

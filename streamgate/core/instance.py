@@ -12,15 +12,26 @@ from streamgate.core.sequence import Sequence
 @final
 class Instance:
     """A model instance. It puts itself on the list `touched` when something changed for it, so
-    that nobody has to look at those for which nothing did."""
+    that nobody has to look at those for which nothing did. `started_at` is when its newest step
+    was started."""
 
-    __slots__ = ("_is_touched", "_touched", "busy", "index", "lineup", "member", "timer")
+    __slots__ = (
+        "_is_touched",
+        "_touched",
+        "busy",
+        "index",
+        "lineup",
+        "member",
+        "started_at",
+        "timer",
+    )
 
     def __init__(self, member: Member, lineup: Lineup, touched: "list[Instance]") -> None:
         self.member = member
         self.index = member.index
         self.lineup = lineup
         self.busy = False
+        self.started_at = Ns(0)
         self.timer: Place[object] | None = None
         self._touched = touched
         self._is_touched = False

@@ -23,11 +23,13 @@ from streamgate.model.request import SequenceKey
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatistics:
-    """A snapshot. `pending` requests wait for a step; stateless models have no sequences."""
+    """A snapshot. `pending` requests wait for a step; stateless models have no sequences.
+    `headroom` is how many more sequences could have a slot now."""
 
     pending: int
     running_steps: int
     slots: int = 0
+    headroom: int = 0
     active_sequences: int = 0
     backlog_sequences: int = 0
 

@@ -36,6 +36,7 @@ from streamgate.core.events import (
     Touch,
 )
 from streamgate.core.fleet import Absence, Departure
+from streamgate.core.headroom import Headroom
 from streamgate.core.ids import InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
 from streamgate.core.lineup import Lineup
@@ -66,14 +67,17 @@ class SequenceScheduler:
         slots: int,
         instances: int,
         new_lineup: Callable[[], Lineup],
+        headroom: Headroom | None = None,
     ) -> None:
+        self._headroom = headroom
         self._iterative = rules.iterative
         self._max_pending = rules.max_pending or None
         self._out: list[Command] = []
         self._instances: dict[InstanceIndex, Instance] = {}
         self._requests: dict[RequestNumber, Pending] = {}
         self._timers: Timers[object] = Timers()
-        self._tenancies = Tenancies(rules, slots, self._instances, self._timers, self._out)
+        limit = None if headroom is None else headroom.limit
+        self._tenancies = Tenancies(rules, slots, self._instances, self._timers, self._out, limit)
         self._endings = Endings(
             self._tenancies, self._requests, self._out, iterative=rules.iterative
         )
@@ -106,6 +110,10 @@ class SequenceScheduler:
             return
         match event:
             case Completed():
+                if self._headroom is not None:
+                    instance, done = self._running[event.step]
+                    taken_ns = Ns(now - instance.started_at)
+                    self._headroom.note(instance.index, len(done), taken_ns)
                 self._complete(event, now)
             case Reserve():
                 self._reserve(event, now)
@@ -150,6 +158,8 @@ class SequenceScheduler:
                 continue
             member = instance.member
             if member.departure is not None and self._crew.is_gone(instance):
+                if self._headroom is not None:
+                    self._headroom.forget(instance.index)
                 continue
             if member.absence is None:
                 self._start(instance, now)
@@ -167,6 +177,7 @@ class SequenceScheduler:
             pending=len(self._requests) - self._running_rows,
             running_steps=len(self._running),
             slots=self._tenancies.slots.size,
+            headroom=self._tenancies.slots.free,
             active_sequences=self._tenancies.slots.taken,
             backlog_sequences=len(self._tenancies.backlog),
         )
@@ -200,6 +211,9 @@ class SequenceScheduler:
         elif not start:
             return self._refuse(event, Rejection.MISSING_START)
         else:
+            slots = self._tenancies.slots
+            if self._headroom is not None and sequence is None and slots.is_crowded:
+                return self._refuse(event, Rejection.NO_HEADROOM, slots.taken)
             sequence = self._tenancies.open(key, now)
             if sequence is None:
                 return self._refuse(event, Rejection.BACKLOG_FULL)
@@ -221,8 +235,8 @@ class SequenceScheduler:
         return None
 
     def _reserve(self, event: Reserve, now: Ns) -> None:
-        """A slot now or none. What waits in the backlog is not overtaken: a slot is only free when
-        nobody there can have it."""
+        """A slot now or none, and where there is a pace only while all can keep it. What waits in
+        the backlog is not overtaken: a slot is only free when nobody there can have it."""
         reason: Rejection | None = None
         slots = 0
         if self._iterative:
@@ -241,7 +255,11 @@ class SequenceScheduler:
                 self._roster.note_owner(sequence, event.owner)
                 self._out.append(Reserved(event.request))
                 return
-            reason, slots = Rejection.SLOTS_TAKEN, self._tenancies.slots.open
+            pool = self._tenancies.slots
+            if pool.is_crowded:
+                reason, slots = Rejection.NO_HEADROOM, pool.taken
+            else:
+                reason, slots = Rejection.SLOTS_TAKEN, pool.open
         self._out.append(ReservationRefused(event.request, reason, slots))
 
     def _decide_on_starts(self) -> None:
@@ -253,8 +271,8 @@ class SequenceScheduler:
         else:
             self._no_starts = None
 
-    def _refuse(self, event: Submit, reason: Rejection) -> None:
-        self._out.append(Reject(event.request, reason, admitted=False))
+    def _refuse(self, event: Submit, reason: Rejection, served: int = 0) -> None:
+        self._out.append(Reject(event.request, reason, admitted=False, served=served))
 
     def _turn_away(
         self, event: Submit, reason: Rejection, sequence: Sequence | None, now: Ns
@@ -364,6 +382,7 @@ class SequenceScheduler:
         self._running[step.number] = (instance, taken)
         self._running_rows += len(taken)
         instance.busy = True
+        instance.started_at = now
         self._out.append(Run(step))
 
     def _begin(self, sequence: Sequence, now: Ns) -> None:

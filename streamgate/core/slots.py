@@ -1,5 +1,7 @@
 """Slots and who holds them. Knows nothing of queues, time or requests."""
 
+from collections import Counter
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import final
 
@@ -28,13 +30,16 @@ class SlotPool:
 
     The free slot with the lowest number goes first, among equals that of the lowest instance:
     sequences spread over the instances, and each instance's batches stay dense (Triton 2.51).
-    Free slots of an instance that is shut are not handed out.
+    Free slots of an instance that is shut are not handed out, nor are those of one that has no
+    more room: `limit` says of how many slots it may have tenants.
     """
 
-    __slots__ = ("_free", "_shut", "_slots", "_slots_each", "taken")
+    __slots__ = ("_free", "_held", "_limit", "_shut", "_slots", "_slots_each", "taken")
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, limit: Callable[[InstanceIndex], int] | None = None) -> None:
         self._slots_each = slots
+        self._limit = limit
+        self._held: dict[InstanceIndex, int] = {}
         self._slots: dict[tuple[int, int], Slot] = {}
         self._free: list[tuple[int, int]] = []
         self._shut: dict[InstanceIndex, list[Slot]] = {}
@@ -53,20 +58,44 @@ class SlotPool:
     @property
     def free(self) -> int:
         """How many slots could be handed out."""
-        return len(self._free)
+        if self._limit is None:
+            return len(self._free)
+        rooms = self._rooms()
+        free = Counter(instance for _, instance in self._free)
+        return sum(min(count, rooms[InstanceIndex(each)]) for each, count in free.items())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it is for want of room that no slot can be handed out."""
+        if self._limit is None or not self.open or self.free:
+            return False
+        if self._free:
+            return True
+        each = self._slots_each
+        return all(self._limit(index) < each for index in self._held if index not in self._shut)
 
     def take(self) -> Slot | None:
         """The next free slot, at its new generation; None when there is none."""
         if not self._free:
             return None
-        slot = self._slots[heappop(self._free)]
+        if self._limit is None or self._has_room(self._free[0]):
+            key = heappop(self._free)
+        else:
+            key = min(filter(self._has_room, self._free), default=(-1, -1))
+            if key[0] < 0:
+                return None
+            self._free.remove(key)
+            heapify(self._free)
+        slot = self._slots[key]
         self.taken += 1
+        self._held[slot.instance] += 1
         slot.renew()
         return slot
 
     def release(self, slot: Slot) -> None:
         """Give a slot back."""
         self.taken -= 1
+        self._held[slot.instance] -= 1
         shut = self._shut.get(slot.instance)
         if shut is None:
             heappush(self._free, (slot.index, slot.instance))
@@ -75,6 +104,7 @@ class SlotPool:
 
     def add(self, instance: InstanceIndex) -> None:
         """A new instance. One that has gone never comes back: its generations would, too."""
+        self._held[instance] = 0
         for index in range(self._slots_each):
             self._slots[index, instance] = Slot(instance, SlotIndex(index))
             heappush(self._free, (index, instance))
@@ -100,3 +130,18 @@ class SlotPool:
         """A shut and vacant instance has gone."""
         for slot in self._shut.pop(instance):
             del self._slots[slot.index, instance]
+        del self._held[instance]
+
+    def _has_room(self, key: tuple[int, int]) -> bool:
+        assert self._limit is not None
+        instance = InstanceIndex(key[1])
+        return self._held[instance] < self._limit(instance)
+
+    def _rooms(self) -> dict[InstanceIndex, int]:
+        """For how many more tenants each instance has room that is not shut."""
+        assert self._limit is not None
+        return {
+            instance: max(0, self._limit(instance) - held)
+            for instance, held in self._held.items()
+            if instance not in self._shut
+        }

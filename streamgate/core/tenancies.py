@@ -5,7 +5,7 @@ either way one SequenceEnded follows. A reservation is a tenancy to which the ST
 Knows no steps: of instances it sees the line-ups only.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import final
 
@@ -27,7 +27,8 @@ from streamgate.model.request import SequenceKey
 class Tenancies:
     """The sequences of a model and their way from START to SequenceEnded.
 
-    Commands go to `out`. A sequence is idle from the moment at which nothing of it is queued or
+    Commands go to `out`. An instance may have `limit` tenants, if that is less than its slots. A
+    sequence is idle from the moment at which nothing of it is queued or
     running any more. `idle` runs until its end, or until the warning of it; `warned` from there to
     the end. `lifetime` runs from its START's arrival, or from the moment at which a START takes
     over. Both count from its reservation if it has one. `countdowns` are those of the three that
@@ -41,10 +42,11 @@ class Tenancies:
         instances: Mapping[InstanceIndex, Instance],
         timers: Timers[object],
         out: list[Command],
+        limit: Callable[[InstanceIndex], int] | None = None,
     ) -> None:
         self.roster = Roster()
         self.backlog = Backlog(rules.max_backlog, timers)
-        self.slots = SlotPool(slots)
+        self.slots = SlotPool(slots, limit)
         self.idle: Countdown[Sequence] = Countdown(rules.max_idle_ns - rules.idle_warning_ns)
         self.warned: Countdown[Sequence] | None = None
         self.lifetime: Countdown[Sequence] | None = None
@@ -64,20 +66,26 @@ class Tenancies:
 
     def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence, in a slot or in the backlog; None when it must wait and may not."""
-        slot = None if self.roster.newest(key) is not None else self.slots.take()
+        slot = None if self.roster.newest(key) is not None else self._take(now)
         if slot is None and self.backlog.is_full:
             return None
         return self._open(key, slot, now)
 
     def reserve(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence without a START, in a slot; None for no free one. Its ID has no other."""
-        slot = self.slots.take()
+        slot = self._take(now)
         if slot is None:
             return None
         sequence = self._open(key, slot, now)
         sequence.reserved = True
         self.settle(sequence, now)
         return sequence
+
+    def _take(self, now: Ns) -> Slot | None:
+        """A free slot. Where room has come without one's becoming free, who waits goes first."""
+        if len(self.backlog):
+            self._fill(now)
+        return self.slots.take()
 
     def _open(self, key: SequenceKey, slot: Slot | None, now: Ns) -> Sequence:
         self._opened += 1

@@ -147,6 +147,7 @@ class Counters:
                 self.sequences_started,
                 dict(self.sequences_ended),
                 self.slot_wait.read(),
+                scheduler.headroom,
             )
         compute_input, compute_infer, compute_output = self.compute
         batches = [

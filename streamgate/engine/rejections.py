@@ -65,19 +65,28 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
         Code.INVALID_ARG,
         "model '{model}' has no sequences of its clients' naming: no slot can be reserved",
     ),
+    Rejection.NO_HEADROOM: (
+        Code.UNAVAILABLE,
+        (
+            "model '{model}' can't keep the pace of one more stream beside the {slots} that it "
+            "serves; try again soon"
+        ),
+    ),
 }
 
 
-def failure_for(reason: Rejection, request: Request, end: EndReason | None = None) -> Failure:
+def failure_for(
+    reason: Rejection, request: Request, end: EndReason | None = None, served: int = 0
+) -> Failure:
     """What the client is told when the scheduler answers with this reason; `end` is why the
-    sequence ended, if it did."""
+    sequence ended, if it did, `served` how many others leave no room for it."""
     code, text = _TOLD[reason]
     told = text.format(
         model=request.model,
         sequence=request.sequence,
         id=request.id or "<id_unknown>",
         end=end.value if end is not None else "",
-        slots=0,
+        slots=served,
     )
     if reason is Rejection.MISSING_START and end is not None:
         told += f" (sequence {request.sequence} ended: {end.value})"

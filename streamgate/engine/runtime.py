@@ -361,7 +361,7 @@ class ModelRuntime:
                     self._on_idle_warning(sequence, left_ns / 1e9)
             case InstanceGone(index):
                 self._instances.remove(index)
-            case Reject(number, reason, admitted, end):
+            case Reject(number, reason, admitted, end, served):
                 live = self._lives.get(number)
                 if live is None:
                     return
@@ -370,7 +370,7 @@ class ModelRuntime:
                 cancelled = live.cancelled or reason is Rejection.CANCELLED
                 self._fail(
                     live,
-                    failure_for(reason, live.request, end),
+                    failure_for(reason, live.request, end, served),
                     CANCELED if cancelled else "REJECTED",
                     admitted=admitted,
                 )

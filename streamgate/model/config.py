@@ -78,8 +78,9 @@ class SequenceBatching:
     sequence may have waiting; 0 means no limit. Triton has neither limit; ours have defaults.
     A sequence ends `max_lifetime_ns` after its START arrived (0: never), and when one of its steps
     fails if `end_on_error` (Triton goes on). With `state_canary` rows of state are checked for what
-    nobody should have written. `idle_warning_ns` before it would end as idle, its
-    connection is warned (0: not at all).
+    nobody should have written. `idle_warning_ns` before it would end as idle, its connection is
+    warned (0: not at all). With a `pace_ns` each sequence has a step so often, and a new one is let
+    in only while all are answered within that time (0: nobody looks).
     """
 
     strategy: DirectStrategy | OldestStrategy
@@ -92,6 +93,7 @@ class SequenceBatching:
     idle_warning_ns: int = 0
     end_on_error: bool = False
     state_canary: bool = False
+    pace_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class SequenceStatistics:
     """The slot table of one model version, all instances together.
 
     `slot_wait` is the time from START to a slot in seconds, 0 for one that was reserved; `ended`
-    counts ends by reason. Reserved sequences are active.
+    counts ends by reason. Reserved sequences are active. `headroom` is how many more would be let
+    in now: the free slots, or less where a pace is to be kept.
     """
 
     slots: int
@@ -51,6 +52,7 @@ class SequenceStatistics:
     started: int
     ended: Mapping[EndReason, int]
     slot_wait: Histogram
+    headroom: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ class ModelCollector(Collector):
             ("streamgate_sequence_slots", "Sequence slots, all instances together", "slots"),
             ("streamgate_sequences_active", "Sequences that hold a slot", "active"),
             ("streamgate_sequences_backlog", "Sequences that wait for a slot", "backlog"),
+            ("streamgate_streams_headroom", "Sequences that would be let in now", "headroom"),
         )
         for name, text, field in gauges:
             gauge = GaugeMetricFamily(name, text)

@@ -159,6 +159,7 @@ def _sequence(config: pb.ModelConfig, extensions: Extensions) -> SequenceBatchin
         idle_warning_ns=extensions.idle_warning_ns,
         end_on_error=extensions.end_on_error,
         state_canary=extensions.state_canary,
+        pace_ns=extensions.pace_ns,
     )
 
 

@@ -10,6 +10,7 @@
     streamgate.max_sequence_lifetime_seconds       after which a sequence ends, busy or not (0)
     streamgate.idle_warning_seconds                how long before a sequence ends as idle its
                                                    client is warned (0)
+    streamgate.pace_ms                             how often each sequence has a step (none)
     streamgate.end_sequence_on_error               true: a failed step ends its sequence (false)
     streamgate.state_canary                        true: rows of state are watched (false)
     streamgate.end_reason_control                  the INT32 input that says how a sequence ended
@@ -17,7 +18,7 @@
     streamgate.python_class                        python: an installed class in place of model.py
 
 A limit of 0 is none. Those that say where steps run are read by `execution`, those of speech models
-by `speech`.
+by `speech`, `streamgate.pace_ms` by `pace`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
 """
 
@@ -33,6 +34,7 @@ from streamgate.model.config import ControlKind, DirectStrategy, SequenceBatchin
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
 from streamgate.repository.execution import EXECUTION_PARAMETERS
+from streamgate.repository.pace import PACE, read_pace
 from streamgate.repository.speech import SPEECH_PARAMETERS, check_speech_parameter
 from streamgate.repository.tensors import data_type
 
@@ -48,7 +50,7 @@ _IDLE_WARNING = "streamgate.idle_warning_seconds"
 _END_ON_ERROR = "streamgate.end_sequence_on_error"
 _END_REASON = ControlKind.END_REASON.value
 _CANARY = "streamgate.state_canary"
-_ENDS = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON)
+_OF_SEQUENCES = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON, PACE)
 PYTHON_CLASS = "streamgate.python_class"
 """Names an installed class, so that no model file is needed."""
 _OF_BACKENDS = {"streamgate.complete_states": "onnxruntime", PYTHON_CLASS: "python"}
@@ -74,6 +76,7 @@ class Extensions:
     end_on_error: bool = False
     end_reason_control: str = ""
     state_canary: bool = False
+    pace_ns: int = 0
 
 
 def read_extensions(config: pb.ModelConfig) -> Extensions:
@@ -83,7 +86,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     values: dict[str, float] = {}
     scalars: set[str] = set()
     limits: dict[str, int] = {}
-    ends = _Ends()
+    rules = _OfSequences()
     state_canary = False
     for name in sorted(config.parameters):
         if not name.startswith(PREFIX) or name in EXECUTION_PARAMETERS:
@@ -111,10 +114,10 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             check_speech_parameter(config, name, text)
         elif name in _OF_BACKENDS:
             _check_backend(config, name, text)
-        elif name in _ENDS:
-            ends = _with_end(config, ends, name, text)
+        elif name in _OF_SEQUENCES:
+            rules = _with_sequences(config, rules, name, text)
         else:
-            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_ENDS, *_OF_BACKENDS]
+            known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_OF_SEQUENCES, *_OF_BACKENDS]
             known += [*EXECUTION_PARAMETERS, *SPEECH_PARAMETERS]
             known += [prefix + state for state in states for prefix in _OF_STATES]
             raise ConfigError(
@@ -126,41 +129,47 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
         frozenset(scalars),
         limits.get(_MAX_BACKLOG, _DEFAULTS.max_backlog),
         limits.get(_MAX_PENDING, _DEFAULTS.max_pending),
-        ends.max_lifetime_ns,
-        ends.idle_warning_ns,
-        ends.end_on_error,
-        ends.end_reason_control,
+        rules.max_lifetime_ns,
+        rules.idle_warning_ns,
+        rules.end_on_error,
+        rules.end_reason_control,
         state_canary,
+        rules.pace_ns,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
-    """When sequences end that nobody has ended, and which tensor says why."""
+class _OfSequences:
+    """When sequences end that nobody has ended, which tensor says why, and how often they step."""
 
     max_lifetime_ns: int = 0
     idle_warning_ns: int = 0
     end_on_error: bool = False
     end_reason_control: str = ""
+    pace_ns: int = 0
 
 
-def _with_end(config: pb.ModelConfig, ends: _Ends, name: str, text: str) -> _Ends:
+def _with_sequences(
+    config: pb.ModelConfig, rules: _OfSequences, name: str, text: str
+) -> _OfSequences:
     if not config.HasField("sequence_batching"):
         raise _wrong(config, name, text, "no such parameter without sequence_batching")
+    if name == PACE:
+        return replace(rules, pace_ns=read_pace(config, text))
     if name == _END_ON_ERROR:
-        return replace(ends, end_on_error=_flag(config, name, text))
+        return replace(rules, end_on_error=_flag(config, name, text))
     if name == _END_REASON:
         if not text:
             raise _wrong(config, name, text, "the name of an input of the model")
-        return replace(ends, end_reason_control=text)
+        return replace(rules, end_reason_control=text)
     if name == _MAX_LIFETIME:
-        return replace(ends, max_lifetime_ns=_seconds(config, name, text, _SECONDS_MAX))
+        return replace(rules, max_lifetime_ns=_seconds(config, name, text, _SECONDS_MAX))
     idle_us = config.sequence_batching.max_sequence_idle_microseconds
     warning_ns = _seconds(config, name, text, _SECONDS_MAX)
     if warning_ns >= idle_us * 1000:
         limit = f"less than max_sequence_idle_microseconds, which is {idle_us}"
         raise _wrong(config, name, text, limit)
-    return replace(ends, idle_warning_ns=warning_ns)
+    return replace(rules, idle_warning_ns=warning_ns)
 
 
 def _flag(config: pb.ModelConfig, name: str, text: str) -> bool:

@@ -54,6 +54,7 @@ SEQUENCES = SequenceStatistics(
     started=34,
     ended={EndReason.IDLE: 35, EndReason.CLIENT_END: 36},
     slot_wait=Histogram((0.001, 60.0), (37, 38, 0), 39.5),
+    headroom=46,
 )
 
 
@@ -195,6 +196,7 @@ def test_sequences_have_metrics_of_their_own() -> None:
     assert only_value(families["streamgate_sequence_slots"]) == 31
     assert only_value(families["streamgate_sequences_active"]) == 32
     assert only_value(families["streamgate_sequences_backlog"]) == 33
+    assert only_value(families["streamgate_streams_headroom"]) == 46
     assert only_value(families["streamgate_sequences_started"]) == 34
     ended = families["streamgate_sequences_ended"]
     assert {sample.labels["reason"]: sample.value for sample in ended.samples} == {

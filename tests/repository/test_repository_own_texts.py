@@ -191,6 +191,35 @@ OWN_TEXTS: list[tuple[str, str]] = [
         "parameter 'streamgate.max_backlog_sequences' of model m is wrong",
     ),
     (
+        parameter("streamgate.pace_ms", "often") + sequence(""),
+        wrong("streamgate.pace_ms", "often", "a number of milliseconds from 0.001 to 3600000, or"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "nan") + sequence(""),
+        wrong("streamgate.pace_ms", "nan", "a number of milliseconds"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "0") + sequence(""),
+        wrong("streamgate.pace_ms", "0", "a number of milliseconds"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "chunk") + sequence(""),
+        wrong("streamgate.pace_ms", "chunk", "a number of milliseconds: the model has no AUDIO"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "5")
+        + sequence("direct { max_queue_delay_microseconds: 5000 }"),
+        wrong("streamgate.pace_ms", "5", "more than max_queue_delay_microseconds, which is 5000"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "5") + sequence("iterative_sequence: true"),
+        wrong("streamgate.pace_ms", "5", "no such parameter beside iterative_sequence"),
+    ),
+    (
+        parameter("streamgate.pace_ms", "5") + PYTHON,
+        wrong("streamgate.pace_ms", "5", "no such parameter without sequence_batching"),
+    ),
+    (
         parameter("streamgate.max_pending_requests", "many") + sequence(""),
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),

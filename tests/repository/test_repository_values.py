@@ -138,6 +138,31 @@ def test_dynamic_batching_without_batches(models: Models) -> None:
             SequenceBatching(DirectStrategy(), slots=1, max_backlog=0, max_pending=3),
         ),
         (
+            parameter("streamgate.pace_ms", "12.5") + PYTHON + "sequence_batching { }",
+            SequenceBatching(DirectStrategy(), slots=1, pace_ns=12_500_000),
+        ),
+        (
+            parameter("streamgate.pace_ms", "chunk") + PYTHON + "sequence_batching { }"
+            'input { name: "AUDIO" data_type: TYPE_FP32 dims: 1280 }',
+            SequenceBatching(DirectStrategy(), slots=1, pace_ns=80_000_000),
+        ),
+        (
+            parameter("streamgate.pace_ms", "chunk")
+            + parameter("streamgate.speech.sample_rate", "8000")
+            + PYTHON
+            + "sequence_batching { }"
+            + 'input { name: "AUDIO" data_type: TYPE_FP32 dims: -1 }',
+            SequenceBatching(DirectStrategy(), slots=1, pace_ns=160_000_000),
+        ),
+        (
+            parameter("streamgate.pace_ms", "chunk")
+            + parameter("streamgate.speech.chunk_samples", "4000")
+            + PYTHON
+            + "sequence_batching { }"
+            + 'input { name: "AUDIO" data_type: TYPE_FP32 dims: -1 }',
+            SequenceBatching(DirectStrategy(), slots=1, pace_ns=250_000_000),
+        ),
+        (
             parameter("streamgate.max_sequence_lifetime_seconds", "3600")
             + parameter("streamgate.idle_warning_seconds", "0.5")
             + parameter("streamgate.end_sequence_on_error", "true")
