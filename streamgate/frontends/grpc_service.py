@@ -15,8 +15,8 @@ Metadata = Sequence[tuple[str, str | bytes]]
 """What a call came with; keys are in lower case."""
 
 TEXT_CHARS_MAX = 1000
-"""A status goes in a header, of which clients take some KiB; with more, they see another error. Text
-of a client's may be in it."""
+"""A status goes in a header. Clients take some KiB of those, and see another error with more; and
+what a client has said itself may be in its text."""
 
 
 @dataclass(frozen=True, slots=True)
