@@ -9,7 +9,7 @@ import soundfile
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import Declared, SpeechStream, TextEvent, Utterance
-from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX, MARKS_WAITING_MAX
+from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX, MARKS_WAITING_MAX, UNTOLD
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
@@ -219,3 +219,20 @@ async def test_whoever_ends_utterances_faster_than_they_are_heard_is_held_up() -
         async with asyncio.timeout(20):
             await listener.ended
     assert listener.markers == list(range(count))
+
+
+@pytest.mark.parametrize("place", ["on_text", "on_flushed"])
+async def test_a_dialect_that_fails_at_a_result_leaves_nobody_waiting(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speech_house() as house:
+        stream, listener = await opened(house, PCM)
+        monkeypatch.setattr(listener, place, failing)
+        stream.feed(s16le(tones()))
+        stream.flush("here")
+        async with asyncio.timeout(20):
+            assert await listener.ended == (EndReason.ERROR, UNTOLD)
+
+
+def failing(_heard: object) -> None:
+    raise ValueError("NaN is no whole number")

@@ -8,6 +8,7 @@ import pytest
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import TextEvent, TranslationStream, Utterance, translated
 from streamgate.frontends.speech import translation as module
+from streamgate.frontends.speech.stream import UNTOLD
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
@@ -184,3 +185,17 @@ async def test_a_source_that_hears_silence_keeps_its_translation(
             stream.take(TextEvent("", "", False, float(second)))
         assert kept == [stream.key] * 3
         stream.close()
+
+
+async def test_a_dialect_that_fails_at_a_translation_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(_event: TextEvent) -> None:
+        raise ValueError("NaN is no whole number")
+
+    async with speech_house() as house:
+        stream, listener = await opened(house)
+        monkeypatch.setattr(listener, "on_text", fails)
+        stream.take(TextEvent("nine", "", False, 1.0))
+        async with asyncio.timeout(20):
+            assert await listener.ended == (EndReason.ERROR, UNTOLD)

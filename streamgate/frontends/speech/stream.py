@@ -6,9 +6,11 @@ translates. Runs on the event loop's thread.
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, final
 
 import numpy as np
@@ -25,6 +27,8 @@ from streamgate.model.request import ParameterValue, Request, Response, Sequence
 from streamgate.model.tensor import Array
 from streamgate.session.gateway import Gateway
 from streamgate.speech.audio import AudioError
+
+log = logging.getLogger(__name__)
 
 STEPS_IN_FLIGHT = 8
 """Chunks of one stream that are with the engine; further audio waits here, where it is cheap to
@@ -396,7 +400,7 @@ class SpeechStream:
             except StreamGateError as error:
                 self._fail(error.failure)
             else:
-                self._sink.on_text(event)
+                self._tell(partial(self._sink.on_text, event))
                 self._timeline.forget_before(end_seconds - TIMELINE_SECONDS)
         if response.final and not self._over:
             for mark in self._in_flight.popleft().marks:
@@ -419,8 +423,16 @@ class SpeechStream:
     def _tell_flushed(self, mark: _Mark) -> None:
         if not self._over:
             self._marks_waiting -= 1
-            self._sink.on_flushed(mark.marker)
+            self._tell(partial(self._sink.on_flushed, mark.marker))
             self._tell_room()
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        """A dialect that fails at a result must not leave its client waiting for it."""
+        try:
+            tell()
+        except Exception:
+            log.exception("a result of model '%s' could not be told", self.model.name)
+            self._fail(UNTOLD)
 
     def _fail(self, failure: Failure) -> None:
         """A step failed. Why its sequence ended, if it did, is told within the same turn of the
@@ -453,6 +465,7 @@ class SpeechStream:
         self._sink.on_end(reason, failure)
 
 
+UNTOLD = Failure(Code.INTERNAL, "a result could not be told; the server's log says more")
 END_TEXTS = {
     EndReason.IDLE: "no audio came for too long",
     EndReason.LIFETIME: "the stream has reached the longest time that its model allows",

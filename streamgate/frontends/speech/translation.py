@@ -5,6 +5,7 @@ shown to models that want it. Runs on the event loop's thread.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import TranslationModel
-from streamgate.frontends.speech.stream import END_TEXTS
+from streamgate.frontends.speech.stream import END_TEXTS, UNTOLD
 from streamgate.frontends.speech.tensors import text_event, translation_inputs
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.session.gateway import Gateway
+
+log = logging.getLogger(__name__)
 
 STEPS_IN_FLIGHT = 2
 """Steps of one stream that are with the engine. What comes meanwhile becomes one step: a slow
@@ -220,11 +223,19 @@ class TranslationStream:
             except StreamGateError as error:
                 self._fail(error.failure)
             else:
-                self._sink.on_text(event)
+                self._tell(event)
         if response.final and not self._over:
             self._in_flight.popleft()
             self._finish_if_done()
             self._go_on()
+
+    def _tell(self, event: TextEvent) -> None:
+        """A dialect that fails at a result must not leave its client waiting for it."""
+        try:
+            self._sink.on_text(event)
+        except Exception:
+            log.exception("a result of model '%s' could not be told", self.model.name)
+            self._fail(UNTOLD)
 
     def _go_on(self) -> None:
         if self._over or self._failure is not None:
