@@ -5,13 +5,13 @@ name, and their answers are taken in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import final
 
 from streamgate.core.dataflow import Course, Flow, Frame, Progress, Run, StepIndex
 from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
 from streamgate.core.line import Line
+from streamgate.core.value import value
 from streamgate.engine.ensemble.runs import StepRuns
 from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane, go_all
 from streamgate.engine.ensemble.tensors import (
@@ -29,7 +29,7 @@ from streamgate.model.config import Ensemble, ModelConfig
 from streamgate.model.request import Request, Response
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _InnerCall:
     """A request to one of the models."""
 
@@ -297,14 +297,16 @@ class EnsembleCall:
 
     def deliver_answer(self) -> None:
         """It is its turn."""
-        assert self._answer is not None
-        self._deliver(self._answer)
+        answer, self._answer, self._answer_turn = self._answer, None, None
+        assert answer is not None
+        self._deliver(answer)
 
     def _deliver(self, response: Response) -> None:
         response.index = self._index
         self._index += 1
         if response.final:
             self.closed = True
+            self._runs.end()
             for route in self._routes.values():
                 route.release()
             self._on_over(self, response)

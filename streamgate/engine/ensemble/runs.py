@@ -17,6 +17,10 @@ WAITING_MAX: Final = 10_000
 Submit = Callable[[Run[Held]], tuple[ModelRoute, RequestNumber]]
 
 
+def _is_over(run: Run[Held]) -> tuple[ModelRoute, RequestNumber]:
+    raise AssertionError(f"step {run.step} was to start after the call's end")
+
+
 @final
 class StepRuns:
     """Starts runs through `submit`, of each step no more at a time than the ensemble allows.
@@ -72,6 +76,12 @@ class StepRuns:
         for run, (route, number) in list(self._under_way.items()):
             if with_stateful or run.step not in self._ensemble.stateful:
                 route.link.cancel(number)
+
+    def end(self) -> None:
+        """Nothing is started any more. Lets go of who does it: a call that is over is then freed at
+        once, and not left to the garbage collector."""
+        self._waiting.clear()
+        self._submit = _is_over
 
     def pause(self, *, paused: bool) -> None:
         """The client does not read, or reads again."""

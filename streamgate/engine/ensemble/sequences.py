@@ -73,6 +73,7 @@ class EnsembleSequence:
         "ended",
         "held",
         "key",
+        "listeners",
         "places",
         "reached",
         "reason",
@@ -83,6 +84,7 @@ class EnsembleSequence:
 
     def __init__(self, key: SequenceKey) -> None:
         self.key = key
+        self.listeners: dict[StepIndex, Listener] = {}
         self.places: dict[StepIndex, ModelRoute] = {}
         self.reached: set[StepIndex] = set()
         self.ended: set[StepIndex] = set()
@@ -262,10 +264,14 @@ class EnsembleSequences:
     def listener(self, lane: Lane, sequence: EnsembleSequence, step: StepIndex) -> Listener:
         """Who is told what becomes of the sequence in the model of a step."""
 
-        def on_end(_: SequenceKey, reason: EndReason) -> None:
-            self._on_lost(lane, sequence, step, reason)
+        listener = sequence.listeners.get(step)
+        if listener is None:
 
-        return Listener(on_end, self._on_idle_warning)
+            def on_end(_: SequenceKey, reason: EndReason) -> None:
+                self._on_lost(lane, sequence, step, reason)
+
+            listener = sequence.listeners[step] = Listener(on_end, self._on_idle_warning)
+        return listener
 
     def _on_lost(
         self, lane: Lane, sequence: EnsembleSequence, step: StepIndex, reason: EndReason

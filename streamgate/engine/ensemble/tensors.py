@@ -6,15 +6,15 @@ its leading dimension on the way in, or gets one.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from streamgate.core.value import value
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Shape, Tensor, TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SequencePlace:
     """Which sequence a tensor belongs to and where it stands there, as a model has told it."""
 
@@ -23,7 +23,7 @@ class SequencePlace:
     end: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Held:
     """A tensor of the ensemble. `rows` is its batch dimension, 0 when its maker has none.
 

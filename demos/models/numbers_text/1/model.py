@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -33,7 +34,7 @@ class TritonPythonModel:
         self._endpointer = Endpointer(FRAME_SECONDS, (rule,))
 
     def execute(self, requests):
-        return [self._step(request) for request in requests]
+        return _responses([self._step(request) for request in requests])
 
     def _step(self, request):
         row = _values(request, "state").tolist()
@@ -59,7 +60,8 @@ class TritonPythonModel:
         tail = spaced(held, after=BEFORE if has_words else "")
         count += len(words)
         counters = (0, 0, 0) if final else (frames, silent, count)
-        return _response(reading, words, stable, tail, final, counters)
+        seconds = reading.frames * FRAME_SECONDS
+        return _Event(stable, tail, final, seconds, words, (*reading.row(), *counters))
 
 
 def _values(request, name):
@@ -72,18 +74,33 @@ def _is_set(request, name):
     return tensor is not None and bool(tensor.as_numpy().reshape(-1)[0])
 
 
-def _response(reading, words, stable, tail, final, counters):
-    outputs = {
-        "STABLE": _texts([stable]),
-        "TAIL": _texts([tail]),
-        "FINAL": np.array([[final]], dtype=bool),
-        "AUDIO_PROCESSED": np.array([[reading.frames * FRAME_SECONDS]], dtype=np.float64),
-        "state_out": np.array([(*reading.row(), *counters)], dtype=np.float64),
-        **(_about(words) if words else _NO_WORDS),
+class _Event(NamedTuple):
+    """What came of one request: an event, and the state behind it."""
+
+    stable: str
+    tail: str
+    final: bool
+    seconds: float
+    words: list
+    state: tuple
+
+
+def _responses(events):
+    """A response for each event. What all have in one shape is made for all at once."""
+    columns = {
+        "STABLE": _texts([event.stable for event in events]).reshape(-1, 1),
+        "TAIL": _texts([event.tail for event in events]).reshape(-1, 1),
+        "FINAL": np.array([[event.final] for event in events], dtype=bool),
+        "AUDIO_PROCESSED": np.array([[event.seconds] for event in events], dtype=np.float64),
+        "state_out": np.array([event.state for event in events], dtype=np.float64),
     }
-    return pb_utils.InferenceResponse(
-        [pb_utils.Tensor(name, each) for name, each in outputs.items()]
-    )
+    responses = []
+    for at, event in enumerate(events):
+        outputs = [pb_utils.Tensor(name, all_[at : at + 1]) for name, all_ in columns.items()]
+        about = _about(event.words) if event.words else _NO_WORDS
+        outputs += [pb_utils.Tensor(name, each) for name, each in about.items()]
+        responses.append(pb_utils.InferenceResponse(outputs))
+    return responses
 
 
 def _about(words):
