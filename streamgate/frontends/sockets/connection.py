@@ -10,6 +10,9 @@ from streamgate.frontends.sockets.contract import Conversation, Message, Socket,
 
 log = logging.getLogger(__name__)
 
+GONE_SECONDS = 1.0
+"""How often it is asked whether a client is gone that is not being read."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
@@ -112,8 +115,7 @@ class SocketConnection:
         assert conversation is not None
         while True:
             while not self._has_room():
-                self._room.clear()
-                await self._room.wait()
+                await self._wait_for_room(socket)
                 self._heard = True
             frame = await socket.recv()
             self._heard = True
@@ -125,6 +127,17 @@ class SocketConnection:
                 wait = conversation.on_binary(frame)
             if wait is not None:
                 await wait
+
+    async def _wait_for_room(self, socket: Socket) -> None:
+        """Returns now and then. Raises SocketClosed when the client is gone, which reading would
+        else find out."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(GONE_SECONDS):
+                await self._room.wait()
+        except TimeoutError:
+            if socket.is_closing:
+                raise SocketClosed from None
 
     def _has_room(self) -> bool:
         if self._closing is not None:
