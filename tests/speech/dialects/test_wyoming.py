@@ -1,6 +1,8 @@
 """Wyoming: conversations over a real socket."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from streamgate.errors import StreamGateError
 from streamgate.frontends.dialects.wyoming import WyomingServer
 from streamgate.frontends.dialects.wyoming.events import Event, packed, read_event
 from streamgate.frontends.dialects.wyoming.server import WyomingLimits
+from streamgate.frontends.dialects.wyoming.voice import WyomingVoice
 from streamgate.server.settings import SpeechSettings
 from tests.speech.dialects.peer import pieces, small_repository
 from tests.speech.house import SpeechHouse, speech_house
@@ -240,3 +243,23 @@ async def test_half_a_sample_at_the_end_costs_no_text() -> None:
         events = await caller.hear_until("error")
     assert [event.kind for event in events[-3:]] == ["transcript", "transcript-stop", "error"]
     assert events[-3].data["text"] == " ".join(words_of())
+
+
+async def test_a_client_that_is_gone_while_nothing_is_read_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(WyomingVoice, "has_room", False)
+    async with speech_house(speech=PORTS) as house:
+        server = WyomingServer(house.context, lambda: True)
+        port = await server.start("127.0.0.1", 0)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(20):
+            while not server.connections:  # noqa: ASYNC110, has no event
+                await asyncio.sleep(0.01)
+            # As a machine that has crashed: a mere end of what it sends may be waiting for answers.
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            while server.connections:  # noqa: ASYNC110, has no event
+                await asyncio.sleep(0.01)
+        await server.stop(1)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import final
 
@@ -11,6 +12,7 @@ from streamgate.frontends.dialects.line import Line
 from streamgate.frontends.dialects.wyoming.events import LINE_BYTES_MAX, Event, read_event
 from streamgate.frontends.dialects.wyoming.voice import WyomingVoice
 from streamgate.frontends.listening import listen_tcp
+from streamgate.frontends.sockets.connection import GONE_SECONDS
 from streamgate.frontends.sockets.contract import Message
 from streamgate.frontends.speech import SpeechContext
 
@@ -51,6 +53,11 @@ class WyomingServer:
         self._limits = limits or WyomingLimits()
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], _Connection] = {}
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises StreamGateError (UNAVAILABLE) when it can't be bound."""
@@ -136,7 +143,11 @@ class _Connection:
         while not self._ending.is_set():
             while not self._voice.has_room:
                 self._room.clear()
-                await self._room.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GONE_SECONDS):
+                        await self._room.wait()
+                if self._writer.is_closing():
+                    return
             try:
                 event = await self._next(reader)
                 if event is None:
