@@ -1,4 +1,4 @@
-"""The command line: `streamgate serve`, `doctor`, `transcribe` and `mic`.
+"""The command line: `streamgate serve`, `doctor`, `replay`, `transcribe` and `mic`.
 
 Flags have the names that a Triton user expects.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamgate
+from streamgate.cli_replay import add_recording, add_replay, recording_options
 from streamgate.cli_transcribe import add_commands
 from streamgate.errors import Code, StreamGateError
 from streamgate.server.lifecycle import ControlMode
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands)
     add_commands(commands)
+    add_replay(commands)
     doctor = commands.add_parser(
         "doctor",
         help="show what is installed, which backends load, which ports are free, which GPUs seen",
@@ -104,6 +106,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     _add_ports(serve)
     _add_speech(serve)
+    add_recording(serve)
     _add_running(serve)
 
 
@@ -302,6 +305,7 @@ def _serve(options: argparse.Namespace) -> int:
                 realtime_dialect=options.realtime_dialect,
                 ports=dict(options.dialect_port),
             ),
+            recording=recording_options(options),
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from streamgate.backend.contract import Backend
 from streamgate.engine.host import Host
 from streamgate.errors import Code, ConfigError, ConfigPhase, StreamGateError
+from streamgate.link.contract import ModelLink
 from streamgate.repository.composition import circular
 from streamgate.repository.repository import ModelRepository, ModelSource
 from streamgate.server.composing import (
@@ -64,7 +65,7 @@ class Lifecycle:
     """Loads and unloads models. Implements `streamgate.session.local.ModelControl`.
 
     `drain_seconds` is how long a version that goes out of service may take over the requests that
-    it has.
+    it has. `front` gives the link through which a model is served, in place of its own.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Lifecycle:
         mode: ControlMode,
         drain_seconds: float,
         servers: ModelServers,
+        front: Callable[[ModelLink], ModelLink] | None = None,
     ) -> None:
         self._repository = repository
         self._find_backend = find_backend
@@ -83,6 +85,7 @@ class Lifecycle:
         self._host = host
         self._mode = mode
         self._servers = servers
+        self._front = front
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(LOADS_AT_A_TIME)
@@ -343,7 +346,7 @@ class Lifecycle:
         name = source.name
         for number, model in loaded.models.items():
             old = self._table.route_of(name, number)
-            route = Route(model)
+            route = Route(model if self._front is None else self._front(model))
             self._served[route] = Served(model, source)
             self._table.set(name, number, VersionState(READY, route=route))
             if old is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import streamgate
@@ -15,6 +15,8 @@ from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.link.contract import ModelLink
+from streamgate.recording.writer import BundleWriter
 from streamgate.repository.repository import ModelRepository
 from streamgate.server.backend_folders import BackendFolders
 from streamgate.server.front_end import FrontEnd
@@ -25,6 +27,7 @@ from streamgate.server.speech import speech_mounts
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS, LocalGateway
 from streamgate.session.model_server import ModelServers
+from streamgate.session.recorded import Recorder
 from streamgate.session.routing import ModelTable
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,10 @@ log = logging.getLogger(__name__)
 
 PARTING_SECONDS = 2.0
 """How long clients may take to say goodbye once every sequence has ended."""
+
+
+WRITING_SECONDS = 10.0
+"""How long the disk may take over what was recorded last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Server:
         self._lifecycle: Lifecycle | None = None
         self._gateway: LocalGateway | None = None
         self._front_ends: list[FrontEnd] = []
+        self._writer: BundleWriter | None = None
         self.ports: Ports | None = None
 
     async def start(self) -> Ports:
@@ -81,6 +89,15 @@ class Server:
         await self._lifecycle.stop(self._settings.exit_timeout_seconds)
         front_ends, self._front_ends = self._front_ends, []
         await asyncio.gather(*(front_end.stop(PARTING_SECONDS) for front_end in front_ends))
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await asyncio.to_thread(writer.close, WRITING_SECONDS)
+
+    @property
+    def gateway(self) -> LocalGateway:
+        """What front ends see, while the server runs."""
+        assert self._gateway is not None, "the server does not run"
+        return self._gateway
 
     async def _load_models(self) -> LocalGateway:
         settings = self._settings
@@ -107,6 +124,7 @@ class Server:
             settings.control_mode,
             settings.exit_timeout_seconds,
             servers,
+            await self._recording_front(),
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = gateway = LocalGateway(
@@ -121,6 +139,14 @@ class Server:
                 f"failed to load all models ({names}); --exit-on-error=false serves the others",
             )
         return gateway
+
+    async def _recording_front(self) -> Callable[[ModelLink], ModelLink] | None:
+        options = self._settings.recording
+        if options is None:
+            return None
+        self._writer = writer = await asyncio.to_thread(BundleWriter, options)
+        log.warning("sequences are recorded: what clients send is stored in %s", options.directory)
+        return Recorder(options, writer, streamgate.__version__, self._table.route).front
 
     async def _open_ports(self, gateway: LocalGateway) -> Ports:
         settings = self._settings

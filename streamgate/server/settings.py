@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from streamgate.recording.options import RecordingOptions
 from streamgate.server.lifecycle import ControlMode
 
 OWN_PORTS: Mapping[str, int] = {
@@ -68,5 +69,6 @@ class Settings:
     allow_websocket: bool = True
     exit_timeout_seconds: float = 30.0
     speech: SpeechSettings = SpeechSettings()
+    recording: RecordingOptions | None = None
     log_level: str = "info"
     server_id: str = "streamgate"

@@ -12,6 +12,7 @@ import pytest
 import streamgate
 from streamgate.cli import main
 from streamgate.errors import Code, StreamGateError
+from streamgate.recording.options import RecordingOptions
 from streamgate.server import main as process
 from streamgate.server.lifecycle import ControlMode
 from streamgate.server.main import ready_line
@@ -231,3 +232,36 @@ def test_who_stops_reading_gets_no_traceback() -> None:
             text=True,
         )
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_what_is_recorded(served: list[Settings]) -> None:
+    flags = """
+        --record-sequences d --record-model a --record-model=b --record-rate 0.25
+        --record-on-request --record-max-bytes 1000 --record-total-bytes 2000 --record-redacted
+    """
+    assert main(["serve", "--model-repository", "a", *flags.split()]) == 0
+    assert served.pop().recording == RecordingOptions(
+        Path("d"), ("a", "b"), 0.25, True, 1000, 2000, True
+    )
+    assert main(["serve", "--model-repository", "a", "--record-sequences", "d"]) == 0
+    assert served.pop().recording == RecordingOptions(Path("d"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["serve", "--record-model", "m"], "need --record-sequences"),
+        (["serve", "--record-on-request"], "need --record-sequences"),
+        (["serve", "--record-rate", "2"], "'2' is no share, expected 0 to 1"),
+        (["serve", "--record-max-bytes", "0"], "'0' is not a number of bytes above 0"),
+        (["replay", "b"], "--model-repository --compare --redact is required"),
+        (["replay", "b", "--compare", "c", "--redact", "d"], "not allowed with argument"),
+        (["replay", "b", "--tolerance", "-1"], "'-1' is no tolerance"),
+        (["replay", "b", "--step-timeout", "0"], "'0' is not a number of seconds above 0"),
+    ],
+)
+def test_wrong_usage_of_recording_and_replay(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--model-repository", "a"] if flags[0] == "serve" else []
+    assert message in usage_error([flags[0], *models, *flags[1:]], capsys)

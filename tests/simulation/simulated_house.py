@@ -20,6 +20,7 @@ from streamgate.engine.instances import RestartPolicy
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, EndReason, Failure, StreamGateError
+from streamgate.link.contract import ModelLink
 from streamgate.model.config import Instance, InstanceKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
@@ -63,6 +64,9 @@ def instances(count: int) -> tuple[Instance, ...]:
 
 
 class SimulatedHouse:
+    front: Callable[[ModelLink], ModelLink] = staticmethod(lambda link: link)
+    """What stands between route and engine: nothing, but for those who test such a thing."""
+
     def __init__(self, config: ModelConfig, *, lateness_ns: int = 0, later: bool = False) -> None:
         self.config = config
         self.host = VirtualHost(lateness_ns)
@@ -84,8 +88,9 @@ class SimulatedHouse:
         self.host.quick = True
         self.loop.complete(self.runtime.load(self._load), self.host.run_ready)
         self.host.quick = False
-        self.route = Route(self.runtime)
-        self.runtime.watch_sequences(self._on_end, self.route.positions.warn)
+        link = self.front(self.runtime)
+        self.route = Route(link)
+        link.watch_sequences(self._on_end, self.route.positions.warn)
         table = ModelTable()
         table.set(config.name, 1, VersionState(READY, route=self.route))
         self._gateway = LocalGateway(table, NoModels(), ServerInfo("test", "0", ()))

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from streamgate.engine.runtime import ModelRuntime
+from streamgate.recording.options import RecordingOptions
 from streamgate.server.lifecycle import ControlMode
 from streamgate.server.server import Ports, Server
 from streamgate.server.settings import GrpcTransport, Settings
@@ -106,7 +107,9 @@ def until(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def running(
-    directory: Path, transport: GrpcTransport = GrpcTransport.GRPCIO
+    directory: Path,
+    transport: GrpcTransport = GrpcTransport.GRPCIO,
+    recording: RecordingOptions | None = None,
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
     thread = LoopThread()
@@ -121,6 +124,7 @@ def running(
         control_mode=ControlMode.EXPLICIT,
         load_models=("*",),
         exit_timeout_seconds=2.0,
+        recording=recording,
     )
     server = Server(settings)
     try:

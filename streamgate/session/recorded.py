@@ -1,0 +1,319 @@
+"""Records sequences: a link in front of a model's own, which notes what goes by.
+
+It sees each request behind its checks, with its position, over whatever connection and dialect it
+came, and each response as the engine gave it. A model that is not to be recorded has no such link
+in front of it, so nothing is paid then.
+"""
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.errors import EndReason, StreamGateError
+from streamgate.link.contract import (
+    UNSTARTED,
+    FindRoute,
+    ModelLink,
+    Needs,
+    OnAnyEnd,
+    OnIdleWarning,
+    OnReservation,
+)
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics, SlotTable
+from streamgate.recording.options import PARAMETER, RecordingOptions
+from streamgate.recording.values import Composing, End, Header, Result, Step, StoredTensor
+from streamgate.recording.writer import BundleWriter, Recording
+
+log = logging.getLogger(__name__)
+
+REFUSED: Final = "refused"
+"""The end of a sequence whose START was not admitted."""
+
+Sink = Callable[[Response], None]
+
+
+class Recorder:
+    """Decides what is recorded. `find_route` finds the models that an ensemble is composed of."""
+
+    def __init__(
+        self,
+        options: RecordingOptions,
+        writer: BundleWriter,
+        gateway_version: str,
+        find_route: FindRoute,
+    ) -> None:
+        self._options = options
+        self._writer = writer
+        self._gateway_version = gateway_version
+        self._find_route = find_route
+
+    def front(self, link: ModelLink) -> ModelLink:
+        """The link to use in place of this one: itself for a model that is not recorded."""
+        config = link.config
+        names = self._options.models
+        if not config.stateful or (names and config.name not in names):
+            return link
+        return RecordedLink(link, self)
+
+    def begin(self, link: ModelLink, start: Request) -> "SequenceRecording | None":
+        """A recording of the sequence that this START begins, if it is to be recorded."""
+        if not self._is_wanted(start):
+            return None
+        config = link.config
+        header = Header(
+            self._gateway_version,
+            config.name,
+            link.version,
+            config.json,
+            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            start.sequence,
+            self._composing(config),
+        )
+        recording = self._writer.begin(header)
+        return None if recording is None else SequenceRecording(self._writer, recording)
+
+    def _is_wanted(self, start: Request) -> bool:
+        if self._options.on_request:
+            asked = start.parameters.get(PARAMETER)
+            if isinstance(asked, bool):
+                return asked
+        rate = self._options.rate
+        return rate >= 1.0 or (rate > 0.0 and random.random() < rate)
+
+    def _composing(self, config: ModelConfig) -> list[Composing]:
+        """Every model that a request may reach, once, inner ensembles' too."""
+        found: dict[tuple[str, str], Composing] = {}
+        ensembles = [config.ensemble]
+        while ensembles:
+            ensemble = ensembles.pop()
+            for step in ensemble.steps if ensemble is not None else ():
+                try:
+                    route = self._find_route(step.model, step.version)
+                except StreamGateError:
+                    # It went away just now: the request will be told.
+                    continue
+                key = route.config.name, route.version
+                if key not in found:
+                    found[key] = Composing(*key, route.config.json)
+                    ensembles.append(route.config.ensemble)
+        return list(found.values())
+
+
+class SequenceRecording:
+    """One sequence's recording. It is over when the sequence is and every request has had its last
+    response. Whatever goes wrong here ends the recording only."""
+
+    def __init__(self, writer: BundleWriter, recording: Recording) -> None:
+        self._writer = writer
+        self._recording = recording
+        self._began = time.monotonic_ns()
+        self._steps = 0
+        self._open = 0
+        self._end: End | None = None
+
+    def note_request(self, request: Request, position: int) -> int:
+        """The number of the step that this request is."""
+        number = self._steps
+        self._steps += 1
+        self._open += 1
+        if not self._recording.is_over:
+            try:
+                self._writer.put(self._recording, self._step(request, number, position))
+            except Exception as error:  # noqa: BLE001 - it must not reach the sequence
+                self._fail("request", error)
+        return number
+
+    def note_response(self, response: Response, number: int) -> None:
+        if not self._recording.is_over:
+            try:
+                self._writer.put(self._recording, self._result(response, number))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail("response", error)
+        if response.final:
+            self._open -= 1
+            self._finish_if_over()
+
+    def note_end(self, reason: str) -> None:
+        if self._end is None:
+            self._end = End(reason, self._now())
+            self._finish_if_over()
+
+    def _finish_if_over(self) -> None:
+        if self._end is not None and not self._open and not self._recording.is_over:
+            self._writer.put(self._recording, self._end)
+            if not self._recording.is_over:
+                self._writer.finish(self._recording)
+
+    def _fail(self, what: str, error: Exception) -> None:
+        log.error("a %s could not be recorded", what, exc_info=error)
+        self._writer.cut(self._recording, f"a {what} could not be recorded")
+
+    def _now(self) -> int:
+        return time.monotonic_ns() - self._began
+
+    def _step(self, request: Request, number: int, position: int) -> Step:
+        return Step(
+            number,
+            position,
+            self._now(),
+            [StoredTensor.of(tensor) for tensor in request.inputs],
+            tuple(request.requested_outputs),
+            dict(request.parameters),
+            request.start,
+            request.end,
+            request.id,
+            request.priority,
+            request.timeout_us,
+        )
+
+    def _result(self, response: Response, number: int) -> Result:
+        return Result(
+            number,
+            response.index,
+            self._now(),
+            [StoredTensor.of(tensor) for tensor in response.outputs],
+            response.failure,
+            response.final,
+            response.empty,
+            response.admitted,
+            dict(response.parameters),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Tenancy:
+    """One sequence from its START on, recorded or not."""
+
+    start: Request
+    recording: SequenceRecording | None
+
+
+class RecordedLink:
+    """Implements `streamgate.link.contract.ModelLink` in front of another link.
+
+    It keeps who lives under which ID as `streamgate.session.positions` does, but for reservations,
+    of which there is nothing to record.
+    """
+
+    def __init__(self, link: ModelLink, recorder: Recorder) -> None:
+        self._link = link
+        self._recorder = recorder
+        self._live: dict[SequenceKey, deque[_Tenancy]] = {}
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._link.config
+
+    @config.setter
+    def config(self, config: ModelConfig) -> None:
+        self._link.config = config
+
+    @property
+    def version(self) -> str:
+        return self._link.version
+
+    @version.setter
+    def version(self, version: str) -> None:
+        self._link.version = version
+
+    def submit(
+        self, request: Request, sink: Sink, owner: OwnerNumber, position: int
+    ) -> RequestNumber:
+        tenancy = self._tenancy(request) if position >= 0 else None
+        if tenancy is not None:
+            recording = tenancy.recording
+            # START's is 0, recorded or not.
+            number = recording.note_request(request, position) if recording is not None else 0
+            if recording is not None or request.start:
+                sink = partial(self._receive, tenancy, number, sink)
+        return self._link.submit(request, sink, owner, position)
+
+    def _tenancy(self, request: Request) -> _Tenancy | None:
+        tenancies = self._live.get(request.sequence)
+        if not request.start:
+            return tenancies[-1] if tenancies else None
+        tenancy = _Tenancy(request, self._recorder.begin(self._link, request))
+        if tenancies is None:
+            tenancies = self._live[request.sequence] = deque()
+        tenancies.append(tenancy)
+        return tenancy
+
+    def _receive(self, tenancy: _Tenancy, number: int, sink: Sink, response: Response) -> None:
+        try:
+            sink(response)
+        finally:
+            recording = tenancy.recording
+            is_start = number == 0
+            if is_start and response.final and not response.admitted:
+                self._remove(tenancy)
+                if recording is not None:
+                    recording.note_end(REFUSED)
+            if recording is not None:
+                recording.note_response(response, number)
+
+    def _remove(self, tenancy: _Tenancy) -> None:
+        key = tenancy.start.sequence
+        tenancies = self._live.get(key)
+        if tenancies is not None and tenancy in tenancies:
+            tenancies.remove(tenancy)
+            if not tenancies:
+                del self._live[key]
+
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+        def ended(key: SequenceKey, reason: EndReason, place: int) -> None:
+            tenancies = self._live.get(key, ())
+            if place != UNSTARTED and place < len(tenancies):
+                tenancy = tenancies[place]
+                self._remove(tenancy)
+                if tenancy.recording is not None:
+                    tenancy.recording.note_end(reason.value)
+            on_end(key, reason, place)
+
+        self._link.watch_sequences(ended, on_idle_warning)
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        self._link.reserve(sequence, owner, on_answer)
+
+    def cancel(self, number: RequestNumber) -> None:
+        self._link.cancel(number)
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        self._link.pause(numbers)
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        self._link.resume(numbers)
+
+    def touch(self, sequence: SequenceKey) -> None:
+        self._link.touch(sequence)
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        self._link.hang_up(owner)
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        self._link.end_sequence(sequence, reason, drain=drain)
+
+    def needs_for(self, request: Request) -> Needs:
+        return self._link.needs_for(request)
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        return self._link.needs_of(number)
+
+    async def is_ready(self) -> bool:
+        return await self._link.is_ready()
+
+    def statistics(self) -> ModelStatistics:
+        return self._link.statistics()
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        return self._link.slot_tables(limit, only)
