@@ -81,14 +81,14 @@ async def _speech(addresses: gateway.Addresses, files: list[Path]) -> None:
         ),
     }
     for dialect, text in texts.items():
-        print(f"  {dialect:<38} {text}")
+        screen.said(dialect, text)
         if text != spoken_numbers.SAID[path.stem]:
             raise DemoError(f"{dialect}: heard '{text}'")
 
     screen.heading("Any English, by pocketsphinx (small and old: it errs)")
     for path in files:
         text = await spoken_numbers.by_openai(addresses, path, "pocketsphinx_english")
-        print(f"  {path.stem:<12} {text}", flush=True)
+        screen.said(path.stem, text)
 
 
 async def _stream(addresses: gateway.Addresses, loaded: list[recordings.Recording]) -> list[Stream]:

@@ -6,6 +6,7 @@ Colour only when standard output is a terminal (and NO_COLOR is not set), and no
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from streams import SpeechEvent, Stream
 FOLLOWED = "price_22k"
 """The spoken numbers that are shown as they grow."""
 
+_WIDTH = 80
 _PICTURE_WIDTH = 48
 _COLOURS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36", "magenta": "35"}
 _TRANSPORT_COLOURS = {"websocket": "cyan", "grpc": "magenta"}
@@ -120,6 +122,13 @@ def transcripts(spoken: Sequence[Spoken]) -> None:
         print(f"  {each.name:<10} {paint(each.text, 'green')}")
         for target in each.translated:
             print(f"        {target}   {each.translation(target)}")
+
+
+def said(who: str, text: str) -> None:
+    """What somebody heard, below who it was."""
+    indent = " " * 6
+    print(f"  {who}")
+    print(textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent), flush=True)
 
 
 def _growing(stable: str, tail: str) -> str:

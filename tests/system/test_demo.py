@@ -21,7 +21,7 @@ import tritonclient.http
 from tests.system.mulaw import mulaw
 
 DEMO = Path(__file__).resolve().parents[2] / "demos" / "run_demo.py"
-TIMEOUT_SECONDS = 45.0
+TIMEOUT_SECONDS = 55.0
 
 
 def _installed_vad() -> bool:
@@ -90,6 +90,13 @@ def test_the_demo_runs_and_both_transports_hear_the_same() -> None:
         assert re.search(rf"{transport} +4 +780 +24 ", done.stdout)
     assert "1560 chunks was answered once and in order" in done.stdout
     assert "24 events are identical over both transports" in done.stdout
+    text = "one hundred and twenty four dollars and ninety nine cents"
+    german = "einhundertvierundzwanzig dollars und neunundneunzig cents"
+    assert re.search(rf"  \d\.\d\d s  {text}\n +{german}\n", done.stdout)
+    assert re.search(r"es   menos doce coma cinco / setecientos seis mil\n", done.stdout)
+    for dialect in ("OpenAI  POST /v1/audio/transcriptions", "Deepgram  ws /v1/listen"):
+        assert f"  {dialect}\n      {text}\n" in done.stdout
+    assert "attention please the train to the harbour leaves" in done.stdout
     assert "\033" not in done.stdout, "colour codes although the output is no terminal"
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
