@@ -114,6 +114,7 @@ class SequenceScheduler:
                     instance, done = self._running[event.step]
                     taken_ns = Ns(now - instance.started_at)
                     self._headroom.note(instance.index, len(done), taken_ns)
+                    self._tenancies.fill_room(now)
                 self._complete(event, now)
             case Reserve():
                 self._reserve(event, now)

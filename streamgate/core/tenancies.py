@@ -66,26 +66,20 @@ class Tenancies:
 
     def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence, in a slot or in the backlog; None when it must wait and may not."""
-        slot = None if self.roster.newest(key) is not None else self._take(now)
+        slot = None if self.roster.newest(key) is not None else self.slots.take()
         if slot is None and self.backlog.is_full:
             return None
         return self._open(key, slot, now)
 
     def reserve(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence without a START, in a slot; None for no free one. Its ID has no other."""
-        slot = self._take(now)
+        slot = self.slots.take()
         if slot is None:
             return None
         sequence = self._open(key, slot, now)
         sequence.reserved = True
         self.settle(sequence, now)
         return sequence
-
-    def _take(self, now: Ns) -> Slot | None:
-        """A free slot. Where room has come without one's becoming free, who waits goes first."""
-        if len(self.backlog):
-            self._fill(now)
-        return self.slots.take()
 
     def _open(self, key: SequenceKey, slot: Slot | None, now: Ns) -> Sequence:
         self._opened += 1
@@ -211,6 +205,11 @@ class Tenancies:
         """Give free slots to the sequences whose turn it is, now and from now on."""
         self._held = False
         self._fill(now)
+
+    def fill_room(self, now: Ns) -> None:
+        """The same where instances may have come to have room for more."""
+        if len(self.backlog):
+            self._fill(now)
 
     def _fill(self, now: Ns) -> None:
         while self.slots.free and not self._held:

@@ -3,6 +3,7 @@
 import pytest
 
 from streamgate.backend.fake import Fail, Plan
+from streamgate.core.step_times import KNOWN_AFTER, WARM_UP
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.model.config import OldestStrategy, SequenceBatching
 from tests.engine.ensemble_house import (
@@ -20,6 +21,9 @@ from tests.engine.ensemble_house import (
 
 ONE_SLOT = SequenceBatching(OldestStrategy(1, (1,)), 1, max_idle_ns=IDLE_NS)
 NARROW = (*CHAIN_MODELS[:2], oldest("last", scheduling=ONE_SLOT))
+# No step is so quick, once it is known.
+PACE = SequenceBatching(OldestStrategy(4, (4,)), 4, max_idle_ns=IDLE_NS, pace_ns=1)
+PACED = (*CHAIN_MODELS[:2], oldest("last", scheduling=PACE))
 TAKEN = Failure(Code.UNAVAILABLE, "in ensemble 'e', all 1 slots of model 'last' are taken")
 
 
@@ -69,6 +73,30 @@ def test_where_one_model_refuses_the_others_are_released() -> None:
     again = reserved(house, 2)
     assert (holder.reserved, again.reserved) == ([None], [None])
     house.hang_up(1)
+    house.check_empty()
+
+
+def test_where_one_model_can_not_keep_its_pace_the_others_are_released() -> None:
+    house = EnsembleHouse.open(PACED, CHAIN)
+    talk = reserved(house, 1)
+    for number in range(WARM_UP + KNOWN_AFTER):
+        talk.send(number, start=number == 0)
+        house.host.settle()
+        while busy := house.host.busy():
+            house.host.sleep(1_000)
+            house.host.work(busy[0])
+            house.host.settle()
+    refused = reserved(house, 2).reserved[0]
+    assert refused == Failure(
+        Code.UNAVAILABLE,
+        "in ensemble 'e', model 'last' can't keep the pace of one more stream beside the 1 that it "
+        "serves; try again soon",
+    )
+    assert house.asked("first", "last") == [1, 1]
+    assert house.runtimes["last"].statistics().reservations.refused == {"no_headroom": 1}
+    talk.send(1, end=True)
+    house.host.finish()
+    assert talk.hashes == talk.expected()
     house.check_empty()
 
 

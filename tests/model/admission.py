@@ -33,6 +33,10 @@ def check_admission(
         assert key.muddled or batching.iterative
     elif reason is Rejection.QUEUE_FULL:
         assert batching.max_pending > 0
+    elif reason is Rejection.NO_HEADROOM:
+        assert batching.pace_ns > 0
+        assert seen.starts
+        assert not seen.promised
     elif reason is Rejection.BACKLOG_FULL:
         assert batching.max_backlog > 0
         assert seen.starts

@@ -128,8 +128,11 @@ class ReservingAudit(SequenceAudit):
             assert asked.tenancy is not None, "promised a slot that is another's"
             return
         assert command.reason is self.reason_against(asked), "refused for another reason"
+        assert command.slots == self.told_slots(command.reason)
+
+    def told_slots(self, reason: Rejection) -> int:
         room = sum(self.roll.takes(index) for index, _ in self.seats)
-        assert command.slots == (room if command.reason is Rejection.SLOTS_TAKEN else 0)
+        return room if reason is Rejection.SLOTS_TAKEN else 0
 
     def reason_against(self, asked: Asked) -> Rejection | None:
         """Why it can't be had as things are; None if it can."""
@@ -144,11 +147,6 @@ class ReservingAudit(SequenceAudit):
             (not self.has_room(), Rejection.SLOTS_TAKEN),
         )
         return next((reason for holds, reason in checks if holds), None)
-
-    def has_room(self) -> bool:
-        return any(
-            tenancy is None and self.roll.takes(index) for (index, _), tenancy in self.seats.items()
-        )
 
     def lives(self, key: SequenceKey, before: RequestNumber) -> bool:
         """Whether an ID has a sequence, or had one when this number was given."""

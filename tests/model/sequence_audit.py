@@ -421,11 +421,12 @@ class SequenceAudit:
         self.roll.saw_gone(index)
 
     def queued_of(self, tenancy: Tenancy) -> list[Seen]:
-        return [
-            seen
-            for seen in self.requests.values()
-            if seen.state == "queued" and seen.key == tenancy.key
-        ]
+        requests = self.requests.values()
+        return [seen for seen in requests if (seen.state, seen.key) == ("queued", tenancy.key)]
+
+    def has_room(self) -> bool:
+        free = [index for (index, _), tenancy in self.seats.items() if tenancy is None]
+        return any(self.roll.takes(index) for index in free)
 
     # What must hold between the two.
 
@@ -443,9 +444,7 @@ class SequenceAudit:
             assert wake_at is not None or statistics.running_steps, "nobody will ever look again"
         self.check_work(held, wake_at)
         self.check_roll(held, wake_at, now)
-        if any(
-            tenancy is None and self.roll.takes(index) for (index, _), tenancy in self.seats.items()
-        ):
+        if self.has_room():
             waiting = [seen for seen in self.requests.values() if seen.state == "queued"]
             keys = {tenancy.key for tenancy in held}
             assert all(seen.key in keys for seen in waiting), "waits although a slot is free"

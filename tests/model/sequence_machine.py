@@ -19,9 +19,11 @@ from streamgate.core.events import (
     Submit,
 )
 from streamgate.core.ids import NO_REQUEST, OwnerNumber, RequestNumber
+from streamgate.core.sequences import SequenceScheduler
 from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
 from streamgate.model.request import SequenceKey
+from tests.model.headroom import PacedAudit
 from tests.model.reservations import ReservingAudit
 from tests.model.roll import InstanceEvent, Roll, instance_events
 from tests.model.sequence_audit import SequenceAudit
@@ -75,6 +77,7 @@ class SequenceMachine(RuleBasedStateMachine):
     """Few IDs and small slots, so that everything meets everything."""
 
     new_audit: type[SequenceAudit] = SequenceAudit
+    pace_ns = 0
 
     @initialize(
         configuration=configurations,
@@ -85,10 +88,14 @@ class SequenceMachine(RuleBasedStateMachine):
         self, configuration: tuple[SequenceBatching, int], instances: int, lateness_ns: int
     ) -> None:
         batching, max_batch_size = configuration
-        self.batching = batching
+        self.batching = batching = replace(batching, pace_ns=self.pace_ns)
         self.audit = self.new_audit(batching, max_batch_size, instances, lateness_ns)
         self.simulation = Simulation(batching, max_batch_size, instances, self.audit, lateness_ns)
         self.submitted = 0
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What else is to be done before anything happens."""
 
     @rule(events=st.lists(submits, min_size=1, max_size=4), polls=st.booleans())
     def submit(self, events: list[Submit], polls: bool) -> None:
@@ -210,6 +217,33 @@ class ReservingMachine(SequenceMachine):
         """Often what was reserved begins at once."""
         self.submitted += 1
         self.simulation.send(Submit(RequestNumber(self.submitted), key, "S" in flags, "E" in flags))
+
+
+class PacedMachine(ReservingMachine):
+    """The same where a pace is to be kept: instances can serve now more, now fewer sequences."""
+
+    new_audit = PacedAudit
+    pace_ns = 1
+
+    def prepare(self) -> None:
+        scheduler = self.simulation.scheduler
+        assert isinstance(scheduler, SequenceScheduler)
+        audit = self.audit
+        assert isinstance(audit, PacedAudit)
+        # How the limit is learned is another matter.
+        scheduler._tenancies.slots._limit = lambda _: audit.limit
+
+    @rule(limit=st.integers(1, 4))
+    def change_speed(self, limit: int) -> None:
+        self.simulation.poll()
+        assert isinstance(self.audit, PacedAudit)
+        self.audit.limit = min(limit, self.audit.slots)
+        # As when a step is over, with which the limit changes.
+        scheduler = self.simulation.scheduler
+        assert isinstance(scheduler, SequenceScheduler)
+        self.simulation.send(Resume(()))
+        scheduler._tenancies.fill_room(self.simulation.now)
+        self.simulation.poll()
 
 
 def _masked(requests: list[RequestNumber], mask: int) -> frozenset[RequestNumber]:

@@ -2,7 +2,12 @@
 
 import pytest
 
-from tests.model.sequence_machine import PausingMachine, ReservingMachine, SequenceMachine
+from tests.model.sequence_machine import (
+    PacedMachine,
+    PausingMachine,
+    ReservingMachine,
+    SequenceMachine,
+)
 from tests.model.settings import LONG, MODEL
 
 TestSequences = SequenceMachine.TestCase
@@ -16,3 +21,7 @@ TestPausingClients = pytest.mark.timeout(1800 if LONG else 120)(TestPausingClien
 TestReservingClients = ReservingMachine.TestCase
 TestReservingClients.settings = MODEL
 TestReservingClients = pytest.mark.timeout(1800 if LONG else 120)(TestReservingClients)
+
+TestPacedClients = PacedMachine.TestCase
+TestPacedClients.settings = MODEL
+TestPacedClients = pytest.mark.timeout(1800 if LONG else 120)(TestPacedClients)
