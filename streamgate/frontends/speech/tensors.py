@@ -3,6 +3,8 @@
 `docs/speech-models.md` describes it for those who write models.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streamgate.errors import Code, StreamGateError
@@ -65,7 +67,7 @@ def text_event(
             Word(word.text, client(word.start_seconds), client(word.end_seconds), word.confidence)
             for word in _words(response, outputs)
         ],
-        _speech_change(outputs, client(_number(outputs, "EVENT_TIME", end_seconds))),
+        _speech_change(outputs, client, end_seconds),
         float(probabilities.max()) if probabilities is not None and probabilities.size else None,
         position,
         response.index,
@@ -98,9 +100,13 @@ def _words(response: Response, outputs: Outputs) -> list[Word]:
     ]
 
 
-def _speech_change(outputs: Outputs, at_seconds: float) -> SpeechChange | None:
+def _speech_change(
+    outputs: Outputs, client: Callable[[float], float], end_seconds: float
+) -> SpeechChange | None:
     kind = int(_number(outputs, "SPEECH_EVENT", 0))
-    return SpeechChange(kind == 1, at_seconds) if kind in (1, 2) else None
+    if kind not in (1, 2):
+        return None
+    return SpeechChange(kind == 1, client(_number(outputs, "EVENT_TIME", end_seconds)))
 
 
 def _values(outputs: Outputs, name: str) -> Array | None:
