@@ -110,9 +110,17 @@ def _speech_change(
 
 
 def _values(outputs: Outputs, name: str) -> Array | None:
-    """All elements of an output, if the model gave it."""
+    """All elements of an output, if the model gave it.
+
+    Raises StreamGateError (INTERNAL) for numbers that are none: no dialect could write them.
+    """
     tensor = outputs.get(name)
-    return None if tensor is None else tensor.array.reshape(-1)
+    if tensor is None:
+        return None
+    array = tensor.array.reshape(-1)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise StreamGateError(Code.INTERNAL, f"the model gave a {name} that is no finite number")
+    return array
 
 
 def _number(outputs: Outputs, name: str, default: float) -> float:
