@@ -15,9 +15,10 @@ from typing import Protocol, final
 
 import numpy as np
 
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.speech.audio import Declared, audio_source
+from streamgate.frontends.speech.ending import UNTOLD, Ending
 from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import SpeechModel
 from streamgate.frontends.speech.parameters import checked
@@ -122,10 +123,7 @@ class SpeechStream:
         self._marks_waiting = 0
         self._finishing = False
         self._ending = False
-        self._reason: EndReason | None = None
-        self._failure: Failure | None = None
-        self._late_fault: Failure | None = None
-        self._over = False
+        self._fate = Ending(self._connection, sink.on_end, self._in_flight)
         self._was_full = False
 
     @property
@@ -147,7 +145,7 @@ class SpeechStream:
     @property
     def has_room(self) -> bool:
         """Whether more audio should be read now; if not, `on_room` follows."""
-        if self._over or (self._may_decode and self._marks_waiting < MARKS_WAITING_MAX):
+        if self._fate.is_over or (self._may_decode and self._marks_waiting < MARKS_WAITING_MAX):
             return True
         self._was_full = True
         return False
@@ -158,7 +156,7 @@ class SpeechStream:
 
     @property
     def is_over(self) -> bool:
-        return self._over
+        return self._fate.is_over
 
     async def open(self) -> None:
         """Take a slot. Raises StreamGateError: UNAVAILABLE when there is none, or no model."""
@@ -167,7 +165,7 @@ class SpeechStream:
     def keep(self) -> None:
         """The client says that it is there, though it has no audio: its sequence is idle from now
         on only."""
-        if not self._over:
+        if not self._fate.is_over:
             self._connection.keep(self.model.name, self.model.version, self._key)
 
     def declare(
@@ -186,7 +184,7 @@ class SpeechStream:
         """Audio, in pieces of any size. Raises StreamGateError (INVALID_ARG) for what can't be
         decoded; what came before it is answered all the same. Where a piece is far ahead of its
         results, the same is only found out later, and ends the stream with that failure."""
-        if self._over or self._finishing:
+        if self._fate.is_over or self._finishing:
             return
         self._was_fed = True
         self._undecoded.append(memoryview(data))
@@ -198,7 +196,7 @@ class SpeechStream:
     def flush(self, marker: object = None) -> None:
         """End the utterance behind the audio so far. `on_flushed` follows, at the latest when all
         of it is answered; without new audio since the last one, nothing is asked of the model."""
-        if self._over or self._finishing:
+        if self._fate.is_over or self._finishing:
             return
         self._marks_waiting += 1
         self._put(_Mark(marker))
@@ -210,7 +208,7 @@ class SpeechStream:
         Raises StreamGateError (INVALID_ARG) for audio that is cut off, unless `feed` has raised
         before; the stream ends all the same, and what came whole is answered.
         """
-        if self._over or self._finishing:
+        if self._fate.is_over or self._finishing:
             return
         self._finishing = True
         try:
@@ -224,9 +222,7 @@ class SpeechStream:
     def close(self) -> None:
         """The client is gone, or wants nothing more: give everything up. Nothing is called after
         this. Idempotent."""
-        if not self._over:
-            self._over = True
-            self._connection.close(abort=True)
+        self._fate.abandon()
 
     def pause(self) -> None:
         """The client reads more slowly than results come."""
@@ -278,7 +274,7 @@ class SpeechStream:
         try:
             self._decode()
         except AudioError as error:
-            self._late_fault = error.failure
+            self._fate.late_fault = error.failure
             if not self._finishing:
                 self._finishing = True
                 self._queue.append(_Mark(None, is_end=True))
@@ -340,7 +336,7 @@ class SpeechStream:
             if not self._started and not chunk.size:
                 # No audio ever came: the slot is given back without a step.
                 self._connection.end_sequence(self.model.name, self.model.version, self._key)
-                asyncio.get_running_loop().call_soon(self._end, EndReason.CLIENT_END)
+                asyncio.get_running_loop().call_soon(self._fate.end, EndReason.CLIENT_END)
                 return
         elif not self._unflushed:
             if self._in_flight:
@@ -386,30 +382,30 @@ class SpeechStream:
         try:
             self._connection.submit(request, lambda response: self._on_response(position, response))
         except StreamGateError as error:
-            self._fail(error.failure)
+            self._fate.fail(error.failure)
 
     def _on_response(self, position: int, response: Response) -> None:
-        if self._over:
+        if self._fate.is_over:
             return
         if response.failure is not None:
-            self._fail(response.failure)
+            self._fate.fail(response.failure)
         elif response.outputs:
             end_seconds = self._in_flight[0].end_samples / self.model.sample_rate_hz
             try:
                 event = text_event(response, position, end_seconds, self._timeline)
             except StreamGateError as error:
-                self._fail(error.failure)
+                self._fate.fail(error.failure)
             else:
                 self._tell(partial(self._sink.on_text, event))
                 self._timeline.forget_before(end_seconds - TIMELINE_SECONDS)
-        if response.final and not self._over:
+        if response.final and not self._fate.is_over:
             for mark in self._in_flight.popleft().marks:
                 self._tell_flushed(mark)
-            self._finish_if_done()
+            self._fate.finish_if_done()
             self._go_on()
 
     def _go_on(self) -> None:
-        if self._over or self._failure is not None:
+        if self._fate.is_over or self._fate.has_failed:
             return
         self._decode_late()
         self._pump()
@@ -421,7 +417,7 @@ class SpeechStream:
             self._sink.on_room()
 
     def _tell_flushed(self, mark: _Mark) -> None:
-        if not self._over:
+        if not self._fate.is_over:
             self._marks_waiting -= 1
             self._tell(partial(self._sink.on_flushed, mark.marker))
             self._tell_room()
@@ -432,45 +428,8 @@ class SpeechStream:
             tell()
         except Exception:
             log.exception("a result of model '%s' could not be told", self.model.name)
-            self._fail(UNTOLD)
-
-    def _fail(self, failure: Failure) -> None:
-        """A step failed. Why its sequence ended, if it did, is told within the same turn of the
-        loop, and is the better reason."""
-        if self._failure is None:
-            self._failure = failure
-            asyncio.get_running_loop().call_soon(self._end, EndReason.ERROR)
+            self._fate.fail(UNTOLD)
 
     def _on_sequence_end(self, model: str, key: SequenceKey, reason: EndReason) -> None:
-        if key == self._key and not self._over:
-            self._reason = reason
-            self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
-        """The responses of a decoupled model may come after its sequence's end."""
-        if self._reason is not None and not self._in_flight:
-            self._end(self._reason)
-
-    def _end(self, reason: EndReason) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._connection.close(abort=True)
-        reason = self._reason or reason
-        failure = self._failure
-        if failure is None and reason is EndReason.CLIENT_END and self._late_fault is not None:
-            reason, failure = EndReason.ERROR, self._late_fault
-        if failure is None and reason is not EndReason.CLIENT_END:
-            failure = Failure(Code.UNAVAILABLE, END_TEXTS.get(reason, reason.value))
-        self._sink.on_end(reason, failure)
-
-
-UNTOLD = Failure(Code.INTERNAL, "a result could not be told; the server's log says more")
-END_TEXTS = {
-    EndReason.IDLE: "no audio came for too long",
-    EndReason.LIFETIME: "the stream has reached the longest time that its model allows",
-    EndReason.DRAINED: "the server or this version of its model is going away",
-    EndReason.PREEMPTED: "the stream's place was needed",
-    EndReason.ENGINE_LOST: "the model's process was lost, and the stream's state with it",
-}
-"""What a client is told of a stream that ended otherwise than it wanted."""
+        if key == self._key:
+            self._fate.sequence_ended(reason)

@@ -13,9 +13,9 @@ from typing import Protocol, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
+from streamgate.frontends.speech.ending import UNTOLD, Ending
 from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import TranslationModel
-from streamgate.frontends.speech.stream import END_TEXTS, UNTOLD
 from streamgate.frontends.speech.tensors import text_event, translation_inputs
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.session.gateway import Gateway
@@ -90,9 +90,7 @@ class TranslationStream:
         self._is_open = False
         self._finishing = False
         self._ending = False
-        self._reason: EndReason | None = None
-        self._failure: Failure | None = None
-        self._over = False
+        self._fate = Ending(self._connection, sink.on_end, self._in_flight)
         self._was_full = False
 
     @property
@@ -103,14 +101,14 @@ class TranslationStream:
     @property
     def has_room(self) -> bool:
         """Whether the source should be heard further now; if not, `on_room` follows."""
-        if self._over or len(self._waiting) < UTTERANCES_WAITING:
+        if self._fate.is_over or len(self._waiting) < UTTERANCES_WAITING:
             return True
         self._was_full = True
         return False
 
     @property
     def is_over(self) -> bool:
-        return self._over
+        return self._fate.is_over
 
     async def open(self) -> None:
         """Take a slot. Raises StreamGateError: UNAVAILABLE when there is none, or no model."""
@@ -118,7 +116,7 @@ class TranslationStream:
 
     def take(self, event: TextEvent) -> None:
         """An event of the source. One that says nothing new costs no step."""
-        if self._over or self._finishing:
+        if self._fate.is_over or self._finishing:
             return
         tail = "" if event.final or not self.model.takes_tail else event.tail
         is_news = bool(event.stable) or event.final or tail != self._last_tail
@@ -138,7 +136,7 @@ class TranslationStream:
             last.audio_seconds = event.audio_seconds
         if len(self._waiting) > UTTERANCES_WAITING_MAX:
             text = f"{UTTERANCES_WAITING_MAX} utterances wait for model '{self.model.name}'"
-            self._fail(Failure(Code.UNAVAILABLE, text))
+            self._fate.fail(Failure(Code.UNAVAILABLE, text))
             return
         self._pump()
 
@@ -153,16 +151,14 @@ class TranslationStream:
 
     def finish(self) -> None:
         """No more text comes. `on_end` follows the last translation."""
-        if not self._over and not self._finishing:
+        if not self._fate.is_over and not self._finishing:
             self._finishing = True
             self._pump()
 
     def close(self) -> None:
         """The client is gone, or wants nothing more: give everything up. Nothing is called after
         this. Idempotent."""
-        if not self._over:
-            self._over = True
-            self._connection.close(abort=True)
+        self._fate.abandon()
 
     def pause(self) -> None:
         """The client reads more slowly than results come."""
@@ -173,7 +169,11 @@ class TranslationStream:
         self._connection.resume()
 
     def _pump(self) -> None:
-        while not self._ending and self._failure is None and len(self._in_flight) < STEPS_IN_FLIGHT:
+        while (
+            not self._ending
+            and not self._fate.has_failed
+            and len(self._in_flight) < STEPS_IN_FLIGHT
+        ):
             if self._waiting:
                 piece = self._waiting.popleft()
                 self._submit(piece, end=self._finishing and not self._waiting)
@@ -184,7 +184,7 @@ class TranslationStream:
                 # No text ever came: the slot is given back without a step.
                 self._ending = True
                 self._connection.end_sequence(self.model.name, self.model.version, self._key)
-                self._loop.call_soon(self._end, EndReason.CLIENT_END)
+                self._loop.call_soon(self._fate.end, EndReason.CLIENT_END)
             else:
                 return
 
@@ -210,23 +210,23 @@ class TranslationStream:
         try:
             self._connection.submit(request, lambda response: self._on_response(position, response))
         except StreamGateError as error:
-            self._fail(error.failure)
+            self._fate.fail(error.failure)
 
     def _on_response(self, position: int, response: Response) -> None:
-        if self._over:
+        if self._fate.is_over:
             return
         if response.failure is not None:
-            self._fail(response.failure)
+            self._fate.fail(response.failure)
         elif response.outputs:
             try:
                 event = text_event(response, position, self._in_flight[0])
             except StreamGateError as error:
-                self._fail(error.failure)
+                self._fate.fail(error.failure)
             else:
                 self._tell(event)
-        if response.final and not self._over:
+        if response.final and not self._fate.is_over:
             self._in_flight.popleft()
-            self._finish_if_done()
+            self._fate.finish_if_done()
             self._go_on()
 
     def _tell(self, event: TextEvent) -> None:
@@ -235,43 +235,19 @@ class TranslationStream:
             self._sink.on_text(event)
         except Exception:
             log.exception("a result of model '%s' could not be told", self.model.name)
-            self._fail(UNTOLD)
+            self._fate.fail(UNTOLD)
 
     def _go_on(self) -> None:
-        if self._over or self._failure is not None:
+        if self._fate.is_over or self._fate.has_failed:
             return
         self._pump()
         if self._was_full and self.has_room:
             self._was_full = False
             self._sink.on_room()
 
-    def _fail(self, failure: Failure) -> None:
-        """A step failed. Why its sequence ended, if it did, is told within the same turn of the
-        loop, and is the better reason."""
-        if self._failure is None:
-            self._failure = failure
-            self._loop.call_soon(self._end, EndReason.ERROR)
-
     def _on_sequence_end(self, model: str, key: SequenceKey, reason: EndReason) -> None:
-        if key == self._key and not self._over:
-            self._reason = reason
-            self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
-        """The responses of a decoupled model may come after its sequence's end."""
-        if self._reason is not None and not self._in_flight:
-            self._end(self._reason)
-
-    def _end(self, reason: EndReason) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._connection.close(abort=True)
-        reason = self._reason or reason
-        failure = self._failure
-        if failure is None and reason is not EndReason.CLIENT_END:
-            failure = Failure(Code.UNAVAILABLE, END_TEXTS.get(reason, reason.value))
-        self._sink.on_end(reason, failure)
+        if key == self._key:
+            self._fate.sequence_ended(reason)
 
 
 async def translated(gateway: Gateway, model: TranslationModel, target: str, text: str) -> str:

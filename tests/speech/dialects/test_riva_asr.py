@@ -18,7 +18,7 @@ from streamgate.frontends.dialects.over_grpc import call as calls
 from streamgate.frontends.dialects.over_grpc import riva_asr
 from streamgate.frontends.grpc_service import GrpcStatus
 from streamgate.frontends.speech import Access, SpeechContext
-from streamgate.frontends.speech.stream import END_TEXTS
+from streamgate.frontends.speech.ending import END_TEXTS
 from streamgate.model.tensor import Array
 from tests.speech.dialects.grpc_wire import Call, all_slots_free, ask, call, slots_in_use
 from tests.speech.dialects.peer import small_repository
