@@ -9,7 +9,8 @@ import soundfile
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import Declared, SpeechStream, TextEvent, Utterance
-from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX, MARKS_WAITING_MAX, UNTOLD
+from streamgate.frontends.speech.ending import UNTOLD
+from streamgate.frontends.speech.stream import BACKLOG_SECONDS_MAX, MARKS_WAITING_MAX
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house

@@ -8,7 +8,7 @@ import pytest
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.speech import TextEvent, TranslationStream, Utterance, translated
 from streamgate.frontends.speech import translation as module
-from streamgate.frontends.speech.stream import UNTOLD
+from streamgate.frontends.speech.ending import UNTOLD
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.speech.house import SpeechHouse, speech_house
