@@ -8,9 +8,10 @@ from streamgate.core.commands import Row, SequenceEnded
 from streamgate.core.ids import Generation, InstanceIndex, SlotIndex
 from streamgate.engine.departures import Departure
 from streamgate.engine.instances import Instances
-from streamgate.engine.snapshots import Keepers, Snapshot
+from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.request import SequenceKey
+from streamgate.model.snapshot import Snapshot
 
 Place = tuple[InstanceIndex, SlotIndex, Generation]
 """One sequence's tenancy of a slot."""

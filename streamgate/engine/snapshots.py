@@ -1,33 +1,11 @@
 """One sequence's whole state, taken from one slot and put into another, between two steps."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from streamgate.backend.contract import StateKeeper
 from streamgate.engine.arena import Arena
 from streamgate.engine.canary import spoiled_error
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.request import SequenceKey
-from streamgate.model.tensor import Array
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What was known of a sequence after the step at `position`.
-
-    `states` are its rows by `StateSpec.input_name`. `schema` is the fingerprint of what they are
-    (`schema_of`): a snapshot is only restored where it is equal. `objects` is what the model
-    itself keeps of the sequence, None where it keeps nothing outside the states.
-    """
-
-    position: int
-    schema: str
-    states: Mapping[str, Array]
-    objects: bytes | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(array.nbytes for array in self.states.values()) + len(self.objects or b"")
+from streamgate.model.snapshot import Snapshot
 
 
 class Keepers:

@@ -12,6 +12,7 @@ from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason, Failure
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
@@ -25,6 +26,14 @@ UNSTARTED: Final = -1
 
 OnReservation = Callable[[Failure | None], None]
 """Told what became of a reservation: None when it is granted, else why not."""
+
+OnSnapshot = Callable[[SequenceKey, Snapshot, bool], None]
+"""Told of each snapshot that was taken unasked, in the order of its sequence's steps, and never
+before the results up to its position were given to their sinks. True: the sequence has left its
+slot and lives in this snapshot alone (it hibernates); no end of it is told."""
+
+OnHandOver = Callable[[Snapshot | Failure], None]
+"""Told what came of a hand-over: the sequence, which has left, or why it stays where it is."""
 
 FindRoute = Callable[[str, str], "ModelRoute"]
 """The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
@@ -106,6 +115,36 @@ class ModelLink(Protocol):
     ) -> Sequence[SlotTable]:
         """Who is in which slot, of all or of these IDs: at most `limit` of each model behind it.
         Positions are not known here."""
+
+
+class MovableLink(ModelLink, Protocol):
+    """A link whose sequences can leave and come back: what the log of a sequence stands on.
+
+    Whatever loses a sequence's state ends it with ENGINE_LOST, and answers each of its requests
+    with a response that is `lost`; so is that of a stateless request whose instance was lost.
+    """
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        """A sequence comes (back) from elsewhere: it lives from now on, and its next request, which
+        may follow at once and has no START, runs on the snapshot's state. It waits for a slot as a
+        START does. The answer comes when the state is in its slot, never before this returns: None,
+        or why it can't be (INVALID_ARG for a snapshot of another schema, UNAVAILABLE, ...); then
+        requests that followed it are answered as `lost`, and no end of it is told."""
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        """After what it has queued: a snapshot of the sequence, which leaves its slot and is
+        forgotten here, without an end that is told to anybody. Answers with a failure, and leaves
+        it as it is, where it can't be moved (UNSUPPORTED) or does not live here (NOT_FOUND)."""
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        """Take snapshots from now on, as `config.durability` says, and hand them over here. The
+        arrays are the receiver's own."""
 
 
 class ModelRoute(Protocol):

@@ -235,6 +235,31 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Durability:
+    """How a model's sequences are kept so that they outlive what runs them. 0 means no limit, or
+    not at all, where nothing else is said.
+
+    A sequence's log holds at most `log_bytes` of inputs and `log_ns` of time; one that outgrows it
+    lives on, but can't be recovered any more. A snapshot is due `snapshot_steps` steps or
+    `snapshot_ns` after the last one, whichever is first, as far as all of the model's snapshots
+    stay below `snapshot_bytes_per_second`. With `fixed_bucket` each step is padded to the largest
+    batch, so that a replay gives the same bits. `hibernate_ns` after its last step a sequence may
+    lose its slot to one that waits for it, while all that hibernate hold at most
+    `hibernated_bytes`. A sequence that has input but no result for `stall_ns` is recovered.
+    """
+
+    log_bytes: int = 8 * 2**20
+    log_ns: int = 120_000_000_000
+    snapshot_steps: int = 64
+    snapshot_ns: int = 2_000_000_000
+    snapshot_bytes_per_second: int = 64 * 2**20
+    fixed_bucket: bool = False
+    hibernate_ns: int = 0
+    hibernated_bytes: int = 2**30
+    stall_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Accelerator:
     """An execution accelerator asked for in `optimization` (`tensorrt`, ...)."""
 
@@ -264,6 +289,7 @@ class ModelConfig:
     decoupled: bool = False
     execution: Execution = Execution.THREAD
     worker_limits: WorkerLimits = WorkerLimits()
+    durability: Durability = Durability()
     default_model_filename: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerators: tuple[Accelerator, ...] = ()

@@ -55,7 +55,8 @@ class Response:
     neither outputs nor failure (`empty`) only closes a decoupled request. `admitted` is false on
     a failure that happened before the scheduler took the request. `position` is the place of the
     request in its sequence (0 for START, -1 outside sequences) and `index` the place of this
-    response among those of its request.
+    response among those of its request. `lost` tells a failure that is no fault of the request:
+    what ran it, or held its sequence, is gone, and it may be run again elsewhere.
     """
 
     request: Request
@@ -69,3 +70,4 @@ class Response:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     position: int = -1
     index: int = 0
+    lost: bool = False

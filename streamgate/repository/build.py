@@ -26,6 +26,7 @@ from streamgate.model.config import (
     WorkerLimits,
 )
 from streamgate.model.datatypes import DataType
+from streamgate.repository.durability import read_durability
 from streamgate.repository.ensembles import build_ensemble
 from streamgate.repository.extensions import Extensions
 from streamgate.repository.instances import build_instances
@@ -64,6 +65,7 @@ def build_config(
         decoupled=config.model_transaction_policy.decoupled,
         execution=execution,
         worker_limits=worker_limits,
+        durability=read_durability(config),
         default_model_filename=config.default_model_filename,
         parameters={key: value.string_value for key, value in sorted(config.parameters.items())},
         cpu_accelerators=_accelerators(accelerators.cpu_execution_accelerator),

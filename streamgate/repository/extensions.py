@@ -18,7 +18,7 @@
     streamgate.python_class                        python: an installed class in place of model.py
 
 A limit of 0 is none. Those that say where steps run are read by `execution`, those of speech models
-by `speech`, `streamgate.pace_ms` by `pace`.
+by `speech`, `streamgate.pace_ms` by `pace`, those of logs and snapshots by `durability`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
 """
 
@@ -33,6 +33,7 @@ from streamgate.errors import ConfigError
 from streamgate.model.config import ControlKind, DirectStrategy, SequenceBatching
 from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
+from streamgate.repository.durability import DURABILITY_PARAMETERS
 from streamgate.repository.execution import EXECUTION_PARAMETERS
 from streamgate.repository.pace import PACE, read_pace
 from streamgate.repository.speech import SPEECH_PARAMETERS, check_speech_parameter
@@ -54,6 +55,7 @@ _OF_SEQUENCES = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON, PACE)
 PYTHON_CLASS = "streamgate.python_class"
 """Names an installed class, so that no model file is needed."""
 _OF_BACKENDS = {"streamgate.complete_states": "onnxruntime", PYTHON_CLASS: "python"}
+_READ_ELSEWHERE = (*EXECUTION_PARAMETERS, *DURABILITY_PARAMETERS)
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
 
@@ -89,7 +91,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
     rules = _OfSequences()
     state_canary = False
     for name in sorted(config.parameters):
-        if not name.startswith(PREFIX) or name in EXECUTION_PARAMETERS:
+        if not name.startswith(PREFIX) or name in _READ_ELSEWHERE:
             continue
         text = config.parameters[name].string_value
         if name.startswith(_BATCH_AXIS):
@@ -118,7 +120,7 @@ def read_extensions(config: pb.ModelConfig) -> Extensions:
             rules = _with_sequences(config, rules, name, text)
         else:
             known = [_MAX_BACKLOG, _MAX_PENDING, _CANARY, *_OF_SEQUENCES, *_OF_BACKENDS]
-            known += [*EXECUTION_PARAMETERS, *SPEECH_PARAMETERS]
+            known += [*_READ_ELSEWHERE, *SPEECH_PARAMETERS]
             known += [prefix + state for state in states for prefix in _OF_STATES]
             raise ConfigError(
                 f"model {config.name} has an unknown parameter '{name}'{suggestion(name, known)}"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from streamgate.engine.arena import schema_of
-from streamgate.engine.snapshots import Snapshot
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import Execution, Instance, InstanceKind, ModelConfig, StateSpec
 from streamgate.model.datatypes import DataType
+from streamgate.model.snapshot import Snapshot
 from tests.engine.python_stage import open_model, sequence_config
 from tests.engine.stage import Stage
 
