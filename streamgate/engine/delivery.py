@@ -63,7 +63,13 @@ class Delivery:
             self._hand_over(*held)
 
     def fail(
-        self, live: LiveRequest, failure: Failure, reason: str, *, admitted: bool = True
+        self,
+        live: LiveRequest,
+        failure: Failure,
+        reason: str,
+        *,
+        admitted: bool = True,
+        lost: bool = False,
     ) -> None:
         """Answer a request without the model. One that is cancelled, or not let in, has no turn to
         wait for."""
@@ -76,6 +82,7 @@ class Delivery:
             failure=failure,
             admitted=admitted,
             position=live.position,
+            lost=lost,
         )
         if self._order is None:
             self._hand_over(live, response, reason)

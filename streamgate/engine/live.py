@@ -110,6 +110,22 @@ class LiveRequest:
             )
         )
 
+    def lose(self, failure: Failure) -> None:
+        """What was to answer it is gone: say so, unless it has answered already."""
+        if self.answered:
+            return
+        self.answered = True
+        self._emit(
+            Response(
+                self.request,
+                self.model,
+                self.version,
+                failure=failure,
+                position=self.position,
+                lost=True,
+            )
+        )
+
     def finish(self) -> None:
         if self.answered:
             return

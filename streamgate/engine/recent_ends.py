@@ -35,6 +35,10 @@ class RecentEnds:
         """A new sequence of the ID begins."""
         self._reasons.pop(key, None)
 
+    def is_lost(self, key: SequenceKey) -> bool:
+        """Whether the ID's last sequence lost its state."""
+        return self._reasons.get(key) is EndReason.ENGINE_LOST
+
     def reason_of(self, key: SequenceKey) -> EndReason | None:
         """Why the ID's last sequence ended, if that is remembered."""
         return self._reasons.get(key)

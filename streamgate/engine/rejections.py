@@ -75,6 +75,10 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
 }
 
 
+LOST: Final = frozenset((Rejection.INSTANCE_LOST, Rejection.INSTANCE_AWAY))
+"""Reasons that are no fault of the request: it may be run again elsewhere, or later."""
+
+
 def failure_for(
     reason: Rejection, request: Request, end: EndReason | None = None, served: int = 0
 ) -> Failure:

@@ -64,9 +64,7 @@ class RequestRunner:
             if present:
                 requests = self._run(pairs, present[0].request.inputs, outcome)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            failure = outcome.fail(error)
-            for live in present:
-                live.send((), failure, final=True)
+            outcome.answer_failed(present, outcome.fail(error))
         for live in present:
             live.outbox = None
         outcome.rescheduled = frozenset(

@@ -56,7 +56,7 @@ from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.recent_ends import RecentEnds
-from streamgate.engine.rejections import failure_for, refusal_for
+from streamgate.engine.rejections import LOST, failure_for, refusal_for
 from streamgate.engine.slot_table import read_slot_table
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
@@ -365,14 +365,17 @@ class ModelRuntime:
                 live = self._lives.get(number)
                 if live is None:
                     return
+                lost = reason in LOST
                 if reason is Rejection.MISSING_START:
                     end = self._recent_ends.reason_of(live.request.sequence)
+                    lost = self._recent_ends.is_lost(live.request.sequence)
                 cancelled = live.cancelled or reason is Rejection.CANCELLED
                 self._fail(
                     live,
                     failure_for(reason, live.request, end, served),
                     CANCELED if cancelled else "REJECTED",
                     admitted=admitted,
+                    lost=lost and not cancelled,
                 )
             case SlotTaken(waited_ns=waited_ns):
                 self._counters.sequences_started += 1
@@ -432,7 +435,9 @@ class ModelRuntime:
         failed = outcome.spoiled
         if self._ends_on_error:
             failed |= frozenset(
-                live.number for live, response in outcome.responses if response.failure is not None
+                live.number
+                for live, response in outcome.responses
+                if response.failure is not None and not response.lost
             )
         event = Completed(step.number, outcome.rescheduled, failed=failed)
         self._scheduler.receive(event, self._host.now())
@@ -449,7 +454,7 @@ class ModelRuntime:
         for live in self._lives.values():
             if live.instance == index:
                 # Its step is over, and its answer was still to come.
-                live.send((), error.failure, final=True)
+                live.lose(error.failure)
         self._turn_soon()
 
     def instance_back(self, index: InstanceIndex) -> None:
@@ -473,16 +478,22 @@ class ModelRuntime:
             return
         if not self.places.is_at(row.sequence, (live.instance, row.slot, row.generation)):
             return
-        if self._ends_on_error and response.failure is not None:
+        if self._ends_on_error and response.failure is not None and not response.lost:
             self.end_sequence(row.sequence, EndReason.ERROR, drain=False)
         else:
             # No turn for it: deadlines only move away.
             self._scheduler.receive(Touch(row.sequence), self._host.now())
 
     def _fail(
-        self, live: LiveRequest, failure: Failure, reason: str, *, admitted: bool = True
+        self,
+        live: LiveRequest,
+        failure: Failure,
+        reason: str,
+        *,
+        admitted: bool = True,
+        lost: bool = False,
     ) -> None:
         """Answer a request without the model."""
         if self._pressure is not None:
             self._pressure.give_up()
-        self._delivery.fail(live, failure, reason, admitted=admitted)
+        self._delivery.fail(live, failure, reason, admitted=admitted, lost=lost)

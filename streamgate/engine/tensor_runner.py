@@ -63,6 +63,14 @@ class Outcome:
             self.lost = error
         return self.failure
 
+    def answer_failed(self, lives: Sequence[LiveRequest], failure: Failure) -> None:
+        """Answer the rows that have failed together."""
+        for live in lives:
+            if self.lost is not None:
+                live.lose(failure)
+            else:
+                live.send((), failure, final=True)
+
     def expel(self, spoiled: Sequence[tuple[Row, LiveRequest]]) -> None:
         """Fail rows that must not run."""
         for row, live in spoiled:
@@ -104,11 +112,12 @@ class TensorRunner:
                 succeeded = True
             except Exception as error:  # noqa: BLE001 - a model may raise anything
                 failure = outcome.fail(error)
-                for _, live in part:
-                    if live is not None:
-                        live.open_outbox(outcome.responses)
-                        live.send((), failure, final=True)
-                        live.outbox = None
+                present = [live for _, live in part if live is not None]
+                for live in present:
+                    live.open_outbox(outcome.responses)
+                outcome.answer_failed(present, failure)
+                for live in present:
+                    live.outbox = None
         if len(parts) > 1 or outcome.spoiled:
             places = {live: place for place, live in enumerate(lives)}
             outcome.responses.sort(key=lambda sent: places[sent[0]])

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
-from streamgate.backend.fake import FakeBackend, Lose, Plan
+from streamgate.backend.fake import Fail, FakeBackend, Lose, Plan
 from streamgate.backend.fake.layout import Layout
 from streamgate.backend.fake.request import FakeRequestSession
 from streamgate.backend.fake.tensor import FakeTensorSession
@@ -19,6 +21,7 @@ from streamgate.model.tensor import Tensor
 from tests.backend.fake_models import stateless_config
 from tests.engine.house import Client, House, hashes, open_house, samples
 from tests.engine.test_engine_sequences import (
+    DIRECT,
     OLDEST,
     ONE_INSTANCE,
     TWO_INSTANCES,
@@ -70,8 +73,11 @@ def losses(house: House) -> tuple[int, int, int, int]:
 
 
 async def failure_of(client: Client, place: int) -> Failure | None:
+    """What failed, and how: whatever fails in these tests is lost, and says so."""
     async with asyncio.timeout(10):
-        return (await client.answers[place]).failure
+        response = await client.answers[place]
+    assert response.lost == (response.failure is not None)
+    return response.failure
 
 
 @pytest.mark.parametrize("config", [tensor_model(), tensor_model(OLDEST)], ids=["direct", "oldest"])
@@ -101,6 +107,10 @@ async def test_sequences_that_the_model_keeps_itself_end_with_their_instance() -
         assert await failure_of(client, 2) == Failure(Code.UNAVAILABLE, lost)
         assert await failure_of(client, 3) == Failure(Code.UNAVAILABLE, lost)
         await until(lambda: house.ended == [(5, EndReason.ENGINE_LOST)])
+        client.send(samples(9))
+        late = await failure_of(client, 4)
+        assert late is not None
+        assert late.message.endswith("(sequence 5 ended: engine_lost)")
         again = Client(house.connect(), 5)
         again.send(samples(7), start=True, end=True)
         assert hashes(await again.collect()) == again.expected()
@@ -239,10 +249,10 @@ async def test_what_a_lost_instance_still_owed_is_answered_once() -> None:
         await until(lambda: len(got) == 1)
         contexts[0].on_lost(SessionLostError(DEAD.message))
         await until(lambda: len(got) == 3)
-        assert [(response.failure, response.final) for response in got] == [
-            (None, False),
-            (DEAD, True),
-            (DEAD, True),
+        assert [(response.failure, response.final, response.lost) for response in got] == [
+            (None, False, False),
+            (DEAD, True, True),
+            (DEAD, True, True),
         ]
         first.reply.finish()
         await until(lambda: losses(house) == (1, 1, 1, 1))
@@ -255,3 +265,30 @@ def test_the_back_off_ends_at_its_last_delay() -> None:
         *(0, 0.1, 0.5, 2, 5),
         *(10, 10, 10),
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "ends"),
+    [(tensor_model, []), (request_model, [(5, EndReason.ENGINE_LOST)])],
+    ids=["kept", "gone"],
+)
+async def test_a_lost_step_is_no_error_of_its_sequence(
+    config: Callable[..., ModelConfig], ends: list[tuple[int, EndReason]]
+) -> None:
+    """Though errors end them: this one is none of theirs."""
+    model = config(replace(DIRECT, end_on_error=True))
+    async with open_house(model, Plan({0: Lose()}), AT_ONCE) as house:
+        client = Client(house.connect(), 5)
+        client.send(samples(1), start=True)
+        assert await failure_of(client, 0) == DEAD
+        await until(lambda: losses(house) == (1, 1, 1, 1))
+        assert house.ended == ends
+
+
+async def test_a_step_that_fails_is_not_lost() -> None:
+    async with open_house(tensor_model(), Plan({0: Fail()})) as house:
+        client = Client(house.connect(), 5)
+        client.send(samples(1), start=True)
+        (response,) = await client.collect()
+        assert response.failure is not None
+        assert not response.lost
