@@ -6,10 +6,10 @@ calls. Whoever calls knows models, requests and sequences, not slots.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import EndReason, Failure
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
@@ -33,7 +33,8 @@ before the results up to its position were given to their sinks. True: the seque
 slot and lives in this snapshot alone (it hibernates); no end of it is told."""
 
 OnHandOver = Callable[[Snapshot | Failure], None]
-"""Told what came of a hand-over: the sequence, which has left, or why it stays where it is."""
+"""Told what came of a hand-over: the sequence, which has left, or why it stays where it is. Also
+of a snapshot that was asked for: then the sequence stays in any case."""
 
 FindRoute = Callable[[str, str], "ModelRoute"]
 """The ready version of a model; version "" is the newest. Raises StreamGateError for none."""
@@ -117,6 +118,7 @@ class ModelLink(Protocol):
         Positions are not known here."""
 
 
+@runtime_checkable
 class MovableLink(ModelLink, Protocol):
     """A link whose sequences can leave and come back: what the log of a sequence stands on.
 
@@ -142,9 +144,23 @@ class MovableLink(ModelLink, Protocol):
         forgotten here, without an end that is told to anybody. Answers with a failure, and leaves
         it as it is, where it can't be moved (UNSUPPORTED) or does not live here (NOT_FOUND)."""
 
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        """A snapshot of the sequence, which lives on, behind the steps that have begun: with no
+        request of it under way, behind all. Fails as `hand_over` does. Never answers before this
+        returns, as `hand_over`."""
+
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         """Take snapshots from now on, as `config.durability` says, and hand them over here. The
         arrays are the receiver's own."""
+
+
+def movable(link: ModelLink) -> MovableLink:
+    """The link as one whose sequences can be moved. Raises StreamGateError (UNSUPPORTED)."""
+    if not isinstance(link, MovableLink):
+        raise StreamGateError(
+            Code.UNSUPPORTED, f"sequences of model '{link.config.name}' can't be moved from here"
+        )
+    return link
 
 
 class ModelRoute(Protocol):
@@ -184,6 +200,26 @@ class ModelRoute(Protocol):
         Raises StreamGateError for a sequence that the model can't have, or has already; then
         nobody is told anything.
         """
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        listener: Listener | None,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        """A sequence comes (back) from elsewhere, as `MovableLink.restore` has it: its next request
+        has the position behind the snapshot's. The listener is told nothing of one that can't be
+        restored.
+
+        Raises StreamGateError for a sequence that the model can't have, or has already, and where
+        none can be moved (UNSUPPORTED).
+        """
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        """The sequence leaves, as `MovableLink.hand_over` has it, and its listener is not told.
+        Raises StreamGateError where none can be moved (UNSUPPORTED)."""
 
     def hold(self) -> None:
         """Requests are still to come from one that is under way: the link stays open for them."""

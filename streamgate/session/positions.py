@@ -15,12 +15,18 @@ from streamgate.model.request import Request, SequenceKey
 @dataclass(slots=True, eq=False)
 class _Tenancy:
     """One sequence, from a START to its end; `start` is the request that began it, None for a
-    reservation that waits for it. `reserved`: it was, or is to be, reserved."""
+    reservation that waits for it, and for one that is `restored`: it began elsewhere. `reserved`:
+    it was, or is to be, reserved."""
 
     start: Request | None
     listener: Listener | None
     next_position: int = 0
     reserved: bool = False
+    restored: bool = False
+
+    @property
+    def is_begun(self) -> bool:
+        return self.start is not None or self.restored
 
 
 class Positions:
@@ -43,11 +49,11 @@ class Positions:
         if request.start:
             if tenancies is None:
                 tenancies = self._tenancies[request.sequence] = deque()
-            if tenancies and tenancies[-1].start is None:
+            if tenancies and not tenancies[-1].is_begun:
                 tenancies[-1].start = request
             else:
                 tenancies.append(_Tenancy(request, listener))
-        elif tenancies is None or tenancies[-1].start is None:
+        elif tenancies is None or not tenancies[-1].is_begun:
             return -1
         newest = tenancies[-1]
         newest.listener = listener
@@ -81,6 +87,27 @@ class Positions:
         if tenancies[0].start is None:
             del self._tenancies[key]
 
+    def restore(self, key: SequenceKey, listener: Listener | None, next_position: int) -> bool:
+        """A sequence comes from elsewhere, and goes on at this position. False if one of its ID
+        lives."""
+        if key in self._tenancies:
+            return False
+        self._tenancies[key] = deque((_Tenancy(None, listener, next_position, restored=True),))
+        return True
+
+    def refuse_restored(self, key: SequenceKey) -> None:
+        """It could not be had back: nobody is told. A START that was sent behind it is one as
+        others are."""
+        tenancies = self._tenancies.get(key)
+        if tenancies is not None and tenancies[0].restored:
+            self._drop_oldest(key, tenancies)
+
+    def leave(self, key: SequenceKey) -> None:
+        """The oldest sequence of this ID lives elsewhere now: nobody is told."""
+        tenancies = self._tenancies.get(key)
+        if tenancies is not None and tenancies[0].is_begun:
+            self._drop_oldest(key, tenancies)
+
     def end(self, key: SequenceKey, reason: EndReason, place: int = 0) -> None:
         """A sequence of this ID ended, which has so many older ones: tell its listener.
 
@@ -91,7 +118,7 @@ class Positions:
         if tenancies is None:
             return
         if place == UNSTARTED:
-            if tenancies[0].start is not None:
+            if tenancies[0].is_begun:
                 tenancies[0].reserved = False
                 return
             place = 0
@@ -107,6 +134,11 @@ class Positions:
         tenancies = self._tenancies.get(key)
         if tenancies is not None and tenancies[0].listener is not None:
             tenancies[0].listener.on_idle_warning(key, seconds_left)
+
+    def _drop_oldest(self, key: SequenceKey, tenancies: deque[_Tenancy]) -> None:
+        tenancies.popleft()
+        if not tenancies:
+            del self._tenancies[key]
 
     def _take_start(self, key: SequenceKey, tenancies: deque[_Tenancy], tenancy: _Tenancy) -> None:
         place = tenancies.index(tenancy)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.link.contract import Listener, ModelLink, OnReservation
+from streamgate.link.contract import Listener, ModelLink, OnHandOver, OnReservation, movable
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.session.check import RequestChecker
 from streamgate.session.gateway import ModelIndexEntry, ModelInfo
 from streamgate.session.positions import Positions
@@ -74,11 +75,7 @@ class Route:
     ) -> None:
         self.checker.check_reservation(sequence)
         if not self.positions.reserve(sequence, listener):
-            raise StreamGateError(
-                Code.ALREADY_EXISTS,
-                f"sequence {sequence} of model '{self.config.name}' lives already: no other can "
-                "be reserved",
-            )
+            raise self._lives(sequence, "reserved")
 
         def answered(failure: Failure | None) -> None:
             if failure is not None:
@@ -86,6 +83,41 @@ class Route:
             on_answer(failure)
 
         self.link.reserve(sequence, owner, answered)
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        listener: Listener | None,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        link = movable(self.link)
+        self.checker.check_reservation(sequence)
+        if not self.positions.restore(sequence, listener, snapshot.position + 1):
+            raise self._lives(sequence, "restored")
+
+        def answered(failure: Failure | None) -> None:
+            if failure is not None:
+                self.positions.refuse_restored(sequence)
+            on_answer(failure)
+
+        link.restore(sequence, owner, snapshot, answered)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        def answered(answer: Snapshot | Failure) -> None:
+            if isinstance(answer, Snapshot):
+                self.positions.leave(sequence)
+            on_answer(answer)
+
+        movable(self.link).hand_over(sequence, answered)
+
+    def _lives(self, sequence: SequenceKey, done: str) -> StreamGateError:
+        return StreamGateError(
+            Code.ALREADY_EXISTS,
+            f"sequence {sequence} of model '{self.config.name}' lives already: no other can be "
+            f"{done}",
+        )
 
     def renew_config(self) -> None:
         """The model has another configuration now, in nothing that requests are checked by."""

@@ -6,9 +6,17 @@ from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning, OnReservation
+from streamgate.link.contract import (
+    Needs,
+    OnAnyEnd,
+    OnHandOver,
+    OnIdleWarning,
+    OnReservation,
+    OnSnapshot,
+)
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics, SlotTable
 from tests.session.plain_models import config_of, spec
 
@@ -110,3 +118,33 @@ class FakeLink:
         request, sink, _, _ = self.submitted[place]
         failure = Failure(Code.UNAVAILABLE, "no")
         sink(Response(request, "m", self.version, failure=failure, admitted=False))
+
+
+@dataclass(eq=False)
+class FakeMovableLink(FakeLink):
+    """Implements `MovableLink`."""
+
+    restored: list[tuple[SequenceKey, OwnerNumber, Snapshot, OnReservation]] = field(
+        default_factory=list
+    )
+    handed_over: list[tuple[SequenceKey, OnHandOver]] = field(default_factory=list)
+    asked: list[tuple[SequenceKey, OnHandOver]] = field(default_factory=list)
+    on_snapshot: OnSnapshot = lambda key, snapshot, hibernates: None
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        self.restored.append((sequence, owner, snapshot, on_answer))
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self.handed_over.append((sequence, on_answer))
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self.asked.append((sequence, on_answer))
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        self.on_snapshot = on_snapshot

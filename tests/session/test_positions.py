@@ -1,9 +1,11 @@
 """The place of each request in its sequence, and who is told of the sequence's end."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamgate.errors import EndReason
 from streamgate.link.contract import UNSTARTED, Listener
@@ -181,6 +183,142 @@ def test_a_refused_start_leaves_the_reservation_to_the_next_one() -> None:
     positions.end(7, EndReason.IDLE)
     assert told == [("third", 7, EndReason.IDLE)]
     assert len(positions) == 0
+
+
+def test_what_comes_from_elsewhere_goes_on_at_its_position() -> None:
+    positions = Positions()
+    told: Told = []
+    assert positions.restore(7, listener(told, "restored"), 41)
+    assert not positions.restore(7, listener(told, "again"), 41)
+    assert not positions.reserve(7, listener(told, "again"))
+    assert positions.assign(step(7), listener(told, "step")) == 41
+    assert positions.newest_of(7) == 41
+    assert positions.assign(step(7, start=True), listener(told, "start")) == 0
+    positions.end(7, EndReason.SUPERSEDED)
+    assert told == [("step", 7, EndReason.SUPERSEDED)]
+    assert positions.assign(step(7), None) == 1
+
+
+def test_what_leaves_is_forgotten_and_nobody_is_told() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.assign(step(7, start=True), listener(told, "start"))
+    positions.assign(step(7, start=True), listener(told, "next"))
+    positions.leave(7)
+    assert positions.assign(step(7), listener(told, "next")) == 1
+    positions.leave(7)
+    positions.leave(7)
+    assert 7 not in positions
+    assert told == []
+    positions.reserve(7, listener(told, "reserved"))
+    positions.leave(7)  # it has not begun: it can't have left
+    assert 7 in positions
+
+
+def test_what_could_not_be_restored_leaves_nothing_but_the_start_behind_it() -> None:
+    positions = Positions()
+    told: Told = []
+    positions.restore(7, listener(told, "restored"), 3)
+    positions.refuse_restored(7)
+    assert 7 not in positions
+    positions.restore(7, listener(told, "restored"), 3)
+    positions.assign(step(7, start=True), listener(told, "start"))
+    positions.refuse_restored(7)
+    positions.refuse_restored(7)
+    assert positions.assign(step(7), listener(told, "start")) == 1
+    assert told == []
+
+
+@dataclass
+class Expected:
+    """A sequence as `Positions` should know it."""
+
+    name: str
+    next_position: int
+    start: Request | None = None
+    is_restored: bool = False
+
+
+class PositionsMachine(RuleBasedStateMachine):
+    """Sequences that begin, come from elsewhere, leave and end in any order, under three IDs."""
+
+    keys = st.integers(1, 3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = Positions()
+        self.told: Told = []
+        self.expected_told: Told = []
+        self.live: dict[int, list[Expected]] = defaultdict(list)
+        self.names = 0
+
+    def new(self) -> tuple[str, Listener]:
+        self.names += 1
+        return str(self.names), listener(self.told, str(self.names))
+
+    @rule(key=keys)
+    def start(self, key: int) -> None:
+        name, told = self.new()
+        request = step(key, start=True)
+        assert self.positions.assign(request, told) == 0
+        self.live[key].append(Expected(name, 1, request))
+
+    @rule(key=keys)
+    def go_on(self, key: int) -> None:
+        name, told = self.new()
+        position = self.positions.assign(step(key), told)
+        if not self.live[key]:
+            assert position == -1
+            return
+        newest = self.live[key][-1]
+        assert position == newest.next_position
+        newest.name = name
+        newest.next_position += 1
+
+    @rule(key=keys)
+    def refuse_start(self, key: int) -> None:
+        if self.live[key] and (start := self.live[key][-1].start) is not None:
+            self.positions.refuse(start)
+            self.live[key].pop()
+
+    @rule(key=keys, next_position=st.integers(0, 1000))
+    def restore(self, key: int, next_position: int) -> None:
+        name, told = self.new()
+        assert self.positions.restore(key, told, next_position) is (not self.live[key])
+        if not self.live[key]:
+            self.live[key].append(Expected(name, next_position, is_restored=True))
+
+    @rule(key=keys)
+    def refuse_restored(self, key: int) -> None:
+        self.positions.refuse_restored(key)
+        if self.live[key] and self.live[key][0].is_restored:
+            self.live[key].pop(0)
+
+    @rule(key=keys)
+    def leave(self, key: int) -> None:
+        self.positions.leave(key)
+        self.live[key][:1] = []
+
+    @precondition(lambda self: any(self.live.values()))
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from([key for key, each in self.live.items() if each]))
+        place = data.draw(st.integers(0, len(self.live[key]) - 1))
+        self.positions.end(key, EndReason.IDLE, place)
+        ended = self.live[key].pop(place)
+        self.expected_told.append((ended.name, key, EndReason.IDLE))
+
+    @invariant()
+    def who_lives_is_known_and_who_ended_was_told(self) -> None:
+        assert self.told == self.expected_told
+        assert set(self.positions.keys()) == {key for key, each in self.live.items() if each}
+        for key, live in self.live.items():
+            newest = live[0].next_position - 1 if live else -1
+            assert self.positions.newest_of(key) == newest
+
+
+PositionsMachine.TestCase.settings = settings(max_examples=60, deadline=None)
+TestPositionsMachine = PositionsMachine.TestCase
 
 
 @given(st.lists(st.tuples(st.sampled_from(["start", "step", "refuse", "end"]), st.integers(1, 3))))
