@@ -13,8 +13,13 @@ import streamgate
 from streamgate.cli_replay import add_recording, add_replay, recording_options
 from streamgate.cli_transcribe import add_commands
 from streamgate.errors import Code, StreamGateError
-from streamgate.server.lifecycle import ControlMode
-from streamgate.server.settings import OWN_PORTS, GrpcTransport, Settings, SpeechSettings
+from streamgate.server.settings import (
+    OWN_PORTS,
+    ControlMode,
+    GrpcTransport,
+    Settings,
+    SpeechSettings,
+)
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 

@@ -4,12 +4,13 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from streamgate.errors import StreamGateError
-from streamgate.recording.bundle import Bundle, read_bundle, write_redacted
-from streamgate.recording.compare import compare_bundles, config_changes
 from streamgate.recording.options import MIB, PARAMETER, RecordingOptions
+
+if TYPE_CHECKING:
+    from streamgate.recording.bundle import Bundle
 
 SAME: Final = 0
 DIFFERS: Final = 1
@@ -144,6 +145,9 @@ def add_replay(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _replay(options: argparse.Namespace) -> int:
+    # Imported here, as below: a server that records nothing, and every other command, needs none.
+    from streamgate.recording.bundle import read_bundle, write_redacted
+
     try:
         if options.redact is not None:
             write_redacted(options.bundle, options.redact)
@@ -157,7 +161,9 @@ def _replay(options: argparse.Namespace) -> int:
         return UNUSABLE
 
 
-def _compare(bundle: Bundle, other: Bundle, tolerance: float) -> int:
+def _compare(bundle: "Bundle", other: "Bundle", tolerance: float) -> int:
+    from streamgate.recording.compare import compare_bundles, config_changes
+
     for each in (bundle, other):
         if each.cut:
             _note(f"{each.path} is not whole: {each.cut}")
@@ -176,7 +182,7 @@ def _compare(bundle: Bundle, other: Bundle, tolerance: float) -> int:
     return SAME
 
 
-def _run(bundle: Bundle, options: argparse.Namespace) -> int:
+def _run(bundle: "Bundle", options: argparse.Namespace) -> int:
     # Imported here: comparing needs no engine and no front end.
     from streamgate.server.replay import ReplayOptions, replay
 

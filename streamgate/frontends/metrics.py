@@ -1,29 +1,25 @@
 """Prometheus metrics over HTTP, on a port of their own: `GET /metrics`."""
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
-from prometheus_client import REGISTRY
 
 from streamgate.frontends.listening import listen_tcp
-from streamgate.observe.metrics import render, render_registry
-from streamgate.session.gateway import Gateway
 
 HANDLERS_SECONDS = 1.0
 """How long a scrape that is under way may hold up a stop."""
 
 
 class MetricsEndpoint:
-    """Serves the metrics of all ready models and of this process.
+    """Serves what `scrape` gives: all metrics, in Prometheus' text format."""
 
-    Metrics that Python models define for themselves live in the process's registry.
-    """
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, scrape: Callable[[], Awaitable[bytes]]) -> None:
+        self._scrape = scrape
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen; returns the port. Raises StreamGateError when it can't be bound."""
-        listener = listen_tcp(host, port, "metrics")
+        listener = listen_tcp(host, port, "metrics", shared=shared)
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(
@@ -41,8 +37,7 @@ class MetricsEndpoint:
             self._runner = None
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        models = await self._gateway.statistics("", "")
-        body = render(models) + render_registry(REGISTRY)
         return web.Response(
-            body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=await self._scrape(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from streamgate.model.statistics import Histogram, ModelStatistics
+from streamgate.observe.exposition import render_registry
 
 Read = Callable[[ModelStatistics], float]
 
@@ -205,27 +206,6 @@ def render(models: Sequence[ModelStatistics]) -> bytes:
     registry = CollectorRegistry()
     registry.register(ModelCollector(lambda: models))
     return render_registry(registry)
-
-
-def render_registry(registry: CollectorRegistry) -> bytes:
-    """A registry's families in Prometheus' text format.
-
-    The library's headers call every counter `_total`. Triton's counters have no such suffix, nor
-    have those that Python models make: their headers are called as their samples are.
-    """
-    plain = {
-        family.name.encode()
-        for family in registry.collect()
-        if family.type == "counter" and any(sample.name == family.name for sample in family.samples)
-    }
-
-    def header(match: re.Match[bytes]) -> bytes:
-        return b"# %s %s " % match.groups() if match[2] in plain else match[0]
-
-    return _COUNTER_HEADER.sub(header, generate_latest(registry))
-
-
-_COUNTER_HEADER = re.compile(rb"^# (HELP|TYPE) (\w+)_total ", re.MULTILINE)
 
 
 def _plain_counter(name: str, text: str) -> Metric:

@@ -8,7 +8,6 @@ where Triton hides the reason of a failure, it follows Triton's text.
 """
 
 import asyncio
-import enum
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from streamgate.server.composing import (
 from streamgate.server.loading import LoadedModel, LoadedVersions, load_versions, reason_of
 from streamgate.server.resizing import find_resizings
 from streamgate.server.retiring import Retirement, Served
+from streamgate.server.settings import ControlMode
 from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import (
     LOADING,
@@ -52,13 +52,6 @@ LOADS_AT_A_TIME = 4
 _Turn = AbstractAsyncContextManager[Any]
 _Tried = dict[str, "asyncio.Task[StreamGateError | None]"]
 """The models that one load or start-up has tried: an ensemble shares its models with others."""
-
-
-class ControlMode(enum.Enum):
-    """Who decides which models are loaded: everything at start-up, or load and unload calls."""
-
-    NONE = "none"
-    EXPLICIT = "explicit"
 
 
 class Lifecycle:

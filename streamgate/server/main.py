@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
 
 from streamgate.server.name_check import check_name
-from streamgate.server.server import Ports, Server
+from streamgate.server.ports import ready_line
+from streamgate.server.server import Server
 from streamgate.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,15 +75,6 @@ def _leave_threads() -> None:
         log.warning("exiting without waiting for threads of models: %s", ", ".join(left))
         logging.shutdown()
         os._exit(0)
-
-
-def ready_line(host: str, ports: Ports) -> str:
-    """The one line on standard output, once everything listens: `streamgate ready http=...`."""
-    shown = f"[{host}]" if ":" in host else host
-    bound = asdict(ports)
-    bound |= bound.pop("dialects")
-    places = [f"{name}={shown}:{port}" for name, port in bound.items() if port is not None]
-    return " ".join(["streamgate ready", *places])
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:

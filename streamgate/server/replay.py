@@ -16,9 +16,8 @@ from streamgate.recording.bundle import Bundle, RecordedStep
 from streamgate.recording.compare import Difference, compare_results, config_changes
 from streamgate.recording.format import BundleError
 from streamgate.recording.values import Result, StoredTensor
-from streamgate.server.lifecycle import ControlMode
 from streamgate.server.server import Server
-from streamgate.server.settings import Settings
+from streamgate.server.settings import ControlMode, Settings
 from streamgate.session.gateway import Connection, Gateway
 
 EXIT_SECONDS: Final = 5.0

@@ -6,7 +6,6 @@ from enum import Enum
 from pathlib import Path
 
 from streamgate.recording.options import RecordingOptions
-from streamgate.server.lifecycle import ControlMode
 
 OWN_PORTS: Mapping[str, int] = {
     "sherpa-onnx": 6006,
@@ -15,6 +14,13 @@ OWN_PORTS: Mapping[str, int] = {
     "wyoming": 10300,
 }
 """Speech dialects that want a whole port, and which they usually have."""
+
+
+class ControlMode(Enum):
+    """Who decides which models are loaded: everything at start-up, or load and unload calls."""
+
+    NONE = "none"
+    EXPLICIT = "explicit"
 
 
 class GrpcTransport(Enum):

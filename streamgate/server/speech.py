@@ -87,22 +87,22 @@ class Mounts:
     sockets: Sequence[Dialect]
     services: Sequence[HttpService]
     grpc_services: Sequence[GrpcService]
-    own_ports: Mapping[str, tuple[int, FrontEnd]]
+    own_ports: Mapping[str, FrontEnd]
 
 
 def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
     """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
     models = SpeechModels(gateway, settings.default_model, settings.aliases)
     context = SpeechContext(gateway, models, Access(settings.api_keys), settings.realtime_dialect)
-    own_ports: dict[str, tuple[int, FrontEnd]] = {}
-    for name, port in settings.ports.items():
+    own_ports: dict[str, FrontEnd] = {}
+    for name in settings.ports:
         if name not in OWN_PORTS:
             raise StreamGateError(
                 Code.INVALID_ARG,
                 f"no dialect '{name}' with a port of its own, expected one of "
                 f"{', '.join(sorted(OWN_PORTS)) or 'none'}",
             )
-        own_ports[name] = (port, OWN_PORTS[name](context))
+        own_ports[name] = OWN_PORTS[name](context)
     return Mounts(
         context,
         [create(context) for create in SOCKETS],

@@ -15,8 +15,7 @@ import soundfile
 import soxr
 
 from streamgate.model.tensor import Array
-from streamgate.server.lifecycle import ControlMode
-from streamgate.server.settings import SpeechSettings
+from streamgate.server.settings import ControlMode, SpeechSettings
 from tests.clients.environment import ENVIRONMENT, drive, needs_clients, run, wav_file
 from tests.speech.dialects.talk import repository_with
 from tests.speech.house import SpeechHouse, speech_house

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamgate.errors import StreamGateError
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.model.config import DirectStrategy, Instance, InstanceKind, SequenceBatching
+from streamgate.server.scrape import gateway_metrics
 from tests.backend.fake_models import fake_config
 from tests.engine.house import Client, House, hashes, open_house, samples
 from tests.frontends.fake_gateway import FakeGateway
@@ -53,7 +54,7 @@ def value_of(families: dict[str, Metric], name: str, **labels: str) -> float:
 @asynccontextmanager
 async def scraped() -> AsyncIterator[tuple[House, Scraper]]:
     async with open_house(CONFIG) as house, aiohttp.ClientSession() as session:
-        endpoint = MetricsEndpoint(house.gateway)
+        endpoint = MetricsEndpoint(lambda: gateway_metrics(house.gateway))
         port = await endpoint.start("127.0.0.1", 0)
         try:
             yield house, Scraper(session, f"http://127.0.0.1:{port}/metrics")
@@ -137,7 +138,7 @@ async def test_there_is_nothing_else(method: str, path: str, status: int) -> Non
 async def test_a_port_in_use_is_named() -> None:
     async with scraped() as (_, scraper):
         port = int(scraper.url.split(":")[2].split("/")[0])
-        endpoint = MetricsEndpoint(FakeGateway())
+        endpoint = MetricsEndpoint(lambda: gateway_metrics(FakeGateway()))
         with pytest.raises(StreamGateError, match=f"can't listen on 127.0.0.1:{port} for metrics"):
             await endpoint.start("127.0.0.1", port)
         await endpoint.stop(1)

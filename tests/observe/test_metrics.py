@@ -19,7 +19,8 @@ from streamgate.model.statistics import (
     ReservationStatistics,
     SequenceStatistics,
 )
-from streamgate.observe.metrics import render, render_registry
+from streamgate.observe.exposition import render_registry
+from streamgate.observe.metrics import render
 
 NOTHING = Histogram((), (0,), 0.0)
 

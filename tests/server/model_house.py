@@ -22,7 +22,8 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.repository.repository import ModelRepository
-from streamgate.server.lifecycle import ControlMode, Lifecycle
+from streamgate.server.lifecycle import Lifecycle
+from streamgate.server.settings import ControlMode
 from streamgate.session.connection import SessionConnection
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import LocalGateway

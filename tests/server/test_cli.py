@@ -14,10 +14,8 @@ from streamgate.cli import main
 from streamgate.errors import Code, StreamGateError
 from streamgate.recording.options import RecordingOptions
 from streamgate.server import main as process
-from streamgate.server.lifecycle import ControlMode
-from streamgate.server.main import ready_line
-from streamgate.server.server import Ports
-from streamgate.server.settings import Settings
+from streamgate.server.ports import Ports, ready_line
+from streamgate.server.settings import ControlMode, Settings
 
 FREE_PORTS = [
     word for name in ("http", "grpc", "metrics", "websocket") for word in (f"--{name}-port", "0")

@@ -9,7 +9,7 @@ import aiohttp
 import numpy as np
 import tritonclient.grpc.aio as tritongrpc
 
-from streamgate.server.server import Ports
+from streamgate.server.ports import Ports
 from tests.frontends.websocket_client import connected, integers
 from tests.server.model_house import SEQUENCES, WAIT_SECONDS, Models
 from tests.server.test_ensembles_loading import ensemble

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamgate.errors import Code, EndReason, StreamGateError
-from streamgate.server.lifecycle import ControlMode
+from streamgate.server.settings import ControlMode
 from tests.server.model_house import (
     BROKEN,
     CONFIG,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as triton
 
-from streamgate.server.lifecycle import ControlMode
+from streamgate.server.settings import ControlMode
 from tests.server.model_house import (
     CONFIG,
     SEQUENCES,

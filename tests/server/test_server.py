@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from streamgate.errors import StreamGateError
-from streamgate.server.lifecycle import ControlMode
-from streamgate.server.server import Ports, Server
-from streamgate.server.settings import Settings
+from streamgate.server.ports import Ports
+from streamgate.server.server import Server
+from streamgate.server.settings import ControlMode, Settings
 from tests.frontends.websocket_client import Client, connected
 from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, until
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
-from streamgate.server.server import Ports, Server
+from streamgate.server.ports import Ports
+from streamgate.server.server import Server
 from streamgate.server.settings import Settings, SpeechSettings
 from streamgate.session.gateway import Gateway
 from tests.speech.tones import REPOSITORY
@@ -43,8 +44,7 @@ async def speech_house(
     server = Server(settings)
     ports = await server.start()
     try:
-        gateway = server._gateway
-        assert gateway is not None
+        gateway = server.gateway
         access = Access(settings.speech.api_keys)
         yield SpeechHouse(server, ports, SpeechContext(gateway, SpeechModels(gateway), access))
     finally:

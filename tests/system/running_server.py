@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.recording.options import RecordingOptions
-from streamgate.server.lifecycle import ControlMode
-from streamgate.server.server import Ports, Server
-from streamgate.server.settings import GrpcTransport, Settings
+from streamgate.server.ports import Ports
+from streamgate.server.server import Server
+from streamgate.server.settings import ControlMode, GrpcTransport, Settings
 from tests.frontends.conftest import LoopThread
 from tests.server.model_house import Gates, gates_for_models
 
@@ -83,7 +83,7 @@ class RunningServer:
 
     def wake_at(self, model: str) -> int | None:
         """When the model's scheduler has something to do next."""
-        (route,) = [each for each in self.server._table.routes() if each.config.name == model]
+        (route,) = [each for each in self.server._models.table.routes() if each.config.name == model]
         assert isinstance(route.link, ModelRuntime)
         return route.link._scheduler.wake_at()
 

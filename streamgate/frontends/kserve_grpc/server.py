@@ -53,13 +53,13 @@ class GrpcOptions:
     forward_headers: str = ""
     restricted: Mapping[str, RestrictedKey] = field(default_factory=dict)
 
-    def channel_arguments(self) -> list[tuple[str, int]]:
-        """The options of grpc-core's server."""
+    def channel_arguments(self, *, shared: bool = False) -> list[tuple[str, int]]:
+        """The options of grpc-core's server; `shared`: its port is others' too."""
         return [
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
             # Otherwise a second server on the port would silently take half of the connections.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared)),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
             # grpc-core gives up a silent peer by this one; its own default is a minute.
@@ -91,14 +91,14 @@ class GrpcFrontEnd:
         self._server: grpc.aio.Server | None = None
         self._infer: InferHandlers | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen and serve; returns the bound port, which port 0 leaves to the system.
 
         Raises StreamGateError (UNAVAILABLE) that names the address when it can't be had.
         """
         assert self._server is None, "a front end starts once"
         server = grpc.aio.server(
-            options=self._options.channel_arguments(),
+            options=self._options.channel_arguments(shared=shared),
             compression=self._options.compression,
             maximum_concurrent_rpcs=self._options.calls_max,
         )

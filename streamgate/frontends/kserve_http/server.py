@@ -63,12 +63,12 @@ class HttpFrontEnd:
         self._connections: web.Server | None = None
         self._listening: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen and serve; returns the bound port, which port 0 leaves to the system.
 
         Raises StreamGateError (UNAVAILABLE) that names the address when it can't be had.
         """
-        listener = listen_tcp(host, port, "HTTP")
+        listener = listen_tcp(host, port, "HTTP", shared=shared)
         self._connections = web.Server(
             self._handlers,
             # A client that has gone does not want its answer: its handler is cancelled.

@@ -47,13 +47,13 @@ class LeanGrpcFrontEnd:
         self._peers: set[Http2Protocol] = set()
         self._gone = asyncio.Event()
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen and serve; returns the bound port, which port 0 leaves to the system.
 
         Raises StreamGateError (UNAVAILABLE) that names the address when it can't be had.
         """
         assert self._server is None, "a front end starts once"
-        listener = _listener(host, port)
+        listener = _listener(host, port, shared)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._greet, sock=listener, backlog=_BACKLOG)
         bound: int = listener.getsockname()[1]
@@ -103,10 +103,12 @@ class LeanGrpcFrontEnd:
             await self._gone.wait()
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, shared: bool) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

@@ -56,9 +56,9 @@ class WebSocketServer:
         """Those that are open."""
         return list(self._connections.values())
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen; returns the port. Raises StreamGateError when it can't be bound."""
-        listener = listen_tcp(host, port, self._purpose)
+        listener = listen_tcp(host, port, self._purpose, shared=shared)
         self._server = await serve(
             self._handle,
             sock=listener,

@@ -43,9 +43,9 @@ class WebSocketFrontEnd:
         """Those that are open."""
         return self._server.connections
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen; returns the port. Raises StreamGateError when it can't be bound."""
-        return await self._server.start(host, port)
+        return await self._server.start(host, port, shared=shared)
 
     async def stop(self, grace_seconds: float) -> None:
         """Close the port, then each connection behind what is queued for it, with 1001 (going

@@ -59,9 +59,9 @@ class WyomingServer:
         """How many are open."""
         return len(self._connections)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
         """Listen; returns the port. Raises StreamGateError (UNAVAILABLE) when it can't be bound."""
-        listener = listen_tcp(host, port, "Wyoming")
+        listener = listen_tcp(host, port, "Wyoming", shared=shared)
         self._server = await asyncio.start_server(self._serve, sock=listener, limit=LINE_BYTES_MAX)
         bound: int = listener.getsockname()[1]
         return bound

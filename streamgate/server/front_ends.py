@@ -1,0 +1,87 @@
+"""All front ends of a server, over whatever gateway: opened together and closed together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from streamgate.errors import StreamGateError
+from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
+from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
+from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
+from streamgate.frontends.metrics import MetricsEndpoint
+from streamgate.frontends.sockets.http_mount import WebSocketMount
+from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.server.front_end import FrontEnd
+from streamgate.server.ports import Ports
+from streamgate.server.settings import GrpcTransport, Settings
+from streamgate.server.speech import Mounts, speech_mounts
+from streamgate.session.gateway import Gateway
+
+PARTING_SECONDS = 2.0
+"""How long clients may take to say goodbye once every sequence has ended."""
+
+
+class FrontEnds:
+    """Those that the settings ask for. `shared`: other processes of this server open the same
+    ports."""
+
+    def __init__(self, gateway: Gateway, settings: Settings, *, shared: bool = False) -> None:
+        self._gateway = gateway
+        self._settings = settings
+        self._shared = shared
+        self._open: list[FrontEnd] = []
+
+    async def open(
+        self, ports: Ports, scrape: Callable[[], Awaitable[bytes]] | None = None
+    ) -> Ports:
+        """Open these ports; returns those that were really bound. `scrape` is what the port of
+        metrics, if there is one, serves.
+
+        Raises StreamGateError when one can't be bound; what was opened is to be closed then.
+        """
+        mounts = speech_mounts(self._gateway, self._settings.speech)
+        http = grpc = metrics = websocket = None
+        if ports.http is not None:
+            http = await self._start("http", self._http(mounts), ports.http)
+        if ports.grpc is not None:
+            grpc = await self._start("grpc", self._grpc(mounts), ports.grpc)
+        if ports.metrics is not None:
+            assert scrape is not None, "the port of metrics has something to serve"
+            metrics = await self._start("metrics", MetricsEndpoint(scrape), ports.metrics)
+        if ports.websocket is not None:
+            front_end = WebSocketFrontEnd(self._gateway, dialects=mounts.sockets)
+            websocket = await self._start("websocket", front_end, ports.websocket)
+        dialects = {
+            name: await self._start(name, mounts.own_ports[name], port)
+            for name, port in ports.dialects.items()
+        }
+        return Ports(http, grpc, metrics, websocket, dialects)
+
+    async def close(self) -> None:
+        """Close all ports and their connections. Safe to call twice."""
+        front_ends, self._open = self._open, []
+        await asyncio.gather(*(front_end.stop(PARTING_SECONDS) for front_end in front_ends))
+
+    def _http(self, mounts: Mounts) -> FrontEnd:
+        options = HttpOptions(
+            input_bytes_max=self._settings.http_input_bytes_max,
+            forward_headers=self._settings.http_forward_headers,
+        )
+        sockets = WebSocketMount(mounts.sockets, self._gateway.is_live)
+        return HttpFrontEnd(self._gateway, options, mounts.services, sockets)
+
+    def _grpc(self, mounts: Mounts) -> FrontEnd:
+        options = GrpcOptions(forward_headers=self._settings.grpc_forward_headers)
+        is_lean = self._settings.grpc_transport is GrpcTransport.LEAN
+        return (LeanGrpcFrontEnd if is_lean else GrpcFrontEnd)(
+            self._gateway, options, services=mounts.grpc_services
+        )
+
+    async def _start(self, name: str, front_end: FrontEnd, port: int) -> int:
+        try:
+            bound = await front_end.start(self._settings.host, port, shared=self._shared)
+        except StreamGateError as error:
+            raise StreamGateError(
+                error.code, f"{error.message} (change it with --{name}-port or --host)"
+            ) from error
+        self._open.append(front_end)
+        return bound

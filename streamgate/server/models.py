@@ -1,0 +1,117 @@
+"""The models of a server with all that they need: repository, engine and the gateway over them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import streamgate
+from streamgate.backend import registry
+from streamgate.engine.host import AsyncioHost
+from streamgate.errors import Code, StreamGateError
+from streamgate.link.contract import ModelLink
+from streamgate.recording.writer import BundleWriter
+from streamgate.repository.repository import ModelRepository
+from streamgate.server.backend_folders import BackendFolders
+from streamgate.server.gpus import look_for_gpus
+from streamgate.server.lifecycle import Lifecycle
+from streamgate.server.settings import Settings
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.local import EXTENSIONS, LocalGateway
+from streamgate.session.model_server import ModelServers
+from streamgate.session.recorded import Recorder
+from streamgate.session.routing import ModelTable
+
+log = logging.getLogger(__name__)
+
+WRITING_SECONDS = 10.0
+"""How long the disk may take over what was recorded last."""
+
+
+class ServedModels:
+    """All models of this process. Started and stopped once, on its event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.table = ModelTable()
+        self._lifecycle: Lifecycle | None = None
+        self._gateway: LocalGateway | None = None
+        self._writer: BundleWriter | None = None
+
+    @property
+    def gateway(self) -> LocalGateway:
+        """What front ends see, from `load` to `stop`. It is not live before it is started."""
+        assert self._gateway is not None, "there are no models"
+        return self._gateway
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """What loads and unloads them, from `load` on."""
+        assert self._lifecycle is not None, "there are no models"
+        return self._lifecycle
+
+    async def load(self) -> None:
+        """Load what is to be loaded at start-up.
+
+        Raises StreamGateError when the repository can't be read, or when a model failed to load and
+        `exit_on_error` is set; what was loaded is to be stopped then.
+        """
+        settings = self._settings
+        sight = look_for_gpus()
+        log.info("%d GPUs%s", len(sight.gpus), f": {sight.trouble}" if sight.trouble else "")
+        find_backend = BackendFolders(
+            settings.backend_directory, registry.names, registry.find
+        ).find
+        repository = await asyncio.to_thread(
+            ModelRepository,
+            settings.model_repositories,
+            auto_complete=settings.auto_complete_config,
+            config_name=settings.model_config_name,
+            gpu_count=len(sight.gpus),
+            find_backend=find_backend,
+        )
+        host = AsyncioHost(asyncio.get_running_loop())
+        servers = ModelServers(host, self.table)
+        self._lifecycle = Lifecycle(
+            repository,
+            find_backend,
+            self.table,
+            host,
+            settings.control_mode,
+            settings.exit_timeout_seconds,
+            servers,
+            await self._recording_front(),
+        )
+        info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
+        self._gateway = LocalGateway(
+            self.table, self._lifecycle, info, strict=settings.strict_readiness
+        )
+        servers.attach(self._gateway)
+        failures = await self._lifecycle.start(settings.load_models)
+        if failures and settings.exit_on_error:
+            names = ", ".join(sorted(failures))
+            raise StreamGateError(
+                Code.INTERNAL,
+                f"failed to load all models ({names}); --exit-on-error=false serves the others",
+            )
+
+    async def drain(self) -> None:
+        """Refuse what is new, let what is under way end, close the models. Safe to call twice."""
+        if self._gateway is None or self._lifecycle is None:
+            return
+        gateway, self._gateway = self._gateway, None
+        gateway.stop_admission()
+        await self._lifecycle.stop(self._settings.exit_timeout_seconds)
+
+    async def close(self) -> None:
+        """Write what was recorded last. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await asyncio.to_thread(writer.close, WRITING_SECONDS)
+
+    async def _recording_front(self) -> Callable[[ModelLink], ModelLink] | None:
+        options = self._settings.recording
+        if options is None:
+            return None
+        self._writer = writer = await asyncio.to_thread(BundleWriter, options)
+        log.warning("sequences are recorded: what clients send is stored in %s", options.directory)
+        return Recorder(options, writer, streamgate.__version__, self.table.route).front
