@@ -83,7 +83,8 @@ class RunningServer:
 
     def wake_at(self, model: str) -> int | None:
         """When the model's scheduler has something to do next."""
-        (route,) = [each for each in self.server._models.table.routes() if each.config.name == model]
+        routes = self.server._models.table.routes()
+        (route,) = [each for each in routes if each.config.name == model]
         assert isinstance(route.link, ModelRuntime)
         return route.link._scheduler.wake_at()
 
