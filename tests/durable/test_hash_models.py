@@ -72,7 +72,7 @@ def test_every_disturbance_shows_in_all_later_hashes() -> None:
 async def snapshot_of(house: DurableHouse, model: str) -> Snapshot:
     """Of a sequence that has had the input 7."""
     await house.client().step(model, 1, 7, start=True)
-    runtime = house.server._table.route(model, "").link
+    runtime = house.server._models.table.route(model, "").link
     assert isinstance(runtime, ModelRuntime)
     return await runtime.places.snapshot(1, 0)
 
