@@ -1,0 +1,132 @@
+"""A connection with somebody who is known: messages by their class, signs of life both ways."""
+
+import asyncio
+import hashlib
+import hmac
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamgate.link.frames import FRAME_BYTES_MAX, FrameError, FrameSocket
+from streamgate.link.messages import RESULT, STEP, Beat, decode_message, encode_message
+from streamgate.link.steps import decode_result, decode_step
+from streamgate.model.tensor import Buffer
+
+GREETING_BYTES_MAX: Final = 2**16
+"""What a frame may have before both sides know each other."""
+
+NONCE_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How often each side says that it lives, and after how long a silence it is taken for lost."""
+
+    interval_seconds: float = 0.2
+    silence_seconds: float = 1.0
+
+
+class Channel:
+    """Messages over one socket. `handlers` has what may come, by class, each called with the
+    message; anything else that comes ends the connection. `on_lost` is told once, with the reason,
+    of an end that is not by `close`."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        handlers: Mapping[type, Callable[[Any], None]],
+        on_lost: Callable[[str], None],
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._handlers = handlers
+        self._heartbeat = heartbeat
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_greeted = False
+        self._heard = 0
+        self._silent_beats = 0
+        self.socket = FrameSocket(
+            connection, self._receive, self._lost, frame_bytes_max=GREETING_BYTES_MAX
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self.socket.is_open
+
+    def send(self, message: object) -> None:
+        """Raises TypeError or ValueError for a value that can't be sent."""
+        self.socket.send(*encode_message(message))
+
+    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Buffer]) -> None:
+        """A step or a result, encoded."""
+        self.socket.send(header, bodies)
+
+    def begin(self) -> None:
+        """Both sides know each other: frames may be large, and silence means loss."""
+        self.socket.frame_bytes_max = FRAME_BYTES_MAX
+        self._is_greeted = True
+        self._beat()
+
+    def close(self) -> None:
+        self._stop()
+        self.socket.close()
+
+    def lose(self, why: str) -> None:
+        self.socket.lose(why)
+
+    def _lost(self, why: str) -> None:
+        self._stop()
+        self._on_lost(why)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        """Silence is counted in beats of ours: when this process itself stood still, what the other
+        side sent meanwhile is still to be read."""
+        heard = self.socket.received
+        self._silent_beats = self._silent_beats + 1 if heard == self._heard else 0
+        self._heard = heard
+        interval = self._heartbeat.interval_seconds
+        if self._silent_beats * interval >= self._heartbeat.silence_seconds:
+            self.lose(f"nothing was heard for {self._silent_beats * interval:.1f} s")
+            return
+        self.send(_BEAT)
+        if self.is_open:
+            self._timer = self._loop.call_later(interval, self._beat)
+
+    def _receive(self, header: tuple[Any, ...], bodies: Sequence[memoryview]) -> None:
+        if not header:
+            raise FrameError("a frame without a kind")
+        kind = header[0]
+        message: object
+        if kind == STEP and self._is_greeted:
+            message = decode_step(header, bodies)
+        elif kind == RESULT and self._is_greeted:
+            message = decode_result(header, bodies)
+        else:
+            message = decode_message(header, bodies)
+            if type(message) is Beat and self._is_greeted:
+                return
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise FrameError(f"a {type(message).__name__} does not belong here")
+        handler(message)
+
+
+_BEAT: Final = Beat()
+
+
+def proof_of(secret: bytes, role: str, ours: bytes, theirs: bytes) -> bytes:
+    """That whoever plays this role knows the secret, for these two nonces only; b"" without one."""
+    if not secret:
+        return b""
+    return hmac.digest(secret, role.encode() + b"\0" + ours + theirs, hashlib.sha256)
+
+
+def is_proof(proof: bytes, secret: bytes, role: str, ours: bytes, theirs: bytes) -> bool:
+    return hmac.compare_digest(proof, proof_of(secret, role, ours, theirs))

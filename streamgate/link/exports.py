@@ -1,0 +1,99 @@
+"""What an engine lets front ends use: its ready model versions, and whose each sequence is."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streamgate.core.ids import OwnerNumber
+from streamgate.errors import EndReason
+from streamgate.link.contract import Listener
+from streamgate.model.request import SequenceKey
+from streamgate.model.snapshot import Snapshot
+from streamgate.session.routing import Route
+
+
+class Owner(Protocol):
+    """A front end, to which a sequence belongs."""
+
+    peer_path: str
+
+    def snapped(self, held: "Held", snapshot: Snapshot, *, has_left: bool) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One sequence of a front end's. `epoch` is its incarnation, by that front end's count; its
+    next step has `next_position`; `started` is false for a reservation."""
+
+    model: "ExportedModel"
+    peer: Owner
+    key: SequenceKey
+    epoch: int
+    owner: OwnerNumber
+    started: bool
+    reserved: bool = False
+    next_position: int = 0
+    listener: Listener | None = None
+
+
+@dataclass(eq=False)
+class ExportedModel:
+    """A ready version, by the number that peers know it by."""
+
+    number: int
+    route: Route
+    sequences: dict[SequenceKey, deque[Held]] = field(default_factory=dict)
+    """The living, by ID, in the order of their STARTs: of all front ends."""
+    is_watched: bool = False
+
+    def newest(self, key: SequenceKey) -> Held | None:
+        held = self.sequences.get(key)
+        return held[-1] if held else None
+
+    def newest_of(self, peer: Owner, key: SequenceKey) -> Held | None:
+        """The newest that is this front end's."""
+        for held in reversed(self.sequences.get(key, ())):
+            if held.peer is peer:
+                return held
+        return None
+
+    def add(
+        self,
+        held: Held,
+        on_end: Callable[[Held, EndReason], None],
+        on_idle_warning: Callable[[Held, float], None],
+    ) -> Held:
+        """A sequence begins. The listener to be told of it is its own."""
+
+        def ended(_: SequenceKey, reason: EndReason) -> None:
+            self.remove(held)
+            on_end(held, reason)
+
+        held.listener = Listener(ended, lambda _, seconds: on_idle_warning(held, seconds))
+        self.sequences.setdefault(held.key, deque()).append(held)
+        return held
+
+    def remove(self, held: Held) -> None:
+        """It lives here no more."""
+        others = self.sequences.get(held.key)
+        if others is None or held not in others:
+            return
+        others.remove(held)
+        if not others:
+            del self.sequences[held.key]
+
+    def watch(self) -> None:
+        """Have snapshots taken from now on, and handed to whose sequences they are of."""
+        if not self.is_watched:
+            self.is_watched = True
+            self.route.watch_snapshots(self._snapped)
+
+    def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:  # noqa: FBT001
+        held = self.sequences.get(key)
+        if not held:
+            return
+        oldest = held[0]
+        if has_left:
+            self.remove(oldest)
+        oldest.peer.snapped(oldest, snapshot, has_left=has_left)
