@@ -41,7 +41,8 @@ def parse_address(text: str) -> Address:
     if scheme == "tcp" and host and port.isdecimal() and int(port) < 2**16:
         return TcpAddress(host.strip("[]"), int(port))
     raise StreamGateError(
-        Code.INVALID_ARG, f"found '{text}' for an address, expected unix:<path> or tcp:<host>:<port>"
+        Code.INVALID_ARG,
+        f"found '{text}' for an address, expected unix:<path> or tcp:<host>:<port>",
     )
 
 
@@ -98,9 +99,7 @@ async def connect(address: Address, timeout_seconds: float) -> socket.socket:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             target: object = str(address.path)
         else:
-            found = await loop.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM
-            )
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             family, _, _, _, target = found[0]
             connection = socket.socket(family, socket.SOCK_STREAM)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

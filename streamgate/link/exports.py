@@ -7,7 +7,7 @@ from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import EndReason
-from streamgate.link.contract import Listener
+from streamgate.link.contract import Listener, movable
 from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.routing import Route
@@ -87,13 +87,14 @@ class ExportedModel:
         """Have snapshots taken from now on, and handed to whose sequences they are of."""
         if not self.is_watched:
             self.is_watched = True
-            self.route.watch_snapshots(self._snapped)
+            movable(self.route.link).watch_snapshots(self._snapped)
 
-    def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:  # noqa: FBT001
+    def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:
         held = self.sequences.get(key)
         if not held:
             return
         oldest = held[0]
         if has_left:
             self.remove(oldest)
+            self.route.positions.leave(key)
         oldest.peer.snapped(oldest, snapshot, has_left=has_left)

@@ -56,7 +56,9 @@ class FrameError(Exception):
 
 def encode_frame(header: tuple[Any, ...], bodies: Sequence[Buffer] = ()) -> list[Buffer]:
     """The parts of a frame. Raises TypeError or ValueError for what msgpack does not take."""
-    sizes = tuple([len(body) if type(body) is bytes else memoryview(body).nbytes for body in bodies])
+    sizes = tuple(
+        [len(body) if type(body) is bytes else memoryview(body).nbytes for body in bodies]
+    )
     head: bytes = _PACKER.pack((*header, sizes))
     parts: list[Buffer] = [b"", head]
     total = _pad(parts, len(head))
@@ -84,7 +86,7 @@ def decode_frame(frame: memoryview, header_size: int) -> tuple[tuple[Any, ...], 
         bodies = []
         for size in sizes:
             if type(size) is not int or not 0 <= size <= len(frame) - offset:
-                raise FrameError(f"a body of {size!r:.40} bytes in {len(frame) - offset}")  # noqa: TRY301
+                raise FrameError(f"a body of {size!r:.40} bytes in {len(frame) - offset}")
             body = frame[offset : offset + size]
             bodies.append(memoryview(bytes(body)) if size <= _SMALL_BYTES else body)
             offset += _padded(size)
@@ -123,7 +125,7 @@ class FrameSocket:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(np.empty(_READ_BYTES, np.uint8))
+        self._buffer = np.empty(_READ_BYTES, np.uint8).data
         self._begin = 0
         self._end = 0
         self._outbox: deque[Buffer] = deque()
@@ -260,7 +262,7 @@ class FrameSocket:
         if size - self._begin >= need and size - self._end >= _ROOM_BYTES:
             return
         begun = self._buffer[self._begin : self._end]
-        buffer = memoryview(np.empty(max(_READ_BYTES, need), np.uint8))
+        buffer = np.empty(max(_READ_BYTES, need), np.uint8).data
         buffer[: len(begun)] = begun
         self._buffer, self._begin, self._end = buffer, 0, len(begun)
 
@@ -290,5 +292,3 @@ def _pad(parts: list[Buffer], size: int) -> int:
     if padding:
         parts.append(_PADDING[:padding])
     return size + padding
-
-

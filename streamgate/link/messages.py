@@ -145,8 +145,18 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """As `MovableLink.take_snapshot`; answered by `HandedOver`."""
+
+    number: int
+    model: int
+    epoch: int
+    sequence: SequenceKey
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
-    """The sequence, which has left, or why it stays."""
+    """The snapshot of a sequence that has left or was to be copied, or why there is none."""
 
     number: int
     outcome: Snapshot | Failure
@@ -352,7 +362,19 @@ class Owner:
 
 MESSAGES: Final = (
     *(Challenge, Hello, Welcome, Beat, Table, Export, Withdrawn),
-    *(Reserve, Restore, Answered, HandOver, HandedOver, Cancel, Pause, Touch, HangUp, EndSequence),
+    *(
+        Reserve,
+        Restore,
+        Answered,
+        HandOver,
+        TakeSnapshot,
+        HandedOver,
+        Cancel,
+        Pause,
+        Touch,
+        HangUp,
+        EndSequence,
+    ),
     *(WatchSnapshots, Ended, Idle, Snapped),
     *(AskReady, Ready, AskStatistics, Statistics, AskSlots, Slots, AskIndex, Index),
     *(Load, Unload, Done, Refused, AskOwner, Owner),

@@ -95,10 +95,10 @@ def decode_step(header: Header, bodies: Sequence[memoryview]) -> Step:
         rows, signature, name, priority, timeout_us, requested, parameters, tensors = rest
         _check_numbers(number, model, owner, epoch, position, flags, rows, priority, timeout_us)
         if type(sequence) not in {int, str} or type(name) is not str:
-            raise FrameError("a step's sequence and ID are no names")  # noqa: TRY301
+            raise FrameError("a step's sequence and ID are no names")
         _check_parameters(parameters)
         if not all(type(each) is str for each in requested):
-            raise FrameError("a requested output is no name")  # noqa: TRY301
+            raise FrameError("a requested output is no name")
         request = Request(
             "",
             "",
@@ -144,13 +144,13 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
         _, number, flags, position, index, version, failure, parameters, tensors = header
         _check_numbers(number, flags, position, index)
         if type(version) is not str:
-            raise FrameError("a result's version is no name")  # noqa: TRY301
+            raise FrameError("a result's version is no name")
         _check_parameters(parameters)
         if failure is not None:
             code, message = failure
             failure = Failure(Code(code), message)
             if type(message) is not str:
-                raise FrameError("a failure's message is no text")  # noqa: TRY301
+                raise FrameError("a failure's message is no text")
         outputs = _decode_tensors(tensors, bodies)
     except (ValueError, TypeError) as error:
         raise FrameError(f"no result: {error}") from error
@@ -158,7 +158,9 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
         *(number, position, index, version),
         *(bool(flags & _FINAL), bool(flags & _EMPTY)),
         *(bool(flags & _ADMITTED), bool(flags & _LOST)),
-        *(failure, parameters, outputs),
+        failure,
+        parameters,
+        outputs,
     )
 
 

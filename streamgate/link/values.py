@@ -9,9 +9,9 @@ import enum
 import hashlib
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def pack(kind: Any, value: object, bodies: Bodies) -> Any:
 def unpack(kind: type[T], packed: Any, bodies: Sequence[memoryview]) -> T:
     """A value of this declared type; its arrays are copies. Raises ValueFormatError."""
     try:
-        value: T = _codec(kind)[1](packed, bodies)
+        value: T = _codec(cast(Hashable, kind))[1](packed, bodies)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError, StreamGateError) as error:
         raise ValueFormatError(f"not a {_name(kind)}: {error}") from error
     except RecursionError:
@@ -201,10 +201,14 @@ def _later(kind: Any) -> tuple[_Pack, _Unpack]:
     """The codec of a part, made when it is needed: a class may have parts of its own kind."""
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return _codec(kind)
-    return (
-        lambda value, bodies: _codec(kind)[0](value, bodies),
-        lambda packed, bodies: _codec(kind)[1](packed, bodies),
-    )
+
+    def pack_part(value: Any, bodies: Bodies) -> Any:
+        return _codec(kind)[0](value, bodies)
+
+    def unpack_part(packed: Any, bodies: Sequence[memoryview]) -> Any:
+        return _codec(kind)[1](packed, bodies)
+
+    return pack_part, unpack_part
 
 
 def _pack_array(value: Any, bodies: Bodies) -> Any:
@@ -217,7 +221,7 @@ def _pack_array(value: Any, bodies: Bodies) -> Any:
     if value.dtype.kind not in _ARRAY_KINDS:
         raise TypeError(f"arrays of type {value.dtype} can't be sent")
     array = np.ascontiguousarray(value)
-    bodies.append(memoryview(array.reshape(-1).view(np.uint8)))
+    bodies.append(array.reshape(-1).view(np.uint8).data)
     return (value.dtype.str, value.shape, place)
 
 

@@ -86,7 +86,7 @@ class Lifecycle:
         self._served: dict[Route, Served] = {}
         self._loading: set[asyncio.Task[StreamGateError | None]] = set()
         self._drain_seconds = drain_seconds
-        self._retirement = Retirement(drain_seconds)
+        self._retirement = Retirement(drain_seconds, table.note_change)
         self._ensembles = Ensembles()
         # Loaded because somebody asked for them, not for an ensemble.
         self._explicit: set[str] = set()
@@ -370,6 +370,7 @@ class Lifecycle:
                 self._retire(version.route, state)
             elif version.state == UNAVAILABLE:
                 version.reason = UNLOADED
+                self._table.note_change()
 
     def _retire(self, route: Route, state: VersionState | None = None) -> None:
         self._retirement.begin(route, self._served.pop(route), state)

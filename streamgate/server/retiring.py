@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from streamgate.errors import EndReason
@@ -25,10 +25,12 @@ class Served:
 
 
 class Retirement:
-    """The versions that are going. `drain_seconds` is how long each may take over it."""
+    """The versions that are going. `drain_seconds` is how long each may take over it; `on_gone` is
+    told when one has gone."""
 
-    def __init__(self, drain_seconds: float) -> None:
+    def __init__(self, drain_seconds: float, on_gone: Callable[[], None] = lambda: None) -> None:
         self._drain_seconds = drain_seconds
+        self._on_gone = on_gone
         self._going: dict[asyncio.Task[None], LoadedModel] = {}
 
     def begin(self, route: Route, served: Served, state: VersionState | None) -> None:
@@ -42,6 +44,7 @@ class Retirement:
             route.retired = True
             if state is not None:
                 state.state, state.reason = UNAVAILABLE, UNLOADED
+            self._on_gone()
             log.info("model '%s' version %s is unloaded", route.config.name, route.version)
 
         task = asyncio.create_task(close())

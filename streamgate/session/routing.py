@@ -52,6 +52,16 @@ class Route:
         listener: Listener | None,
     ) -> RequestNumber:
         self.checker.check(request)
+        return self.submit_checked(request, sink, owner, listener)
+
+    def submit_checked(
+        self,
+        request: Request,
+        sink: Callable[[Response], None],
+        owner: OwnerNumber,
+        listener: Listener | None,
+    ) -> RequestNumber:
+        """As `submit`, for a request that was checked elsewhere, by the same rules."""
         request.version = self.version
         if not request.sequence or not self.is_stateful:
             return self.link.submit(request, sink, NO_OWNER, -1)
@@ -172,6 +182,24 @@ class ModelTable:
         # What lookups found, until something changes: each request makes several.
         self._routes: dict[tuple[str, str], Route] = {}
         self._infos: dict[tuple[str, str], ModelInfo] = {}
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Be told, at once, of each change from now on: of versions, their states and reasons."""
+        self._watchers.append(on_change)
+
+    def unwatch(self, on_change: Callable[[], None]) -> None:
+        """Not any more."""
+        self._watchers.remove(on_change)
+
+    def note_change(self) -> None:
+        """A version's state or reason was changed in its place."""
+        for on_change in list(self._watchers):
+            on_change()
+
+    def names(self) -> list[str]:
+        """Every model that is known, sorted."""
+        return sorted(self._models)
 
     def get(self, name: str) -> ModelState | None:
         return self._models.get(name)
@@ -194,6 +222,7 @@ class ModelTable:
         model.trouble = ""
         self._routes.clear()
         self._infos.clear()
+        self.note_change()
 
     def note_trouble(self, name: str, reason: str) -> None:
         """A model that should be served could not be read: not even its versions are known.
@@ -204,6 +233,7 @@ class ModelTable:
         model.trouble = reason
         if not reason and not model.versions:
             del self._models[name]
+        self.note_change()
 
     def route(self, name: str, version: str) -> Route:
         """The ready version asked for, the newest when `version` is "".
