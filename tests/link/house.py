@@ -10,7 +10,7 @@ from streamgate.link.addresses import Address, UnixAddress
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.server import LinkServer
-from streamgate.server.lifecycle import ControlMode
+from streamgate.server.settings import ControlMode
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.remote import RemoteGateway
 from tests.server.model_house import ModelHouse, model_house
