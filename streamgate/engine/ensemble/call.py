@@ -12,8 +12,9 @@ from streamgate.core.dataflow import Course, Flow, Frame, Progress, Run, StepInd
 from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
 from streamgate.core.line import Line
 from streamgate.core.value import value
+from streamgate.engine.ensemble.lanes import EnsembleSequence, Lane, go_all
 from streamgate.engine.ensemble.runs import StepRuns
-from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane, go_all
+from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.ensemble.tensors import (
     Held,
     SequencePlace,

@@ -13,7 +13,8 @@ from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.engine.counters import Counters
 from streamgate.engine.ensemble.call import EnsembleCall
-from streamgate.engine.ensemble.sequences import EnsembleSequence, EnsembleSequences, Lane
+from streamgate.engine.ensemble.lanes import EnsembleSequence, Lane
+from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.rejections import failure_for, refusal_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
