@@ -63,6 +63,21 @@ def levels_of(
     return levels
 
 
+def flow_order(steps: Sequence[EnsembleStep], inputs: Iterable[str]) -> list[StepIndex]:
+    """The steps in an order in which each comes behind all whose tensors it takes."""
+    known = set(inputs)
+    order: list[StepIndex] = []
+    waiting = [StepIndex(index) for index in range(len(steps))]
+    while waiting:
+        able = [index for index in waiting if known.issuperset(steps[index].inputs.values())]
+        if not able:
+            break
+        order += able
+        known.update(name for index in able for name in steps[index].outputs.values())
+        waiting = [index for index in waiting if index not in able]
+    return order
+
+
 def _common(levels: set[Level], step: StepIndex | None) -> Level:
     if len(levels) > 1:
         raise MixedOriginsError(step)

@@ -82,6 +82,7 @@ class EnsembleCall:
         self._answer_turn: _AnswerTurn | None = None
         self._answer: Response | None = None
         self._is_stopped = False
+        self._has_begun = False
         self._index = 0
 
     def enter(self, sequences: EnsembleSequences) -> None:
@@ -100,6 +101,9 @@ class EnsembleCall:
         self.started_ns = now
         if self.closed:
             return
+        if self.sequence is not None:
+            self._has_begun = True
+            self.sequence.progress.begin(self._position, now)
         try:
             for steps in self._course.steps.values():
                 for index in steps:
@@ -110,23 +114,38 @@ class EnsembleCall:
         except StreamGateError as error:
             self.fail(error.failure)
 
-    def fail(self, failure: Failure) -> None:
-        """Something in it went wrong: that is its answer. Runs of stateful models go on."""
+    def fail(self, failure: Failure, *, lost: bool = False) -> None:
+        """Something in it went wrong: that is its answer. Runs of stateful models go on. `lost`:
+        what was to give it is gone; in a sequence that has a log, so is all the rest of it."""
         if self.closed or self._is_stopped:
             return
         self._stop(with_stateful=False)
         name = self._config.name
         told = Failure(failure.code, f"in ensemble '{name}', {failure.message}")
-        self._conclude(self._response(failure=told))
+        sequence = self.sequence
+        is_gone = sequence is not None and sequence.reason is EndReason.ENGINE_LOST
+        self._conclude(self._response(failure=told, lost=lost or is_gone))
+        if lost and not is_gone and sequence is not None and self._sequences is not None:
+            assert self.lane is not None
+            self._sequences.miss_step(self.lane, sequence)
+
+    def lose(self, failure: Failure) -> None:
+        """Its sequence is lost, or lives elsewhere now: it may be run again there."""
+        if self._answer is not None and self._answer.lost and self._answer.failure is not None:
+            failure = self._answer.failure
+        self._give_up(failure, lost=True)
 
     def cancel(self, failure: Failure, reason: EndReason | None = None) -> None:
         """Nobody wants its answer any more. `reason` is why its sequence ends, if it does."""
+        if not self.closed and reason is not None and self.sequence is not None:
+            self.sequence.close(reason)
+        self._give_up(failure)
+
+    def _give_up(self, failure: Failure, *, lost: bool = False) -> None:
         if self.closed:
             return
         self._stop(with_stateful=True)
-        if reason is not None and self.sequence is not None:
-            self.sequence.close(reason)
-        self._deliver(self._response(failure=failure))
+        self._deliver(self._response(failure=failure, lost=lost))
         if self.lane is not None and self._answer_turn is not None:
             go_all(self.lane.answers.leave(self._answer_turn))
 
@@ -182,6 +201,7 @@ class EnsembleCall:
         number = inner.route.submit(inner.request, sink, self.owner, listener)
         if inner.sequence is not None and self.lane is not None:
             self.lane.reach(inner.sequence, run.step, inner.route, end=inner.request.end)
+            inner.sequence.progress.runs += 1
         return inner.route, number
 
     def _listener(self, inner: _InnerCall) -> Listener | None:
@@ -213,6 +233,8 @@ class EnsembleCall:
             place = held.place or place
         sequence = self.sequence if run.step in self._ensemble.stateful else None
         if place is not None and not self._has_reserved(run.step, place):
+            if sequence is not None:
+                sequence.progress.stray = config.name
             sequence = None
         told = place or SequencePlace(request.sequence, request.start, request.end)
         if sequence is not None and place is None:
@@ -239,6 +261,13 @@ class EnsembleCall:
         return sequence is not None and step in sequence.held and place.key == sequence.key
 
     def _on_response(self, inner: _InnerCall, response: Response) -> None:
+        self._take_in(inner, response)
+        if response.final and inner.sequence is not None:
+            assert self.lane is not None
+            assert self._sequences is not None
+            self._sequences.leave_run(self.lane, inner.sequence)
+
+    def _take_in(self, inner: _InnerCall, response: Response) -> None:
         run = inner.run
         if response.final:
             self._runs.done(run)
@@ -247,7 +276,7 @@ class EnsembleCall:
         if self.closed or self._is_stopped:
             return
         if response.failure is not None:
-            self.fail(response.failure)
+            self.fail(response.failure, lost=response.lost)
             return
         try:
             outputs = self._outputs(inner, response)
@@ -313,7 +342,7 @@ class EnsembleCall:
             self._on_over(self, response)
         self._sink(response)
         if response.final and self.lane is not None and self._sequences is not None:
-            self._sequences.leave(self.lane, self.sequence)
+            self._sequences.leave(self.lane, self.sequence, begun=self._has_begun)
 
     def _stop(self, *, with_stateful: bool) -> None:
         """Run nothing more; cancel what runs, and give up every turn."""
@@ -338,7 +367,9 @@ class EnsembleCall:
         response.parameters = place_parameters([held for held, _ in pairs], self.request)
         return response
 
-    def _response(self, *, failure: Failure | None = None, empty: bool = False) -> Response:
+    def _response(
+        self, *, failure: Failure | None = None, empty: bool = False, lost: bool = False
+    ) -> Response:
         request = self.request
         return Response(
             request,
@@ -347,6 +378,7 @@ class EnsembleCall:
             failure=failure,
             empty=empty,
             position=self._position,
+            lost=lost,
         )
 
 

@@ -1,14 +1,16 @@
 """What is known of an ensemble's sequences, and who waits for whom under one correlation ID."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, final
 
 from streamgate.core.dataflow import StepIndex
+from streamgate.core.ids import Ns, OwnerNumber
 from streamgate.core.line import Line
 from streamgate.errors import EndReason, Failure
-from streamgate.link.contract import Listener, ModelRoute, OnReservation
+from streamgate.link.contract import Listener, ModelRoute, OnHandOver, OnReservation
 from streamgate.model.request import SequenceKey
+from streamgate.model.snapshot import Snapshot
 
 
 class Turn(Protocol):
@@ -38,13 +40,100 @@ class Reservation:
 
 
 @final
+class Restoration:
+    """A sequence that comes from elsewhere, one model after the other. `parts` are those that its
+    models have not been asked to take yet, `refusal` is why it can't be had."""
+
+    __slots__ = ("is_over", "on_answer", "owner", "parts", "refusal")
+
+    def __init__(
+        self,
+        parts: Iterable[tuple[StepIndex, Snapshot]],
+        owner: OwnerNumber,
+        on_answer: OnReservation,
+    ) -> None:
+        self.parts = deque(parts)
+        self.owner = owner
+        self.on_answer = on_answer
+        self.refusal: Failure | None = None
+        self.is_over = False
+
+
+@final
+class Wish:
+    """Somebody waits for a snapshot of a sequence, which `leaves` with it or lives on."""
+
+    __slots__ = ("leaves", "on_answer")
+
+    def __init__(self, on_answer: OnHandOver, *, leaves: bool) -> None:
+        self.on_answer = on_answer
+        self.leaves = leaves
+
+
+@final
+class Progress:
+    """How far a sequence has come, and what of it is known elsewhere.
+
+    `begun` counts its requests that have begun to run, `position` is that of the newest of them,
+    `busy` counts those that are not over, `runs` what they have left with stateful models. `stray`
+    is a model that ran a step of it under another correlation ID. `saved` is `begun` of its last
+    snapshot, taken at `saved_ns`; while `is_taken`, another one is. One that `is_pinned` is not
+    tried again unasked.
+    """
+
+    __slots__ = (
+        "begun",
+        "busy",
+        "is_pinned",
+        "is_taken",
+        "position",
+        "runs",
+        "saved",
+        "saved_ns",
+        "stray",
+        "wishes",
+    )
+
+    def __init__(self, position: int = -1) -> None:
+        self.position = position
+        self.begun = 0
+        self.busy = 0
+        self.runs = 0
+        self.stray = ""
+        self.saved = 0
+        self.saved_ns: Ns | None = None
+        self.is_taken = False
+        self.is_pinned = False
+        self.wishes: list[Wish] = []
+
+    def begin(self, position: int, now: Ns) -> None:
+        """A request begins to run."""
+        self.begun += 1
+        self.busy += 1
+        self.position = position
+        if self.saved_ns is None:
+            self.saved_ns = now
+
+    def note_saved(self, now: Ns) -> None:
+        """All there is of it was saved, or need not be for a while."""
+        self.saved = self.begun
+        self.saved_ns = now
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it is under way anywhere."""
+        return not self.busy and not self.runs
+
+
+@final
 class EnsembleSequence:
     """One sequence, from START to its end.
 
     `places` are the models in which it lives, by step; those in `held` were reserved. `calls`
     counts its requests under way. After `closed`, no request belongs to it any more; `reason` is
     why it ends, None if not known yet. `reserved`: its START has not come; there is a
-    `reservation` until it is granted or refused.
+    `reservation` until it is granted or refused, and a `restoration` until it is back. One that
+    has `left` is not this ensemble's any more.
     """
 
     __slots__ = (
@@ -54,12 +143,15 @@ class EnsembleSequence:
         "ended",
         "held",
         "key",
+        "left",
         "listeners",
         "places",
+        "progress",
         "reached",
         "reason",
         "reservation",
         "reserved",
+        "restoration",
         "touched_ns",
     )
 
@@ -72,6 +164,9 @@ class EnsembleSequence:
         self.held: set[StepIndex] = set()
         self.reserved = False
         self.reservation: Reservation | None = None
+        self.restoration: Restoration | None = None
+        self.progress = Progress()
+        self.left = False
         self.calls = 0
         self.touched_ns = 0
         self.closed = False
@@ -100,7 +195,21 @@ class EnsembleSequence:
     @property
     def is_over(self) -> bool:
         is_pending = self.reservation is not None and self.reservation.pending > 0
-        return self.calls == 0 and not self.places and not is_pending
+        is_coming = self.restoration is not None and not self.restoration.is_over
+        return self.calls == 0 and not self.places and not is_pending and not is_coming
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that is known of it lies in its models, and stays there for now."""
+        lives_on = self.reason is None or (self.reason is EndReason.CLIENT_END and self.calls > 0)
+        return (
+            self.progress.is_quiet
+            and lives_on
+            and not (self.left or self.reserved or self.ended)
+            and self.restoration is None
+            and bool(self.reached)
+            and self.reached <= self.places.keys()
+        )
 
     @property
     def has_failed_to_start(self) -> bool:
@@ -110,9 +219,12 @@ class EnsembleSequence:
 
 @final
 class Lane:
-    """All that goes on under one correlation ID: lines of turns, and the sequences in order."""
+    """All that goes on under one correlation ID: lines of turns, and the sequences in order.
 
-    __slots__ = ("answers", "calls", "key", "lines", "sequences")
+    While it is shut for a sequence, requests that have not begun to run wait until it is opened.
+    """
+
+    __slots__ = ("answers", "calls", "key", "lines", "sequences", "shut_for", "waiting")
 
     def __init__(self, key: SequenceKey, steps: Iterable[int]) -> None:
         self.key = key
@@ -120,6 +232,35 @@ class Lane:
         self.answers: Line[Turn] = Line()
         self.sequences: deque[EnsembleSequence] = deque()
         self.calls = 0
+        self.shut_for: EnsembleSequence | None = None
+        self.waiting: list[Callable[[], None]] = []
+
+    def open(self) -> None:
+        """Let those begin that wait, in their order, unless one of them shuts it again."""
+        self.shut_for = None
+        waiting, self.waiting = self.waiting, []
+        for begin in waiting:
+            begin()
+
+    @property
+    def resting(self) -> EnsembleSequence | None:
+        """The sequence of which, and of all others under this ID, nothing is under way."""
+        if not self.sequences:
+            return None
+        first, *newer = self.sequences
+        is_alone = not any(each.progress.begun or each.reserved for each in newer)
+        return first if is_alone and first.is_at_rest else None
+
+    @property
+    def is_shut_for_nothing(self) -> bool:
+        """Whether what it was shut for will not come any more."""
+        sequence = self.shut_for
+        if sequence is None:
+            return False
+        if sequence not in self.sequences:
+            return True
+        is_ending = sequence.reason not in {None, EndReason.CLIENT_END}
+        return is_ending and sequence.restoration is None
 
     @property
     def last(self) -> EnsembleSequence | None:

@@ -8,12 +8,13 @@ from functools import lru_cache, partial
 from typing import Final, final
 
 from streamgate.core.commands import Rejection
-from streamgate.core.dataflow import Course, StepIndex, plan_course
+from streamgate.core.dataflow import Course, StepIndex, flow_order, plan_course
 from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
 from streamgate.core.scheduler import SchedulerStatistics
 from streamgate.engine.counters import Counters
 from streamgate.engine.ensemble.call import EnsembleCall
 from streamgate.engine.ensemble.lanes import EnsembleSequence, Lane
+from streamgate.engine.ensemble.moves import EnsembleMoves
 from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.rejections import failure_for, refusal_for
@@ -24,11 +25,14 @@ from streamgate.link.contract import (
     ModelRoute,
     Needs,
     OnAnyEnd,
+    OnHandOver,
     OnIdleWarning,
     OnReservation,
+    OnSnapshot,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import InstanceStatistics, ModelStatistics, SlotTable
 
 COURSES_MAX: Final = 64
@@ -43,7 +47,7 @@ TOUCHES: Final = 4
 
 @final
 class EnsembleRuntime:
-    """One version of an ensemble on this engine. Also the in-process `ModelLink` to it.
+    """One version of an ensemble on this engine. Also the in-process `MovableLink` to it.
 
     `find_route` finds the models of its steps, anew for each request.
     """
@@ -59,7 +63,20 @@ class EnsembleRuntime:
         self._host = host
         self._counters = Counters(config, version)
         self._sequences = EnsembleSequences(
-            self._ensemble.stateful, self._on_sequence_end, self._on_idle_warning
+            self._ensemble.stateful,
+            self._on_sequence_end,
+            self._on_idle_warning,
+            self._on_sequence_lost,
+            self._on_sequence_rest,
+        )
+        inputs = [spec.name for spec in config.inputs]
+        order = flow_order(self._ensemble.steps, inputs)
+        self._moves = EnsembleMoves(
+            config,
+            [step for step in order if step in self._ensemble.stateful],
+            self._sequences,
+            self._find_route_of_step,
+            host,
         )
         self._course = lru_cache(COURSES_MAX)(self._plan)
         self._calls: dict[RequestNumber, EnsembleCall] = {}
@@ -237,6 +254,38 @@ class EnsembleRuntime:
                 )
         return tables
 
+    # -- moving
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        def answer(failure: Failure | None) -> None:
+            on_answer(failure)
+            self._tell_idle()
+
+        if self._is_draining:
+            refusal = refusal_for(Rejection.STOPPING, self.config.name, sequence)
+            self._host.call_soon(partial(on_answer, refusal))
+        else:
+            self._moves.restore(sequence, owner, snapshot, answer)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        def answer(answer: Snapshot | Failure) -> None:
+            on_answer(answer)
+            self._tell_idle()
+
+        self._moves.ask(sequence, answer, leaves=True)
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._moves.ask(sequence, on_answer, leaves=False)
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        self._moves.watch(on_snapshot)
+
     # -- life
 
     def drain(self) -> None:
@@ -276,6 +325,13 @@ class EnsembleRuntime:
         return None
 
     def _start(self, call: EnsembleCall) -> None:
+        lane = call.lane
+        if lane is not None:
+            if call.sequence is not None and not call.closed:
+                self._moves.shut_if_overdue(lane, call.sequence)
+            if lane.shut_for is not None:
+                lane.waiting.append(partial(self._start, call))
+                return
         call.start(self._find_route_of_step, self._host.now())
 
     def _watch_idleness(self) -> None:
@@ -303,6 +359,15 @@ class EnsembleRuntime:
         for call in list(self._calls.values()):
             if newest is not None and call.sequence is newest:
                 call.cancel(failure_for(Rejection.SEQUENCE_ENDED, call.request, reason), reason)
+
+    def _on_sequence_rest(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        self._moves.rest(lane, sequence)
+
+    def _on_sequence_lost(self, sequence: EnsembleSequence, told: Failure | None) -> None:
+        for call in list(self._calls.values()):
+            if call.sequence is sequence:
+                ended = Rejection.SEQUENCE_ENDED
+                call.lose(told or failure_for(ended, call.request, EndReason.ENGINE_LOST))
 
     def _on_over(self, call: EnsembleCall, response: Response) -> None:
         del self._calls[call.number]

@@ -8,15 +8,21 @@ What they promise:
 - END reaches all of them, also from a request that fails on its way;
 - a sequence that one model ends (idle, aborted, ...) ends in the others too, for that reason, and
   whoever asked for it is told once;
-- a sequence that is reserved has a place in each of them, or in none.
+- a sequence that is reserved has a place in each of them, or in none;
+- one that a model loses is lost: none of its requests goes on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import final
 
 from streamgate.core.dataflow import StepIndex
 from streamgate.core.ids import Ns
-from streamgate.engine.ensemble.lanes import EnsembleSequence, Lane, Reservation
+from streamgate.engine.ensemble.lanes import (
+    EnsembleSequence,
+    Lane,
+    Reservation,
+    Restoration,
+)
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import (
     UNSTARTED,
@@ -28,21 +34,36 @@ from streamgate.link.contract import (
 )
 from streamgate.model.request import SequenceKey
 
+OnLost = Callable[[EnsembleSequence, Failure | None], None]
+"""Told of a sequence that is lost or left, and what its requests are to be told, None for what is
+usual."""
+
 
 @final
 class EnsembleSequences:
     """The sequences of one ensemble, whose stateful models have the places `steps`.
 
-    `on_end` is called in the order of their STARTs, `on_idle_warning` for each model that warns.
+    `on_end` is called in the order of their STARTs, `on_idle_warning` for each model that warns,
+    `on_lost` for each that is lost with requests under way, which must all be answered then, and
+    `on_rest` whenever nothing of one that lives is under way.
     """
 
     def __init__(
-        self, steps: Iterable[int], on_end: OnAnyEnd, on_idle_warning: OnIdleWarning
+        self,
+        steps: Iterable[int],
+        on_end: OnAnyEnd,
+        on_idle_warning: OnIdleWarning,
+        on_lost: OnLost,
+        on_rest: Callable[[Lane, EnsembleSequence], None],
     ) -> None:
         self._steps = tuple(steps)
         self._on_end = on_end
         self._on_idle_warning = on_idle_warning
+        self._on_lost = on_lost
+        self._on_rest = on_rest
         self._lanes: dict[SequenceKey, Lane] = {}
+        self.have_logs = False
+        """Whether lost ones are gone back to a snapshot with, and run from there again."""
 
     def enter(
         self, key: SequenceKey, *, start: bool, end: bool
@@ -59,11 +80,76 @@ class EnsembleSequences:
                 sequence.close(EndReason.CLIENT_END)
         return lane, sequence
 
-    def leave(self, lane: Lane, sequence: EnsembleSequence | None) -> None:
-        """A request is over and has had its last response."""
+    def leave(self, lane: Lane, sequence: EnsembleSequence | None, *, begun: bool) -> None:
+        """A request is over and has had its last response. `begun`: it had begun to run."""
         lane.calls -= 1
         if sequence is not None:
             sequence.calls -= 1
+            sequence.progress.busy -= begun
+        self._settle(lane)
+
+    def leave_run(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        """A stateful model has nothing more to do for one of its requests."""
+        sequence.progress.runs -= 1
+        if sequence.progress.is_quiet:
+            self._settle(lane)
+
+    def miss_step(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        """A request of it was lost on its way, so that not all of its models have had it."""
+        if self.have_logs:
+            self.lose(lane, sequence)
+
+    def lose(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        """What holds it is gone, or does not know what it should: so are its requests."""
+        sequence.reason = EndReason.ENGINE_LOST
+        self._drop(lane, sequence, None)
+
+    def bring(
+        self, key: SequenceKey, position: int, restoration: Restoration
+    ) -> tuple[Lane, EnsembleSequence] | None:
+        """A sequence comes from elsewhere, whose last request was at this position. Its requests
+        wait until it is there. None if one of this ID lives."""
+        lane = self._lane(key)
+        if lane.sequences:
+            return None
+        sequence = EnsembleSequence(key)
+        sequence.restoration = restoration
+        sequence.progress.position = position
+        lane.sequences.append(sequence)
+        lane.shut_for = sequence
+        return lane, sequence
+
+    def finish_restoration(
+        self, lane: Lane, sequence: EnsembleSequence, refusal: Failure | None
+    ) -> None:
+        """It is there, or can't be had: then nothing is left of it."""
+        restoration = sequence.restoration
+        assert restoration is not None
+        restoration.is_over = True
+        if refusal is None:
+            sequence.restoration = None
+            restoration.on_answer(None)
+            lane.open()
+            self._settle(lane)
+        else:
+            restoration.refusal = refusal
+            sequence.close(EndReason.CLIENT_ABORT)
+            self._drop(lane, sequence, refusal)
+
+    def forget(self, lane: Lane, sequence: EnsembleSequence) -> None:
+        """It lives elsewhere from now on. What waits for it is answered as lost."""
+        sequence.left = True
+        sequence.closed = True
+        lane.sequences.remove(sequence)
+        text = f"sequence {sequence.key} lives elsewhere now"
+        self._on_lost(sequence, Failure(Code.UNAVAILABLE, text))
+        self._settle(lane)
+
+    def _drop(self, lane: Lane, sequence: EnsembleSequence, told: Failure | None) -> None:
+        sequence.drain = False
+        sequence.closed = True
+        self._end_places(lane, sequence)
+        self._on_lost(sequence, told)
         self._settle(lane)
 
     def reserve(
@@ -119,16 +205,21 @@ class EnsembleSequences:
         if listener is None:
 
             def on_end(_: SequenceKey, reason: EndReason) -> None:
-                self._on_lost(lane, sequence, step, reason)
+                self._on_place_ended(lane, sequence, step, reason)
 
             listener = sequence.listeners[step] = Listener(on_end, self._on_idle_warning)
         return listener
 
-    def _on_lost(
+    def _on_place_ended(
         self, lane: Lane, sequence: EnsembleSequence, step: StepIndex, reason: EndReason
     ) -> None:
         """The sequence ended in one of its models."""
+        if sequence.left:
+            return
         sequence.places.pop(step, None)
+        if reason is EndReason.ENGINE_LOST and sequence.calls:
+            self.lose(lane, sequence)
+            return
         if step not in sequence.ended or reason is not EndReason.CLIENT_END:
             sequence.close(reason)
             # The START that superseded it is on its way to the other models, if it was ours.
@@ -179,6 +270,12 @@ class EnsembleSequences:
         lane = self._lanes.get(key)
         return lane.last if lane is not None else None
 
+    def look_at(self, key: SequenceKey) -> None:
+        """Something else than a request may be waiting for it now."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._settle(lane)
+
     def keys_in(self, step: StepIndex, route: ModelRoute) -> frozenset[SequenceKey]:
         """The correlation IDs that live in this model of a step."""
         return frozenset(
@@ -198,25 +295,40 @@ class EnsembleSequences:
         return lane
 
     def _settle(self, lane: Lane) -> None:
-        """End what nobody waits for any more, and tell of what has ended."""
+        """End what nobody waits for any more, and tell of what has ended and what is at rest."""
+        newest = lane.sequences[-1] if lane.sequences else None
+        is_wanted = newest is not None and bool(newest.progress.wishes)
         newer_is_closed = False
         for sequence in list(reversed(lane.sequences)):  # ends come back here at once
             if sequence.has_failed_to_start:
                 sequence.close(EndReason.ERROR)
-            if sequence.calls == 0 and (sequence.closed or newer_is_closed):
+            # One that is wanted elsewhere goes alone.
+            is_replaced = newer_is_closed or (is_wanted and sequence is not newest)
+            if sequence.calls == 0 and (sequence.closed or is_replaced):
                 sequence.close(EndReason.SUPERSEDED)
                 self._end_places(lane, sequence)
             newer_is_closed = newer_is_closed or (sequence.closed and sequence.calls == 0)
         while lane.sequences and lane.sequences[0].is_over:
-            over = lane.sequences.popleft()
-            if over.reservation is not None:
-                over.reservation.on_answer(over.reservation.refusal)
-                continue
+            self._tell_over(lane.sequences.popleft())
+        resting = lane.resting
+        if resting is not None:
+            self._on_rest(lane, resting)
+        elif lane.is_shut_for_nothing:
+            lane.open()
+        if not lane.calls and not lane.sequences and self._lanes.get(lane.key) is lane:
+            del self._lanes[lane.key]
+
+    def _tell_over(self, over: EnsembleSequence) -> None:
+        arrival = over.reservation or over.restoration
+        if arrival is not None:
+            arrival.on_answer(arrival.refusal)
+        else:
             # Over without a reason: its START reached no model.
             place = UNSTARTED if over.reserved else 0
             self._on_end(over.key, over.reason or EndReason.ERROR, place)
-        if not lane.calls and not lane.sequences and self._lanes.get(lane.key) is lane:
-            del self._lanes[lane.key]
+        wishes, over.progress.wishes = over.progress.wishes, []
+        for wish in wishes:
+            wish.on_answer(Failure(Code.NOT_FOUND, f"sequence {over.key} has ended"))
 
     def _end_places(self, lane: Lane, sequence: EnsembleSequence) -> None:
         """End it in each model that has had no END of it and no newer sequence under its ID."""
