@@ -43,6 +43,8 @@ _SCALES: Final = {
     _STALL_MS: ("stall_ns", 10**6),
 }
 DURABILITY_PARAMETERS: Final = (*_SCALES, _DETERMINISM)
+ENGINE_PARAMETERS: Final = (_DETERMINISM, _HIBERNATE_MS, _HIBERNATED_MB)
+"""Those of what runs steps and has slots, which an ensemble does not."""
 _HIGH: Final = 10**9
 
 

@@ -11,6 +11,7 @@ from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import ConfigError, ConfigPhase
 from streamgate.model.config import Ensemble, EnsembleStep
 from streamgate.repository.defects import defect
+from streamgate.repository.durability import ENGINE_PARAMETERS
 from streamgate.repository.execution import EXECUTION_PARAMETERS
 
 PLATFORM: Final = "ensemble"
@@ -101,7 +102,7 @@ def _check_absent(config: pb.ModelConfig) -> None:
                 "a value",
                 "none: it belongs to the models of the steps",
             )
-    for name in EXECUTION_PARAMETERS:
+    for name in (*EXECUTION_PARAMETERS, *ENGINE_PARAMETERS):
         if name in config.parameters:
             raise _wrong(
                 f"parameter '{name}' should not be specified for ensemble '{config.name}'",

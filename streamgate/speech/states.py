@@ -47,7 +47,7 @@ def unpack(kind: type[State], data: bytes) -> State:
         reader = _Arrays(data[8 + length :])
         value: State = _typed(kind, structure, reader)
         reader.check_end()
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise ValueError(f"these bytes hold no {_name(kind)}: {error}") from error
     return value
 

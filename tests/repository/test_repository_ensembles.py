@@ -9,6 +9,7 @@ from streamgate._proto import model_config_pb2 as pb
 from streamgate.errors import Code, ConfigError, ConfigPhase
 from streamgate.model.config import (
     DirectStrategy,
+    Durability,
     Ensemble,
     EnsembleStep,
     ModelConfig,
@@ -69,6 +70,14 @@ REFUSED = [
     (
         ensemble(GOOD, more=parameter("streamgate.execution", "inline")),
         "parameter 'streamgate.execution' should not be specified for ensemble 'm'",
+    ),
+    (
+        ensemble(GOOD, more=parameter("streamgate.determinism", "fixed_bucket")),
+        "parameter 'streamgate.determinism' should not be specified for ensemble 'm'",
+    ),
+    (
+        ensemble(GOOD, more=parameter("streamgate.hibernate_after_ms", "100")),
+        "parameter 'streamgate.hibernate_after_ms' should not be specified for ensemble 'm'",
     ),
     (ensemble(), "must specify 'step' for ensemble 'm'"),
     (ensemble(step("i=I", "o=O", "")), "must specify 'model_name' in step 0 of ensemble 'm'"),
@@ -138,6 +147,26 @@ def test_the_limit_of_the_newest_tritons_is_read(models: Models) -> None:
     made = models.made(config).ensemble
     assert made is not None
     assert made.max_inflight == 3
+
+
+def test_an_ensemble_says_when_its_snapshots_are_due(models: Models) -> None:
+    given = {
+        "streamgate.log_mb": "2",
+        "streamgate.log_seconds": "3",
+        "streamgate.snapshot_steps": "7",
+        "streamgate.snapshot_ms": "500",
+        "streamgate.snapshot_mb_per_second": "1",
+        "streamgate.stall_ms": "0",
+    }
+    more = "".join(parameter(name, value) for name, value in given.items())
+    models.write("m", ensemble(GOOD, more=more))
+    assert models.config().durability == Durability(
+        log_bytes=2 * 2**20,
+        log_ns=3 * 10**9,
+        snapshot_steps=7,
+        snapshot_ns=500 * 10**6,
+        snapshot_bytes_per_second=2**20,
+    )
 
 
 def test_the_models_of_steps_are_told_without_reading_more(models: Models) -> None:

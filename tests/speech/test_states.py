@@ -52,6 +52,7 @@ def test_arrays_of_a_state_can_be_written_to() -> None:
         (pack(Inner("x", np.zeros(4)))[:-8], "no array of <f8"),
         (pack(Inner("x", np.zeros(4))) + b"x", "1 bytes too many"),
         (pack({"name": 3, "numbers": np.zeros(1)}), "expected a str, found 3"),
+        (b"SGS1\x00\x00\x10\x00" + b"[" * 2**20, "recursion"),
     ],
 )
 def test_other_bytes_are_refused(data: bytes, complaint: str) -> None:

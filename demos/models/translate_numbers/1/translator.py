@@ -26,6 +26,8 @@ _WORD_CHARACTERS_MAX = 200
 # No phrase needs more pieces than this between two words: an end for a network that runs astray.
 _PIECES_MAX = 100
 
+_VERSION = 1  # of a sentence as bytes
+
 
 class TextError(ValueError):
     """An input that can't be translated; the text says which and what was expected."""
@@ -45,8 +47,8 @@ class Sentence:
     tail: str = ""  # as it was shown last
 
     def to_bytes(self) -> bytes:
-        kept = vars(self) | {"state": base64.b64encode(self.state.tobytes()).decode()}
-        return json.dumps(kept).encode()
+        state = base64.b64encode(self.state.tobytes()).decode()
+        return json.dumps(vars(self) | {"version": _VERSION, "state": state}).encode()
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,12 @@ class Translator:
         return Sentence(index, index, self._fresh)
 
     def restored(self, kept: bytes) -> Sentence:
-        """The sentence that `Sentence.to_bytes` wrote."""
+        """The sentence that `Sentence.to_bytes` wrote. Raises ValueError for one of another
+        version."""
         fields = json.loads(kept)
+        version = fields.pop("version", None)
+        if version != _VERSION:
+            raise ValueError(f"the sentence is of version {version}, expected {_VERSION}")
         state = np.frombuffer(base64.b64decode(fields["state"]), np.float32)
         return Sentence(**{**fields, "state": state.reshape(self._fresh.shape)})
 

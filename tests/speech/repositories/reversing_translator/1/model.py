@@ -1,5 +1,7 @@
 """See config.pbtxt."""
 
+import json
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -29,6 +31,16 @@ class TritonPythonModel:
                 )
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
+    def on_sequence_end(self, correlation_id, reason):
+        self.minds.pop(name_of(correlation_id), None)
+
+    def get_state(self, correlation_id):
+        return json.dumps(vars(self.minds[name_of(correlation_id)])).encode()
+
+    def set_state(self, correlation_id, state):
+        mind = self.minds[name_of(correlation_id)] = Mind()
+        vars(mind).update(json.loads(state))
+
     def step(self, request):
         def value(name, default):
             tensor = pb_utils.get_input_tensor_by_name(request, name)
@@ -54,8 +66,11 @@ class TritonPythonModel:
             if words:
                 yield "", "", True
             mind.source, mind.said = "", 0
-        if value("END", 0):
-            del self.minds[key]
+
+
+def name_of(correlation_id):
+    """As the control CORRID has it."""
+    return str(correlation_id).encode()
 
 
 def foreign(word, place, target):

@@ -1,6 +1,7 @@
 """See config.pbtxt. Tones are multiples of 200 Hz from 400 to 3,000 Hz."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,16 @@ class Ear:
         self.length = 0
         self.quiet = SILENCE_FRAMES
         self.words = 0
+
+    @classmethod
+    def from_bytes(cls, data):
+        ear = cls()
+        vars(ear).update(json.loads(data))
+        ear.digest = bytes.fromhex(ear.digest)
+        return ear
+
+    def to_bytes(self):
+        return json.dumps(vars(self) | {"digest": self.digest.hex()}).encode()
 
     def hear(self, samples):
         """Yields (word, start, end) and (None, began, time)."""
@@ -54,6 +65,11 @@ class Ear:
         return word_for(self.digest, self.tone)[0] if self.length >= FRAMES_MIN else ""
 
 
+def name_of(correlation_id):
+    """As the control CORRID has it."""
+    return str(correlation_id).encode()
+
+
 def tone_of(frame):
     if len(frame) < FRAME or np.sqrt(np.mean(frame * frame)) < 0.02:
         return 0
@@ -72,6 +88,15 @@ class TritonPythonModel:
 
     def execute(self, requests):
         return [self.step(request) for request in requests]
+
+    def on_sequence_end(self, correlation_id, reason):
+        self.ears.pop(name_of(correlation_id), None)
+
+    def get_state(self, correlation_id):
+        return self.ears[name_of(correlation_id)].to_bytes()
+
+    def set_state(self, correlation_id, state):
+        self.ears[name_of(correlation_id)] = Ear.from_bytes(state)
 
     def step(self, request):
         def flag(name):
@@ -105,8 +130,6 @@ class TritonPythonModel:
             tail = " " + tail
         if final:
             ear.words = 0
-        if flag("END"):
-            del self.ears[key]
         return pb_utils.InferenceResponse(
             [
                 text("STABLE", [said]),
