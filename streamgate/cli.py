@@ -17,6 +17,7 @@ from streamgate.server.settings import (
     OWN_PORTS,
     ControlMode,
     GrpcTransport,
+    ResumeSettings,
     Settings,
     SpeechSettings,
 )
@@ -111,6 +112,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     _add_ports(serve)
     _add_speech(serve)
+    _add_resume(serve)
     add_recording(serve)
     _add_running(serve)
 
@@ -194,6 +196,25 @@ def _add_speech(serve: argparse.ArgumentParser) -> None:
         metavar="NAME[=PORT]",
         help="open a dialect that has a port of its own, on its usual one or on PORT: "
         f"{', '.join(sorted(OWN_PORTS)) or 'none'}; may be repeated",
+    )
+
+
+def _add_resume(serve: argparse.ArgumentParser) -> None:
+    resume = serve.add_argument_group("lost connections")
+    resume.add_argument(
+        "--resume-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="how long a WebSocket session whose connection was lost waits for its client to come "
+        "back; 0 keeps none (%(default)s)",
+    )
+    resume.add_argument(
+        "--resume-secret-file",
+        type=Path,
+        metavar="FILE",
+        help="seals the tokens with which clients come back, at least 16 bytes; servers that share "
+        "it read each other's (one is made up)",
     )
 
 
@@ -310,12 +331,20 @@ def _serve(options: argparse.Namespace) -> int:
                 realtime_dialect=options.realtime_dialect,
                 ports=dict(options.dialect_port),
             ),
+            resume=_resume_settings(options.resume_seconds, options.resume_secret_file),
             recording=recording_options(options),
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,
         )
     )
+
+
+def _resume_settings(seconds: float, secret_file: Path | None) -> ResumeSettings:
+    """Raises StreamGateError for a file that holds no secret."""
+    from streamgate.server.resuming import read_secret
+
+    return ResumeSettings(seconds, None if secret_file is None else read_secret(secret_file))
 
 
 def _doctor(options: argparse.Namespace) -> int:

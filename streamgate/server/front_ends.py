@@ -10,8 +10,10 @@ from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.observe.resumption import ResumeCounts
 from streamgate.server.front_end import FrontEnd
 from streamgate.server.ports import Ports
+from streamgate.server.resuming import resumption_of
 from streamgate.server.settings import GrpcTransport, Settings
 from streamgate.server.speech import Mounts, speech_mounts
 from streamgate.session.gateway import Gateway
@@ -22,13 +24,26 @@ PARTING_SECONDS = 2.0
 
 class FrontEnds:
     """Those that the settings ask for. `shared`: other processes of this server open the same
-    ports."""
+    ports; `owner` is the name of this one among them, in tokens of sessions."""
 
-    def __init__(self, gateway: Gateway, settings: Settings, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: Settings,
+        *,
+        shared: bool = False,
+        owner: str = "server",
+    ) -> None:
         self._gateway = gateway
         self._settings = settings
         self._shared = shared
+        self._resumption = resumption_of(settings.resume, owner)
         self._open: list[FrontEnd] = []
+
+    @property
+    def resume_counts(self) -> ResumeCounts | None:
+        """What became of sessions whose connection was lost; None where none is kept."""
+        return self._resumption.counts if self._resumption is not None else None
 
     async def open(
         self, ports: Ports, scrape: Callable[[], Awaitable[bytes]] | None = None
@@ -38,7 +53,7 @@ class FrontEnds:
 
         Raises StreamGateError when one can't be bound; what was opened is to be closed then.
         """
-        mounts = speech_mounts(self._gateway, self._settings.speech)
+        mounts = speech_mounts(self._gateway, self._settings.speech, self._resumption)
         http = grpc = metrics = websocket = None
         if ports.http is not None:
             http = await self._start("http", self._http(mounts), ports.http)
@@ -48,7 +63,9 @@ class FrontEnds:
             assert scrape is not None, "the port of metrics has something to serve"
             metrics = await self._start("metrics", MetricsEndpoint(scrape), ports.metrics)
         if ports.websocket is not None:
-            front_end = WebSocketFrontEnd(self._gateway, dialects=mounts.sockets)
+            front_end = WebSocketFrontEnd(
+                self._gateway, dialects=mounts.sockets, resumption=self._resumption
+            )
             websocket = await self._start("websocket", front_end, ports.websocket)
         dialects = {
             name: await self._start(name, mounts.own_ports[name], port)
@@ -58,6 +75,8 @@ class FrontEnds:
 
     async def close(self) -> None:
         """Close all ports and their connections. Safe to call twice."""
+        if self._resumption is not None:
+            self._resumption.stop()
         front_ends, self._open = self._open, []
         await asyncio.gather(*(front_end.stop(PARTING_SECONDS) for front_end in front_ends))
 
@@ -66,7 +85,9 @@ class FrontEnds:
             input_bytes_max=self._settings.http_input_bytes_max,
             forward_headers=self._settings.http_forward_headers,
         )
-        sockets = WebSocketMount(mounts.sockets, self._gateway.is_live)
+        sockets = WebSocketMount(
+            mounts.sockets, self._gateway.is_live, resumption=self._resumption
+        )
         return HttpFrontEnd(self._gateway, options, mounts.services, sockets)
 
     def _grpc(self, mounts: Mounts) -> FrontEnd:

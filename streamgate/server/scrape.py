@@ -4,11 +4,13 @@ from prometheus_client import REGISTRY
 
 from streamgate.observe.exposition import render_registry
 from streamgate.observe.metrics import render
+from streamgate.observe.resumption import ResumeCounts, render_resumption
 from streamgate.session.gateway import Gateway
 
 
-async def gateway_metrics(gateway: Gateway) -> bytes:
-    """Those of all ready models and of this process. Metrics that Python models define for
-    themselves live in the process's registry."""
+async def gateway_metrics(gateway: Gateway, resume_counts: ResumeCounts | None = None) -> bytes:
+    """Those of all ready models, of sessions that clients resume, and of this process. Metrics that
+    Python models define for themselves live in the process's registry."""
     models = await gateway.statistics("", "")
-    return render(models) + render_registry(REGISTRY)
+    resumption = b"" if resume_counts is None else render_resumption(resume_counts)
+    return render(models) + resumption + render_registry(REGISTRY)

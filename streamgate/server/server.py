@@ -27,9 +27,10 @@ class Server:
         try:
             await self._models.load()
             gateway = self._models.gateway
-            self._front_ends = FrontEnds(gateway, self._settings)
-            self.ports = await self._front_ends.open(
-                wanted_ports(self._settings), lambda: gateway_metrics(gateway)
+            self._front_ends = front_ends = FrontEnds(gateway, self._settings)
+            self.ports = await front_ends.open(
+                wanted_ports(self._settings),
+                lambda: gateway_metrics(gateway, front_ends.resume_counts),
             )
         except BaseException:
             await self.stop()

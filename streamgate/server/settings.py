@@ -49,6 +49,18 @@ class SpeechSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeSettings:
+    """How clients of WebSocket dialects come back to a session whose connection was lost.
+
+    It waits for `seconds`; 0 keeps none. `secret` seals the tokens: servers that are to read each
+    other's share one; None makes one for this process.
+    """
+
+    seconds: float = 30.0
+    secret: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything `streamgate serve` can be told. Port 0 picks a free one."""
 
@@ -75,6 +87,7 @@ class Settings:
     allow_websocket: bool = True
     exit_timeout_seconds: float = 30.0
     speech: SpeechSettings = SpeechSettings()
+    resume: ResumeSettings = ResumeSettings()
     recording: RecordingOptions | None = None
     log_level: str = "info"
     server_id: str = "streamgate"

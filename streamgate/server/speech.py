@@ -21,6 +21,7 @@ from streamgate.frontends.dialects.wyoming import WyomingServer
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
+from streamgate.frontends.sockets.resumption import Resumption
 from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.speech import Access, SpeechContext, SpeechModels
 from streamgate.server.front_end import FrontEnd
@@ -56,21 +57,25 @@ GRPC_SERVICES: Sequence[Callable[[SpeechContext], GrpcService]] = (
 """Those over gRPC, on the gRPC port."""
 
 
-def _socket(create: Callable[[SpeechContext], Dialect]) -> Callable[[SpeechContext], FrontEnd]:
+def _socket(
+    create: Callable[[SpeechContext], Dialect],
+) -> Callable[[SpeechContext, Resumption | None], FrontEnd]:
     """A port that speaks one WebSocket dialect."""
 
-    def front_end(context: SpeechContext) -> FrontEnd:
+    def front_end(context: SpeechContext, resumption: Resumption | None) -> FrontEnd:
         dialect = create(context)
-        return WebSocketServer([dialect], context.gateway.is_live, purpose=dialect.name)
+        return WebSocketServer(
+            [dialect], context.gateway.is_live, purpose=dialect.name, resumption=resumption
+        )
 
     return front_end
 
 
-def _wyoming(context: SpeechContext) -> FrontEnd:
+def _wyoming(context: SpeechContext, _: Resumption | None) -> FrontEnd:
     return WyomingServer(context, context.gateway.is_live)
 
 
-OWN_PORTS: Mapping[str, Callable[[SpeechContext], FrontEnd]] = {
+OWN_PORTS: Mapping[str, Callable[[SpeechContext, Resumption | None], FrontEnd]] = {
     "sherpa-onnx": _socket(SherpaOnnx),
     "vosk": _socket(Vosk),
     "whisper-live": _socket(WhisperLive),
@@ -90,7 +95,9 @@ class Mounts:
     own_ports: Mapping[str, FrontEnd]
 
 
-def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
+def speech_mounts(
+    gateway: Gateway, settings: SpeechSettings, resumption: Resumption | None = None
+) -> Mounts:
     """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
     models = SpeechModels(gateway, settings.default_model, settings.aliases)
     context = SpeechContext(gateway, models, Access(settings.api_keys), settings.realtime_dialect)
@@ -102,7 +109,7 @@ def speech_mounts(gateway: Gateway, settings: SpeechSettings) -> Mounts:
                 f"no dialect '{name}' with a port of its own, expected one of "
                 f"{', '.join(sorted(OWN_PORTS)) or 'none'}",
             )
-        own_ports[name] = OWN_PORTS[name](context)
+        own_ports[name] = OWN_PORTS[name](context, resumption)
     return Mounts(
         context,
         [create(context) for create in SOCKETS],

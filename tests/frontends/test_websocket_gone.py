@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
-from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet
+from streamgate.errors import Failure
+from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.frontends.sockets.server import WebSocketServer
 
@@ -17,6 +18,7 @@ class Full:
 
     name = "full"
     path = "/"
+    offers_resume = False
     has_room = False
 
     def __init__(self) -> None:
@@ -27,6 +29,15 @@ class Full:
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted:
         return Accepted(self)
+
+    def bar(self, handshake: Handshake) -> None:
+        """Everybody may come in."""
+
+    def refuse(self, failure: Failure) -> Refusal:
+        raise AssertionError("nobody should be refused")
+
+    def keep(self) -> None:
+        """Nothing runs out."""
 
     def on_text(self, text: str) -> None:
         raise AssertionError("nothing should be read")

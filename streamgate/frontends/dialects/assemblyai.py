@@ -57,6 +57,7 @@ class AssemblyAi:
 
     name = "assemblyai"
     path = "/v3/ws"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -65,10 +66,9 @@ class AssemblyAi:
         return handshake.path == self.path
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        authorization = handshake.headers.get("authorization", "")
-        key = bearer(authorization) or authorization or handshake.value("token")
-        if not self._context.access.allows(key):
-            return _refusal(401, "Not Authorized: the Authorization header holds the bare API key")
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         try:
             options = _options(handshake)
@@ -79,9 +79,19 @@ class AssemblyAi:
             parameters = {"language": options.language} if options.language else {}
             stream = await line.open(model, options.declared, voice, parameters)
         except StreamGateError as error:
-            return _refusal(_STATUSES.get(error.code, 500), error.message)
+            return self.refuse(error.failure)
         voice.begin(stream)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        authorization = handshake.headers.get("authorization", "")
+        key = bearer(authorization) or authorization or handshake.value("token")
+        if self._context.access.allows(key):
+            return None
+        return _refusal(401, "Not Authorized: the Authorization header holds the bare API key")
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return _refusal(_STATUSES.get(failure.code, 500), failure.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line
+from streamgate.frontends.dialects.plain import refusal_of
 from streamgate.frontends.dialects.words import WordByWord
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import (
@@ -38,6 +39,7 @@ class Kyutai:
 
     name = "kyutai"
     path = "/api/asr-streaming"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -46,9 +48,9 @@ class Kyutai:
         return handshake.path == self.path
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        key = handshake.headers.get("kyutai-api-key") or handshake.value("auth_id")
-        if not self._context.access.allows(key):
-            return Refusal(401, "wrong or missing kyutai-api-key\n")
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         try:
             model = await self._context.models.choose()
@@ -58,6 +60,15 @@ class Kyutai:
             # The protocol has its refusal behind the upgrade, where its clients look for it.
             _refuse(line, NO_SLOT if error.code is Code.UNAVAILABLE else error.message)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        key = handshake.headers.get("kyutai-api-key") or handshake.value("auth_id")
+        if self._context.access.allows(key):
+            return None
+        return Refusal(401, "wrong or missing kyutai-api-key\n")
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure)
 
 
 @final

@@ -184,6 +184,12 @@ class Line:
         for stream in self._streams:
             stream.resume()
 
+    def keep(self) -> None:
+        for stream in self._streams:
+            stream.keep()
+        for timer in self._timers:
+            timer.renew()
+
     def on_gone(self) -> None:
         self._is_over = True
         for stream in self._streams:

@@ -67,6 +67,11 @@ class Seat:
             old.close()
         self._stream = stream
 
+    def keep(self) -> None:
+        """The client is away, and may come back."""
+        if self._stream is not None:
+            self._stream.keep()
+
     def leave(self) -> None:
         """The client is gone."""
         self._is_left = True

@@ -29,6 +29,7 @@ class SherpaOnnx:
 
     name = "sherpa-onnx"
     path = "/"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -37,9 +38,9 @@ class SherpaOnnx:
         return True
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        wrong = unauthorized(self._context.access, handshake)
-        if wrong is not None:
-            return wrong
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         voice = _Voice(line)
         try:
@@ -48,6 +49,12 @@ class SherpaOnnx:
         except StreamGateError as error:
             return refusal_of(error.failure)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        return unauthorized(self._context.access, handshake)
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure)
 
 
 @final

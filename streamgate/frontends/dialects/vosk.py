@@ -33,6 +33,7 @@ class Vosk:
 
     name = "vosk"
     path = "/"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -41,9 +42,9 @@ class Vosk:
         return True
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        wrong = unauthorized(self._context.access, handshake)
-        if wrong is not None:
-            return wrong
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         voice = _Voice(self._context, line)
         try:
@@ -51,6 +52,12 @@ class Vosk:
         except StreamGateError as error:
             return refusal_of(error.failure)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        return unauthorized(self._context.access, handshake)
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure)
 
 
 @final

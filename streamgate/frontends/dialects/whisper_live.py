@@ -10,7 +10,7 @@ from typing import Any, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line, json_object
-from streamgate.frontends.dialects.plain import unauthorized
+from streamgate.frontends.dialects.plain import refusal_of, unauthorized
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import (
     Declared,
@@ -42,6 +42,7 @@ class WhisperLive:
 
     name = "whisper-live"
     path = "/"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext, greeting_seconds: float = GREETING_SECONDS) -> None:
         self._context = context
@@ -51,12 +52,18 @@ class WhisperLive:
         return True
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        wrong = unauthorized(self._context.access, handshake)
-        if wrong is not None:
-            return wrong
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         _Voice(self._context, line, self._greeting_seconds)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        return unauthorized(self._context.access, handshake)
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure)
 
 
 @final

@@ -3,15 +3,28 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
-from streamgate.frontends.sockets.contract import Conversation, Message, Socket, SocketClosed
+from streamgate.frontends.sockets.contract import (
+    Conversation,
+    Grant,
+    Message,
+    Socket,
+    SocketClosed,
+)
 
 log = logging.getLogger(__name__)
 
 GONE_SECONDS = 1.0
 """How often it is asked whether a client is gone that is not being read."""
+LOST_CODES: Final = frozenset({1001, 1006, 1011, 1012, 1013, 1014, 1015})
+"""Close codes of clients that did not mean to end anything: they go away, or something failed."""
+UNHEARD_BYTES: Final = 64 * 2**10
+UNHEARD_MESSAGES: Final = 256
+"""After so much was sent, whoever asks what the client has got (`on_heard`) is told early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +62,40 @@ class SocketConnection:
         self._room = asyncio.Event()
         self._heard = False
         self._sending_since: float | None = None
+        self._emitted = 0
+        self._sent = 0
+        self._sent_bytes = 0
+        self._on_heard: Callable[[int], None] | None = None
+        self._to_ping = asyncio.Event()
 
-    def attach(self, conversation: Conversation) -> None:
-        """The handshake led to this conversation."""
+    def attach(
+        self, conversation: Conversation, on_heard: Callable[[int], None] | None = None
+    ) -> None:
+        """The handshake led to this conversation. `on_heard` is told now and then how many
+        messages the client has certainly got: those that went before a ping which it answered."""
         self._conversation = conversation
+        self._on_heard = on_heard
+
+    @property
+    def grant(self) -> Grant | None:
+        """None: what depends on one connection can't be resumed."""
+        return None
+
+    @property
+    def next_event(self) -> int:
+        return self._emitted + 1
+
+    @property
+    def was_upgraded(self) -> bool:
+        return self._socket is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Once it is over: whether the client is gone without meaning to end anything."""
+        farewell = self._socket.farewell if self._socket is not None else None
+        if farewell is None:
+            return True
+        return self._closing is None and farewell in LOST_CODES
 
     async def run(self, socket: Socket) -> None:
         """Serve the client until either side ends the connection."""
@@ -96,6 +139,7 @@ class SocketConnection:
             return
         limits = self._limits
         waits_already = bool(self._outgoing)
+        self._emitted += 1
         self._outgoing.append(message)
         self._unsent_bytes += len(message)
         self._to_write.set()
@@ -158,6 +202,7 @@ class SocketConnection:
                 await socket.send(message)
                 self._sending_since = None
                 self._unsent_bytes -= len(message)
+                self._count(message)
                 if self._is_congested and self._unsent_bytes * 2 <= self._limits.unsent_pause_bytes:
                     self._is_congested = False
                     self._conversation.resume()
@@ -167,6 +212,16 @@ class SocketConnection:
             if self._closing is not None:
                 await socket.close(*self._closing)
                 return
+
+    def _count(self, message: Message) -> None:
+        """A message was sent. When there are many that may not have arrived, ask."""
+        self._sent += 1
+        self._sent_bytes += len(message)
+        if self._on_heard is not None and (
+            self._sent_bytes >= UNHEARD_BYTES or self._sent % UNHEARD_MESSAGES == 0
+        ):
+            self._sent_bytes = 0
+            self._to_ping.set()
 
     async def _watch_sending(self) -> None:
         """Give up a client that takes no message for too long. A timeout for each message would
@@ -186,16 +241,25 @@ class SocketConnection:
         its answer may stand in line behind frames that we have no room for. But for the pings,
         nobody would then find out that the connection is lost."""
         while True:
-            await asyncio.sleep(self._limits.ping_seconds)
+            await self._wait_to_ping()
             self._heard = not self._has_room()
+            sent = self._sent
             ping = asyncio.create_task(socket.ping())
             try:
                 await asyncio.wait((ping,), timeout=self._limits.ping_seconds)
                 if ping.done():
                     ping.result()
+                    if self._on_heard is not None:
+                        self._on_heard(sent)
                 elif not self._heard and self._has_room():
                     log.info("a client does not answer: given up")
                     self.abort()
                     return
             finally:
                 ping.cancel()
+
+    async def _wait_to_ping(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.ping_seconds):
+                await self._to_ping.wait()
+        self._to_ping.clear()

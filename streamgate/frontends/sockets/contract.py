@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, final
 from urllib.parse import parse_qs
 
+from streamgate.errors import Failure
+
 Message = str | bytes
 
 
@@ -34,6 +36,11 @@ class Socket(Protocol):
 
     @property
     def is_closing(self) -> bool: ...
+
+    @property
+    def farewell(self) -> int | None:
+        """The code with which the client closed, or answered our close; None for a connection that
+        was lost. Of one that broke the protocol, what it broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,35 @@ class Refusal:
         return cls(status, json.dumps(body), "application/json", named)
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a client is given that may resume its session: within `seconds` from the loss of its
+    connection on, `token` opens it again."""
+
+    token: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What of a client's has come, over all connections of its session: messages, and the bytes of
+    those among them that were binary frames."""
+
+    messages: int
+    bytes: int
+
+
 class Outlet(Protocol):
     """What a conversation says goes here. Usable before the handshake is answered: it waits."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """Of a session that can be resumed, to be told to the client where the dialect has a place
+        for it."""
+
+    @property
+    def next_event(self) -> int:
+        """The number of the message that is emitted next. The first one's is 1."""
 
     def emit(self, message: Message) -> None:
         """Queue a message."""
@@ -116,29 +150,68 @@ class Conversation(Protocol):
     def resume(self) -> None:
         """It has caught up."""
 
+    def keep(self) -> None:
+        """The client is away and may come back: whatever runs out when nothing comes from it starts
+        anew. Called every now and then."""
+
     def on_gone(self) -> None:
         """The connection is over, by whoever's wish. The last call."""
 
 
+class Manners(Protocol):
+    """What a dialect has to say when a session is resumed."""
+
+    def resumed(self, grant: Grant, received: Received, last_event: int) -> Message | None:
+        """To whom comes back: it has no number of its own, and goes before what follows
+        `last_event`."""
+
+    def superseded(self) -> Message | None:
+        """To whom is still there while another connection takes its session over."""
+
+
+@final
+class Silence:
+    """The manners of dialects that have no words for it."""
+
+    def resumed(self, grant: Grant, received: Received, last_event: int) -> None:
+        """The response's headers say it."""
+
+    def superseded(self) -> None:
+        """The close code says it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A handshake that is to be upgraded."""
+    """A handshake that is to be upgraded. `headers` go into the answer."""
 
     conversation: Conversation
     subprotocol: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    manners: Manners = field(default_factory=Silence)
 
 
 class Dialect(Protocol):
-    """One language over WebSocket. `path` is shown to those who ask for another one."""
+    """One language over WebSocket. `path` is shown to those who ask for another one.
+
+    `offers_resume`: its messages have a place for the token, so that every client may come back;
+    else only those that ask for it at their handshake.
+    """
 
     name: str
     path: str
+    offers_resume: bool
 
     def matches(self, handshake: Handshake) -> bool:
         """Whether this is its path."""
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
         """Decide. What was promised is taken back by `on_gone` if the upgrade fails."""
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        """The refusal of a client whose key does not open; None for one that may come in."""
+
+    def refuse(self, failure: Failure) -> Refusal:
+        """A refusal in the dialect's words."""
 
 
 @final

@@ -16,7 +16,11 @@ from streamgate.frontends.sockets.contract import (
     Refusal,
     SocketClosed,
 )
+from streamgate.frontends.sockets.reception import Reception
+from streamgate.frontends.sockets.resumption import Resumption
 
+NO_CODE: Final = 1005
+"""RFC 6455, 7.1.5: that of a close frame which holds none."""
 CLOSE_SECONDS: Final = 10.0
 """How long a client may take to answer our goodbye."""
 
@@ -30,9 +34,10 @@ class WebSocketMount:
         dialects: Sequence[Dialect],
         is_accepting: Callable[[], bool],
         limits: ConnectionLimits | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
         self._dialects = dialects
-        self._is_accepting = is_accepting
+        self._reception = Reception(is_accepting, resumption)
         self._limits = limits or ConnectionLimits()
         self._connections: set[SocketConnection] = set()
         self._is_stopping = False
@@ -46,7 +51,7 @@ class WebSocketMount:
 
     async def serve(self, request: web.BaseRequest, dialect: Dialect) -> web.StreamResponse:
         """Refuse the upgrade, or serve the connection to its end."""
-        if self._is_stopping or not self._is_accepting():
+        if self._is_stopping:
             return _refused(Refusal(503, "the server is not accepting connections\n"))
         if len(self._connections) >= self._limits.connections:
             return _refused(Refusal(503, "there are too many connections, come again later\n"))
@@ -55,10 +60,9 @@ class WebSocketMount:
         connection = SocketConnection(self._limits)
         self._connections.add(connection)
         try:
-            answer = await dialect.admit(_handshake(request), connection)
+            answer = await self._reception.receive(dialect, _handshake(request), connection)
             if isinstance(answer, Refusal):
                 return _refused(answer)
-            connection.attach(answer.conversation)
             return await self._upgrade(request, answer, connection)
         finally:
             self._connections.discard(connection)
@@ -79,6 +83,7 @@ class WebSocketMount:
             compress=False,
             protocols=(answer.subprotocol,) if answer.subprotocol else (),
         )
+        socket.headers.update(answer.headers)
         try:
             await socket.prepare(request)
         except BaseException:
@@ -95,7 +100,10 @@ class _Carried:
     def __init__(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
         self._socket = socket
         self._transport = request.transport
+        self._pings = 0
         self._pongs = asyncio.Event()
+        self._farewell: int | None = None
+        self._close_answered = asyncio.Event()
 
     async def recv(self) -> Message:
         while True:
@@ -106,8 +114,16 @@ class _Carried:
             if message.type is aiohttp.WSMsgType.PING:
                 await self._socket.pong(message.data)
             elif message.type is aiohttp.WSMsgType.PONG:
-                self._pongs.set()
+                if message.data == self._ping:
+                    self._pongs.set()
             else:
+                if message.type is aiohttp.WSMsgType.CLOSE:
+                    self._farewell = message.data or NO_CODE
+                elif message.type is aiohttp.WSMsgType.CLOSING:
+                    # Ours: it is over when the client has answered it.
+                    await self._close_answered.wait()
+                elif isinstance(message.data, aiohttp.WebSocketError):
+                    self._farewell = message.data.code
                 raise SocketClosed
 
     async def send(self, message: Message) -> None:
@@ -120,15 +136,21 @@ class _Carried:
             raise SocketClosed from None
 
     async def ping(self) -> None:
+        self._pings += 1
         self._pongs.clear()
         try:
-            await self._socket.ping()
+            await self._socket.ping(self._ping)
         except ConnectionError:
             raise SocketClosed from None
         await self._pongs.wait()
 
     async def close(self, code: int, reason: str) -> None:
-        await self._socket.close(code=code, message=reason.encode())
+        try:
+            await self._socket.close(code=code, message=reason.encode())
+        finally:
+            self._close_answered.set()
+        if self._socket.close_code not in (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE):
+            self._farewell = self._socket.close_code
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -137,6 +159,15 @@ class _Carried:
     @property
     def is_closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
+
+    @property
+    def farewell(self) -> int | None:
+        return self._farewell
+
+    @property
+    def _ping(self) -> bytes:
+        """What the newest ping says, and its pong after it."""
+        return str(self._pings).encode()
 
 
 def _handshake(request: web.BaseRequest) -> Handshake:

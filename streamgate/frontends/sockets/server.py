@@ -4,7 +4,7 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -20,11 +20,15 @@ from streamgate.frontends.sockets.contract import (
     Refusal,
     SocketClosed,
 )
+from streamgate.frontends.sockets.reception import Reception
+from streamgate.frontends.sockets.resumption import Resumption
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD_FRAMES = 4
 """Frames that are read from a socket before somebody asks for them."""
+BROKEN_CODES: Final = frozenset({1002, 1003, 1007, 1009, 1010})
+"""How a connection is closed whose client breaks the protocol, by the library itself."""
 
 
 @final
@@ -40,9 +44,10 @@ class WebSocketServer:
         is_accepting: Callable[[], bool],
         limits: ConnectionLimits | None = None,
         purpose: str = "WebSocket",
+        resumption: Resumption | None = None,
     ) -> None:
         self._dialects = dialects
-        self._is_accepting = is_accepting
+        self._reception = Reception(is_accepting, resumption)
         self._limits = limits or ConnectionLimits()
         self._purpose = purpose
         self._server: Server | None = None
@@ -63,6 +68,7 @@ class WebSocketServer:
             self._handle,
             sock=listener,
             process_request=self._check_request,
+            process_response=self._add_headers,
             select_subprotocol=self._subprotocol,
             max_size=self._limits.frame_bytes,
             max_queue=READ_AHEAD_FRAMES,
@@ -113,7 +119,7 @@ class WebSocketServer:
         if dialect is None:
             paths = " or ".join(dict.fromkeys(each.path for each in self._dialects))
             return Refusal(404, f"no such path: {handshake.path}, expected {paths}\n")
-        if self._is_stopping or not self._is_accepting():
+        if self._is_stopping:
             return Refusal(503, "the server is not accepting connections\n")
         if len(self._connections) >= self._limits.connections:
             return Refusal(
@@ -122,12 +128,11 @@ class WebSocketServer:
         connection = SocketConnection(self._limits)
         self._connections[socket] = connection
         try:
-            answer = await dialect.admit(handshake, connection)
+            answer = await self._reception.receive(dialect, handshake, connection)
         except BaseException:
             del self._connections[socket]
             raise
         if isinstance(answer, Accepted):
-            connection.attach(answer.conversation)
             socket.connection_lost_waiter.add_done_callback(lambda _: self._abandon(socket))
         else:
             del self._connections[socket]
@@ -139,6 +144,12 @@ class WebSocketServer:
         if answer is not None:
             del self._connections[socket]
             answer.conversation.on_gone()
+
+    def _add_headers(self, socket: ServerConnection, _: Request, response: Response) -> None:
+        answer = self._admitted.get(socket)
+        if answer is not None:
+            for name, value in answer.headers.items():
+                response.headers[name] = value
 
     def _subprotocol(self, socket: ServerConnection, offered: Sequence[Any]) -> Any:
         answer = self._admitted.get(socket)
@@ -189,6 +200,14 @@ class _Carried:
     @property
     def is_closing(self) -> bool:
         return self._socket.transport.is_closing()
+
+    @property
+    def farewell(self) -> int | None:
+        protocol = self._socket.protocol
+        if protocol.close_rcvd is not None:
+            return int(protocol.close_rcvd.code)
+        sent = protocol.close_sent
+        return sent.code if sent is not None and sent.code in BROKEN_CODES else None
 
 
 def _wire_log() -> logging.Logger:

@@ -140,6 +140,11 @@ class TranslationStream:
             return
         self._pump()
 
+    def keep(self) -> None:
+        """The client is there, though nothing comes: its sequence is idle from now on only."""
+        if not self._fate.is_over:
+            self._connection.keep(self.model.name, self.model.version, self._key)
+
     def turn_to(self, target: str) -> None:
         """Translate into another of the model's languages from the next step on."""
         self._target = self.model.target_of(target)

@@ -1,15 +1,18 @@
 """The dialect on its wire: its path, its limits, one conversation for each connection."""
 
 from collections.abc import Awaitable
-from typing import final
+from typing import Final, final
 
-from streamgate.errors import Code
+from streamgate.errors import Code, Failure
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Patience, Refusal
+from streamgate.frontends.sockets.numbered import Numbered, PlainManners, granted
 from streamgate.frontends.websocket.answers import error_message
 from streamgate.frontends.websocket.stream import SequenceStream
 from streamgate.session.gateway import Gateway
 
 PATH = "/v1/sequence"
+
+_STATUSES: Final = {Code.INVALID_ARG: 400, Code.UNSUPPORTED: 400, Code.NOT_FOUND: 404}
 
 
 @final
@@ -22,6 +25,7 @@ class SequenceDialect:
 
     name = "sequence"
     path = PATH
+    offers_resume = True
 
     def __init__(
         self, gateway: Gateway, in_flight: int, in_flight_bytes: int, open_seconds: float
@@ -35,12 +39,18 @@ class SequenceDialect:
         return handshake.path == PATH
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        stream = SequenceStream(self._gateway, outlet.emit, outlet.close)
-        return Accepted(
-            _Conversation(
-                stream, outlet, self._in_flight, self._in_flight_bytes, self._open_seconds
-            )
+        outlet = Numbered.unless_cut(outlet)
+        stream = SequenceStream(self._gateway, outlet.emit, outlet.close, granted(outlet.grant))
+        conversation = _Conversation(
+            stream, outlet, self._in_flight, self._in_flight_bytes, self._open_seconds
         )
+        return Accepted(conversation, manners=PlainManners())
+
+    def bar(self, handshake: Handshake) -> None:
+        """Nobody: this dialect has no keys."""
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return Refusal(_STATUSES.get(failure.code, 500), f"{failure.message}\n")
 
 
 @final
@@ -89,6 +99,10 @@ class _Conversation:
 
     def resume(self) -> None:
         self._stream.resume()
+
+    def keep(self) -> None:
+        self._patience.renew()
+        self._stream.keep()
 
     def on_gone(self) -> None:
         self._patience.stop()

@@ -6,6 +6,7 @@ from typing import final
 
 from streamgate.frontends.sockets.connection import ConnectionLimits, SocketConnection
 from streamgate.frontends.sockets.contract import Dialect
+from streamgate.frontends.sockets.resumption import Resumption
 from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.websocket.dialect import SequenceDialect
 from streamgate.session.gateway import Gateway
@@ -31,12 +32,15 @@ class WebSocketFrontEnd:
         gateway: Gateway,
         limits: WebSocketLimits | None = None,
         dialects: Sequence[Dialect] = (),
+        resumption: Resumption | None = None,
     ) -> None:
         limits = limits or WebSocketLimits()
         sequences = SequenceDialect(
             gateway, limits.in_flight, limits.in_flight_bytes, limits.open_seconds
         )
-        self._server = WebSocketServer([sequences, *dialects], gateway.is_live, limits)
+        self._server = WebSocketServer(
+            [sequences, *dialects], gateway.is_live, limits, resumption=resumption
+        )
 
     @property
     def connections(self) -> Sequence[SocketConnection]:

@@ -6,7 +6,7 @@ server feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -54,8 +54,16 @@ class SequenceStream:
     which exactly one, the last, is final.
     """
 
-    def __init__(self, gateway: Gateway, emit: Emit, close: Close) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        emit: Emit,
+        close: Close,
+        greeting: Mapping[str, object] | None = None,
+    ) -> None:
+        """`greeting` are further fields of `opened`."""
         self._gateway = gateway
+        self._greeting = greeting or {}
         self._emit = emit
         self._close = close
         self._connection = gateway.connect(self._on_sequence_end, self._on_idle_warning)
@@ -129,6 +137,13 @@ class SequenceStream:
     def resume(self) -> None:
         """It has caught up."""
         self._connection.resume()
+
+    def keep(self) -> None:
+        """The client is away, and may come back: its sequence is idle from now on only."""
+        opened = self._opened
+        if opened is not None and opened.sequence:
+            config = opened.model.config
+            self._connection.keep(config.name, opened.model.version, opened.sequence)
 
     def on_gone(self) -> None:
         """The connection is over. Unless the client has said so, its sequence ends now."""
@@ -204,7 +219,7 @@ class SequenceStream:
             fields["sequence_id"] = opened.sequence
         if opened.message.reserve:
             fields["reserved"] = True
-        self._emit(text_message(type="opened", **fields, position=0))
+        self._emit(text_message(type="opened", **fields, position=0, **self._greeting))
 
     def _step(self, inputs: Sequence[Tensor], size_bytes: int, *, last: bool) -> None:
         opened = self._opened

@@ -12,6 +12,9 @@ from streamgate.frontends.speech import SpeechChange, TextEvent
 class Heard:
     """An `Outlet` that keeps what goes into it."""
 
+    grant = None
+    next_event = 1
+
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.rooms = 0

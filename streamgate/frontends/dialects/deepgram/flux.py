@@ -37,6 +37,7 @@ class DeepgramFlux:
 
     name = "deepgram-flux"
     path = "/v2/listen"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -45,9 +46,10 @@ class DeepgramFlux:
         return handshake.path == self.path
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         request_id = str(uuid.uuid4())
-        if not admitted(self._context.access, handshake):
-            return unauthorized(request_id)
         line = Line(self._context.gateway, outlet)
         try:
             query = Query(handshake)
@@ -64,6 +66,14 @@ class DeepgramFlux:
             return refusal_of(error.failure, request_id)
         voice.begin(stream)
         return Accepted(line, subprotocol(handshake))
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        if admitted(self._context.access, handshake):
+            return None
+        return unauthorized(str(uuid.uuid4()))
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure, str(uuid.uuid4()))
 
 
 @dataclass(frozen=True, slots=True)

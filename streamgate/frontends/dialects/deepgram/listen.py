@@ -36,6 +36,7 @@ class DeepgramListen:
 
     name = "deepgram"
     path = "/v1/listen"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._context = context
@@ -45,9 +46,10 @@ class DeepgramListen:
         return handshake.path == self.path
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         request_id = str(uuid.uuid4())
-        if not admitted(self._context.access, handshake):
-            return unauthorized(request_id)
         line = Line(self._context.gateway, outlet)
         try:
             options = listen_options(handshake)
@@ -63,6 +65,14 @@ class DeepgramListen:
             line.on_gone()
             raise
         return Accepted(line, subprotocol(handshake))
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        if admitted(self._context.access, handshake):
+            return None
+        return unauthorized(str(uuid.uuid4()))
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal_of(failure, str(uuid.uuid4()))
 
 
 @final

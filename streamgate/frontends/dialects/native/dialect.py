@@ -3,10 +3,11 @@
 from collections.abc import Awaitable
 from typing import Final, final
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.frontends.dialects.native import messages
 from streamgate.frontends.dialects.native.session import Session
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
+from streamgate.frontends.sockets.numbered import Numbered, PlainManners
 from streamgate.frontends.speech import SpeechContext, bearer
 
 PATH: Final = "/v1/speech"
@@ -26,6 +27,7 @@ class NativeDialect:
 
     name = "streamgate"
     path = PATH
+    offers_resume = True
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -35,11 +37,11 @@ class NativeDialect:
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
         """Take a slot, or say why not: 400, 401, 404, or 503 with Retry-After."""
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         context = self._context
-        # A browser can't send headers with a WebSocket.
-        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("key")
-        if not context.access.allows(key):
-            return _refusal(401, "UNAUTHENTICATED", "wrong API key, or none")
+        outlet = Numbered.unless_cut(outlet)
         session = Session(outlet)
         try:
             wish = messages.read_wish(handshake)
@@ -56,13 +58,24 @@ class NativeDialect:
                 await session.translate(context.gateway, translator, target)
         except StreamGateError as error:
             session.close()
-            return _refusal(_STATUS.get(error.code, 500), error.code.value, error.message)
+            return self.refuse(error.failure)
         except BaseException:
             session.close()
             raise
         names = {target: translator.name for target, translator in translators.items()}
-        outlet.emit(messages.ready(model, session.speech.key, names))
-        return Accepted(_Conversation(session, outlet))
+        outlet.emit(messages.ready(model, session.speech.key, names, outlet.grant))
+        return Accepted(_Conversation(session, outlet), manners=PlainManners())
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        # A browser can't send headers with a WebSocket.
+        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("key")
+        if self._context.access.allows(key):
+            return None
+        return _refusal(401, "UNAUTHENTICATED", "wrong API key, or none")
+
+    def refuse(self, failure: Failure) -> Refusal:
+        status = _STATUS.get(failure.code, 500)
+        return _refusal(status, failure.code.value, failure.message)
 
 
 def _refusal(status: int, code: str, message: str) -> Refusal:
@@ -111,6 +124,9 @@ class _Conversation:
 
     def resume(self) -> None:
         self._session.resume()
+
+    def keep(self) -> None:
+        self._session.keep()
 
     def on_gone(self) -> None:
         self._session.close()

@@ -6,10 +6,20 @@ from typing import Any
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.json_text import parsed
-from streamgate.frontends.sockets.contract import Handshake
+from streamgate.frontends.sockets.contract import Grant, Handshake
+from streamgate.frontends.sockets.numbered import granted
 from streamgate.frontends.speech import Declared, SpeechModel, TextEvent
 
-PARAMETERS = ("model", "language", "encoding", "sample_rate", "channels", "translate", "key")
+PARAMETERS = (
+    "model",
+    "language",
+    "encoding",
+    "sample_rate",
+    "channels",
+    "translate",
+    "key",
+    "resume",
+)
 MARKER_LENGTH_MAX = 256
 TARGETS_MAX = 8
 """Languages that one client may have at once: each takes a slot."""
@@ -48,8 +58,11 @@ def read_wish(handshake: Handshake) -> Wish:
     )
 
 
-def ready(model: SpeechModel, sequence: object, targets: dict[str, str]) -> str:
-    """The first message: a slot was taken. `targets` maps languages to their translators."""
+def ready(
+    model: SpeechModel, sequence: object, targets: dict[str, str], grant: Grant | None = None
+) -> str:
+    """The first message: a slot was taken. `targets` maps languages to their translators; `grant`
+    is that of a session which can be resumed."""
     return _message(
         "ready",
         model=model.name,
@@ -59,6 +72,7 @@ def ready(model: SpeechModel, sequence: object, targets: dict[str, str]) -> str:
         chunk_seconds=model.chunk_seconds,
         languages=list(model.languages),
         translations=targets,
+        **granted(grant),
     )
 
 

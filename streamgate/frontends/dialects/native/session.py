@@ -79,6 +79,12 @@ class Session:
         for each in self._translations.values():
             each.resume()
 
+    def keep(self) -> None:
+        """The client is away, and may come back."""
+        self.speech.keep()
+        for each in self._translations.values():
+            each.keep()
+
     def close(self) -> None:
         """Give everything up. Idempotent."""
         self._is_over = True

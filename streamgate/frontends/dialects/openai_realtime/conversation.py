@@ -16,10 +16,15 @@ from streamgate.frontends.dialects.openai.messages import (
     server_event,
 )
 from streamgate.frontends.dialects.openai.names import STAND_INS
+from streamgate.frontends.dialects.openai.resuming import (
+    resume_field,
+    resumed_field,
+    superseded_event,
+)
 from streamgate.frontends.dialects.openai_realtime.session import Session, changed
 from streamgate.frontends.dialects.openai_realtime.turns import Turns
 from streamgate.frontends.dialects.seat import Seat, Wish
-from streamgate.frontends.sockets.contract import Outlet
+from streamgate.frontends.sockets.contract import Grant, Outlet, Received
 from streamgate.frontends.speech import SpeechContext
 
 _Request = Callable[[dict[str, Any]], Awaitable[None] | None]
@@ -83,6 +88,16 @@ class TranscriptionConversation:
     def resume(self) -> None:
         self._seat.stream.resume()
 
+    def resumed(self, grant: Grant, received: Received, last_event: int) -> str:
+        shown = {**self._shown(), **resumed_field(grant, received, last_event)}
+        return server_event("session.updated", session=shown)
+
+    def superseded(self) -> str:
+        return superseded_event()
+
+    def keep(self) -> None:
+        self._seat.keep()
+
     def on_gone(self) -> None:
         self._seat.leave()
 
@@ -145,5 +160,8 @@ class TranscriptionConversation:
         return Wish(model, session.declared, session.parameters)
 
     def _tell_session(self, kind: str) -> None:
-        shown = self._session.as_object(self._session_id, self._seat.stream.model.name)
+        shown = {**self._shown(), **resume_field(self._outlet)}
         self._outlet.emit(server_event(kind, session=shown))
+
+    def _shown(self) -> dict[str, Any]:
+        return self._session.as_object(self._session_id, self._seat.stream.model.name)

@@ -213,6 +213,7 @@ _SESSION: Final[Mapping[str, _Change]] = {
     "id": _unchanged,
     "object": _unchanged,
     "expires_at": _unchanged,
+    "resume": _unchanged,
 }
 _INPUT: Final[Mapping[str, _Change]] = {
     "format": _format,

@@ -17,9 +17,14 @@ from streamgate.frontends.dialects.openai.messages import (
     server_event,
 )
 from streamgate.frontends.dialects.openai.names import STAND_INS
+from streamgate.frontends.dialects.openai.resuming import (
+    resume_field,
+    resumed_field,
+    superseded_event,
+)
 from streamgate.frontends.dialects.openai_translations.duet import Duet
 from streamgate.frontends.dialects.openai_translations.session import Session, changed
-from streamgate.frontends.sockets.contract import Outlet
+from streamgate.frontends.sockets.contract import Grant, Outlet, Received
 from streamgate.frontends.speech import SpeechContext, SpeechModel, TranslationModel
 
 _Request = Callable[[dict[str, Any]], Awaitable[None] | None]
@@ -84,6 +89,16 @@ class TranslationConversation:
 
     def resume(self) -> None:
         self._duet.resume()
+
+    def resumed(self, grant: Grant, received: Received, last_event: int) -> str:
+        shown = {**self._shown(), **resumed_field(grant, received, last_event)}
+        return server_event("session.updated", session=shown)
+
+    def superseded(self) -> str:
+        return superseded_event()
+
+    def keep(self) -> None:
+        self._duet.keep()
 
     def on_gone(self) -> None:
         self._duet.leave()
@@ -161,15 +176,18 @@ class TranslationConversation:
         return hearer, await models.choose_translation("", _source(hearer))
 
     def _tell_session(self, kind: str) -> None:
+        shown = {**self._shown(), **resume_field(self._outlet)}
+        self._outlet.emit(server_event(kind, session=shown))
+
+    def _shown(self) -> dict[str, Any]:
         duet = self._duet
-        shown = self._session.as_object(
+        return self._session.as_object(
             self._session_id,
             duet.translation.model.name,
             duet.speech.model.name,
             duet.translation.target,
             self._expires_at,
         )
-        self._outlet.emit(server_event(kind, session=shown))
 
 
 def _source(model: SpeechModel) -> str:

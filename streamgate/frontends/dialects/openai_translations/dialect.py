@@ -2,9 +2,10 @@
 
 from typing import final
 
-from streamgate.errors import StreamGateError
+from streamgate.errors import Failure, StreamGateError
 from streamgate.frontends.dialects.openai.errors import refusal, wrong_key
 from streamgate.frontends.dialects.openai.handshake import api_key, subprotocol
+from streamgate.frontends.dialects.openai.resuming import resume_error
 from streamgate.frontends.dialects.openai_translations.conversation import TranslationConversation
 from streamgate.frontends.dialects.openai_translations.session import Session
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
@@ -19,6 +20,7 @@ class OpenAiTranslationsDialect:
 
     name = "openai-translations"
     path = PATH
+    offers_resume = True
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -29,11 +31,20 @@ class OpenAiTranslationsDialect:
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
         """Take a slot of the model that hears and one of that which translates, or say why not:
         401, 404, or 429 with Retry-After."""
-        if not self._context.access.allows(api_key(handshake)):
-            return refusal(wrong_key())
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         conversation = TranslationConversation(self._context, outlet)
         try:
             await conversation.open(Session(model=handshake.value("model")))
         except StreamGateError as error:
             return refusal(error)
-        return Accepted(conversation, subprotocol(handshake))
+        return Accepted(conversation, subprotocol(handshake), manners=conversation)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        if self._context.access.allows(api_key(handshake)):
+            return None
+        return refusal(wrong_key())
+
+    def refuse(self, failure: Failure) -> Refusal:
+        return refusal(resume_error(failure))

@@ -83,6 +83,11 @@ class Duet:
             self._translation.close()
         self._translation = stream
 
+    def keep(self) -> None:
+        """The client is away, and may come back."""
+        self.speech.keep()
+        self.translation.keep()
+
     def leave(self) -> None:
         """Give everything up."""
         self._is_left = True

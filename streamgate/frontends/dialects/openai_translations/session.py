@@ -47,7 +47,7 @@ def changed(session: Session, update: object) -> Session:
 
     Raises OpenAiError for what can't be; nothing of the update holds then.
     """
-    fields = _known("session", update, ("audio", "type", "id", "model", "expires_at"))
+    fields = _known("session", update, ("audio", "type", "id", "model", "expires_at", "resume"))
     if fields.get("type", "translation") != "translation":
         raise invalid("session.type", fields["type"], "'translation'")
     audio = _known("session.audio", fields.get("audio"), ("input", "output"))

@@ -79,6 +79,9 @@ class RivaConversation:
     def resume(self) -> None:
         self._seat.stream.resume()
 
+    def keep(self) -> None:
+        self._seat.keep()
+
     def on_gone(self) -> None:
         self._seat.leave()
 

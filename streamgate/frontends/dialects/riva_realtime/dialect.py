@@ -2,7 +2,7 @@
 
 from typing import final
 
-from streamgate.errors import StreamGateError
+from streamgate.errors import Failure, StreamGateError
 from streamgate.frontends.dialects.openai.errors import RETRY_SECONDS, status_of
 from streamgate.frontends.dialects.openai.handshake import subprotocol
 from streamgate.frontends.dialects.openai.names import KEY_PROTOCOL
@@ -26,6 +26,7 @@ class RivaRealtimeDialect:
 
     name = "riva-realtime"
     path = PATH
+    offers_resume = False
 
     def __init__(self, context: SpeechContext) -> None:
         self._context = context
@@ -43,22 +44,31 @@ class RivaRealtimeDialect:
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
         """Take a slot, or say why not: 401, 404, or 429 with Retry-After."""
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
+        conversation = RivaConversation(self._context, outlet)
+        try:
+            await conversation.open()
+        except StreamGateError as error:
+            return self.refuse(error.failure)
+        return Accepted(conversation, subprotocol(handshake))
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
         token = _token(handshake)
         if token:
             is_welcome = is_good(token)
         else:
             key = bearer(handshake.headers.get("authorization", ""))
             is_welcome = self._context.access.allows(key)
-        if not is_welcome:
-            return Refusal.of_json(401, {"detail": "wrong or expired client secret, or none"})
-        conversation = RivaConversation(self._context, outlet)
-        try:
-            await conversation.open()
-        except StreamGateError as error:
-            status = status_of(error)
-            headers = {"Retry_After": str(RETRY_SECONDS)} if status == 429 else {}
-            return Refusal.of_json(status, {"detail": error.message}, **headers)
-        return Accepted(conversation, subprotocol(handshake))
+        if is_welcome:
+            return None
+        return Refusal.of_json(401, {"detail": "wrong or expired client secret, or none"})
+
+    def refuse(self, failure: Failure) -> Refusal:
+        status = status_of(StreamGateError(failure.code, failure.message))
+        headers = {"Retry_After": str(RETRY_SECONDS)} if status == 429 else {}
+        return Refusal.of_json(status, {"detail": failure.message}, **headers)
 
 
 def _token(handshake: Handshake) -> str:

@@ -52,6 +52,7 @@ class Speechmatics:
 
     name = "speechmatics"
     path = "/v2"
+    offers_resume = False
 
     def __init__(self, context: SpeechContext, start_seconds: float = START_SECONDS) -> None:
         self._context = context
@@ -61,13 +62,26 @@ class Speechmatics:
         return handshake.path.rstrip("/") == self.path
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
-        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("jwt")
-        if not self._context.access.allows(key):
-            body = {"code": 401, "error": "Permission Denied", "reason": "wrong or missing API key"}
-            return Refusal.of_json(401, body)
+        barred = self.bar(handshake)
+        if barred is not None:
+            return barred
         line = Line(self._context.gateway, outlet)
         _Voice(self._context, line, self._start_seconds)
         return Accepted(line)
+
+    def bar(self, handshake: Handshake) -> Refusal | None:
+        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("jwt")
+        if self._context.access.allows(key):
+            return None
+        return _refusal(401, "Permission Denied", "wrong or missing API key")
+
+    def refuse(self, failure: Failure) -> Refusal:
+        status = 404 if failure.code is Code.NOT_FOUND else 400
+        return _refusal(status, "Not Resumed", failure.message)
+
+
+def _refusal(code: int, error: str, reason: str) -> Refusal:
+    return Refusal.of_json(code, {"code": code, "error": error, "reason": reason})
 
 
 @final

@@ -97,7 +97,9 @@ class WyomingServer:
 
 @final
 class _Connection:
-    """One client. An `Outlet`, too."""
+    """One client. An `Outlet`, too, whose sessions end with it."""
+
+    grant = None
 
     def __init__(
         self, context: SpeechContext, writer: asyncio.StreamWriter, limits: WyomingLimits
@@ -108,10 +110,16 @@ class _Connection:
         self._voice = WyomingVoice(context, self._line)
         self._room = asyncio.Event()
         self._ending = asyncio.Event()
+        self._emitted = 0
+
+    @property
+    def next_event(self) -> int:
+        return self._emitted + 1
 
     def emit(self, message: Message) -> None:
         if self._writer.is_closing():
             return
+        self._emitted += 1
         self._writer.write(message.encode() if isinstance(message, str) else message)
         if self._writer.transport.get_write_buffer_size() > self._limits.unsent_bytes:
             log.info("a client has too many answers unread: given up")

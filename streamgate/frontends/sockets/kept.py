@@ -1,0 +1,95 @@
+"""What was said to a client that it may not have heard: to be said again when it comes back."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.sockets.contract import Message
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLimits:
+    """How much is kept of one session.
+
+    Of what its client has certainly got, only as much as fits into `heard_events` and
+    `heard_bytes`; of everything, `events` and `bytes`.
+    """
+
+    heard_events: int = 256
+    heard_bytes: int = 64 * 2**10
+    events: int = 65_536
+    bytes: int = 16 * 2**20
+
+
+@final
+class KeptEvents:
+    """The last messages of a session, numbered from 1 on."""
+
+    def __init__(self, limits: KeepLimits) -> None:
+        self._limits = limits
+        self._messages: deque[Message] = deque()
+        self._last = 0
+        self._heard = 0
+        self.size_bytes = 0
+
+    @property
+    def last(self) -> int:
+        """The number of the newest one, 0 before the first."""
+        return self._last
+
+    @property
+    def is_half_full(self) -> bool:
+        return (
+            2 * len(self._messages) > self._limits.events
+            or 2 * self.size_bytes > self._limits.bytes
+        )
+
+    @property
+    def is_overfull(self) -> bool:
+        """There is more than may be kept: `drop_excess`, or give the session up."""
+        return len(self._messages) > self._limits.events or self.size_bytes > self._limits.bytes
+
+    def add(self, message: Message) -> None:
+        """It is the next one."""
+        self._messages.append(message)
+        self._last += 1
+        self.size_bytes += len(message)
+
+    def heard(self, number: int) -> None:
+        """The client has got every message up to this one."""
+        self._heard = max(self._heard, min(number, self._last))
+        limits = self._limits
+        while self._oldest <= self._heard and (
+            len(self._messages) > limits.heard_events or self.size_bytes > limits.heard_bytes
+        ):
+            self._drop()
+
+    def drop_excess(self) -> None:
+        """Forget the oldest ones, though nobody knows whether they were heard."""
+        while self.is_overfull:
+            self._drop()
+
+    def after(self, number: int) -> Sequence[Message]:
+        """All that follow this one, 0 for all. Raises StreamGateError (INVALID_ARG) where some of
+        them are gone, and for a number that was never given."""
+        if number > self._last:
+            raise StreamGateError(
+                Code.INVALID_ARG,
+                f"'last_event' is {number}, but the session has sent {self._last} events",
+            )
+        if number + 1 < self._oldest:
+            raise StreamGateError(
+                Code.INVALID_ARG,
+                f"'last_event' is {number}, but the oldest event that is still kept is "
+                f"{self._oldest}",
+            )
+        return list(self._messages)[number + 1 - self._oldest :]
+
+    @property
+    def _oldest(self) -> int:
+        return self._last - len(self._messages) + 1
+
+    def _drop(self) -> None:
+        self.size_bytes -= len(self._messages.popleft())

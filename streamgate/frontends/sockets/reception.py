@@ -1,0 +1,108 @@
+"""Who is let in: a new conversation, or one that is resumed, or a refusal in the client's words.
+
+The same for a port of its own and for the HTTP front end's.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.sockets.connection import SocketConnection
+from streamgate.frontends.sockets.contract import Accepted, Dialect, Handshake, Refusal
+from streamgate.frontends.sockets.resumption import Resumption
+
+TOKEN_HEADER: Final = "StreamGate-Resume"  # noqa: S105 - a header's name
+RECEIVED_HEADER: Final = "StreamGate-Received"
+EVENT_HEADER: Final = "StreamGate-Last-Event"
+
+_LAST_EVENT_DIGITS_MAX: Final = 18
+
+
+@final
+class Reception:
+    """Answers handshakes, and attaches what comes of them to their connections."""
+
+    def __init__(
+        self, is_accepting: Callable[[], bool], resumption: Resumption | None = None
+    ) -> None:
+        """Without `resumption`, no session can be resumed."""
+        self._is_accepting = is_accepting
+        self._resumption = resumption
+
+    async def receive(
+        self, dialect: Dialect, handshake: Handshake, connection: SocketConnection
+    ) -> Accepted | Refusal:
+        """Decide. A server that accepts nothing new still lets sessions be resumed."""
+        wish = handshake.headers.get(TOKEN_HEADER.lower()) or handshake.value("resume")
+        if wish not in ("", "on", "off"):
+            return self._resume(dialect, handshake, connection, wish)
+        if not self._is_accepting():
+            return Refusal(503, "the server is not accepting connections\n")
+        wants = wish == "on" or (dialect.offers_resume and wish != "off")
+        if self._resumption is not None and wants:
+            return await self._begin(self._resumption, dialect, handshake, connection)
+        answer = await dialect.admit(handshake, connection)
+        if isinstance(answer, Accepted):
+            connection.attach(answer.conversation)
+        return answer
+
+    async def _begin(
+        self,
+        resumption: Resumption,
+        dialect: Dialect,
+        handshake: Handshake,
+        connection: SocketConnection,
+    ) -> Accepted | Refusal:
+        session = resumption.open(dialect.name)
+        try:
+            answer = await dialect.admit(handshake, session)
+        except BaseException:
+            session.end("failed")
+            raise
+        if isinstance(answer, Refusal):
+            session.end("refused")
+            return answer
+        attachment = session.begin(answer, connection)
+        connection.attach(attachment, attachment.on_heard)
+        headers = {**answer.headers, TOKEN_HEADER: session.grant.token}
+        return Accepted(attachment, answer.subprotocol, headers)
+
+    def _resume(
+        self, dialect: Dialect, handshake: Handshake, connection: SocketConnection, token: str
+    ) -> Accepted | Refusal:
+        barred = dialect.bar(handshake)
+        if barred is not None:
+            return barred
+        resumption = self._resumption
+        try:
+            if resumption is None:
+                raise StreamGateError(
+                    Code.UNSUPPORTED, "this server keeps no sessions that could be resumed"
+                )
+            session = resumption.find(resumption.read(token), dialect.name)
+            received = session.received
+            try:
+                attachment = session.resume(connection, _last_event(handshake))
+            except StreamGateError:
+                resumption.refuse("gap")
+                raise
+        except StreamGateError as error:
+            return dialect.refuse(error.failure)
+        resumption.take_down(session)
+        connection.attach(attachment, attachment.on_heard)
+        headers = {
+            TOKEN_HEADER: session.grant.token,
+            RECEIVED_HEADER: f"messages={received.messages}, bytes={received.bytes}",
+        }
+        offered = session.subprotocol in handshake.subprotocols
+        return Accepted(attachment, session.subprotocol if offered else None, headers)
+
+
+def _last_event(handshake: Handshake) -> int:
+    """The event that the client had last; 0 for none. Raises StreamGateError (INVALID_ARG)."""
+    text = handshake.headers.get(EVENT_HEADER.lower()) or handshake.value("last_event") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= _LAST_EVENT_DIGITS_MAX):
+        raise StreamGateError(
+            Code.INVALID_ARG, f"'last_event' is '{text[:100]}', expected a number of events"
+        )
+    return int(text)

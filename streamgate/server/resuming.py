@@ -1,0 +1,38 @@
+"""From the settings to what keeps sessions for clients that come back."""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
+from streamgate.frontends.sockets.tokens import SECRET_BYTES_MIN
+from streamgate.server.settings import ResumeSettings
+
+_SECRET_BYTES: Final = 32
+
+
+def resumption_of(settings: ResumeSettings, owner: str = "server") -> Resumption | None:
+    """None where no session is to be kept. `owner` is the name of this process among those that
+    share the secret."""
+    if not settings.seconds:
+        return None
+    secret = settings.secret or secrets.token_bytes(_SECRET_BYTES)
+    return Resumption(ResumeOptions(secret, settings.seconds, owner))
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file, without the white space around it. Raises StreamGateError."""
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise StreamGateError(
+            Code.INVALID_ARG, f"--resume-secret-file {path} can't be read: {error}"
+        ) from None
+    if len(secret) < SECRET_BYTES_MIN:
+        raise StreamGateError(
+            Code.INVALID_ARG,
+            f"--resume-secret-file {path} has {len(secret)} bytes, expected at least "
+            f"{SECRET_BYTES_MIN}",
+        )
+    return secret
