@@ -221,6 +221,7 @@ class FakeConnection:
     calls: list[FakeCall] = field(default_factory=list)
     closed: bool | None = None
     paused: bool = False
+    kept: list[tuple[str, SequenceKey]] = field(default_factory=list)
 
     def submit(self, request: Request, sink: ResponseSink) -> FakeCall:
         assert self.closed is None
@@ -257,6 +258,8 @@ class FakeConnection:
 
     def keep(self, model: str, version: str, sequence: SequenceKey) -> None:
         """Nothing is ever idle here."""
+        del version
+        self.kept.append((model, sequence))
 
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         del version

@@ -10,6 +10,7 @@ import numpy as np
 import tritonclient.grpc.aio as tritongrpc
 
 from streamgate.server.ports import Ports
+from streamgate.server.settings import ResumeSettings
 from tests.frontends.websocket_client import connected, integers
 from tests.server.model_house import SEQUENCES, WAIT_SECONDS, Models
 from tests.server.test_ensembles_loading import ensemble
@@ -76,7 +77,7 @@ async def test_a_conversation_over_websocket(models: Models) -> None:
 
 async def test_a_lost_websocket_frees_the_slots_in_all_models(models: Models) -> None:
     write_sums(models)
-    async with serving(models) as (_, ports):
+    async with serving(models, resume=ResumeSettings(0)) as (_, ports):
         async with connected(sequence_url(ports)) as client:
             await client.open("e")
             await client.frame(integers(1))

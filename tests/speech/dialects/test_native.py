@@ -41,9 +41,12 @@ async def refusal(house: SpeechHouse, query: str, **headers: str) -> tuple[int, 
 
 
 async def heard(socket: aiohttp.ClientWebSocketResponse) -> list[dict[str, Any]]:
-    """All messages to the end."""
+    """All messages to the end, of a socket of which nothing was read. Each has its number."""
     async with asyncio.timeout(20):
-        return [json.loads(message.data) async for message in socket]
+        messages = [json.loads(message.data) async for message in socket]
+    numbers = [message.pop("event") for message in messages]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return messages
 
 
 @pytest.mark.parametrize("port", ["websocket", "http"])
