@@ -9,6 +9,7 @@ from pathlib import Path
 from streamgate.cli import _parser
 from streamgate.model.statistics import Histogram, SequenceStatistics, SlotView
 from streamgate.observe.metrics import render
+from streamgate.observe.resumption import ResumeCounts, render_resumption
 from streamgate.session.gateway import SLOTS_SHOWN
 from tests.observe.test_metrics import statistics
 
@@ -36,8 +37,8 @@ def test_every_flag_is_described() -> None:
 
 def test_every_metric_is_described_with_its_type() -> None:
     sequences = SequenceStatistics(1, 1, 1, 1, {}, Histogram((), (0,), 0.0))
-    text = render([statistics(sequences=sequences)]).decode()
-    families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    text = render([statistics(sequences=sequences)]) + render_resumption(ResumeCounts())
+    families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text.decode(), re.MULTILINE))
     described = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert described == families
 
