@@ -240,6 +240,14 @@ class StateKeeper(Protocol):
 
 
 @runtime_checkable
+class StateDropper(StateKeeper, Protocol):
+    """What a `StateKeeper` may implement to hear that a sequence lives on elsewhere."""
+
+    def drop_state(self, correlation_id: SequenceKey) -> None:
+        """The sequence has left with what `get_state` gave: forget it. It has not ended."""
+
+
+@runtime_checkable
 class ReadinessAware(Protocol):
     """What a session may implement to say whether its model can serve just now."""
 

@@ -29,6 +29,17 @@ class Backlog:
         return self._count
 
     @property
+    def eligible(self) -> int:
+        """How many would take a slot now."""
+        return len(self._eligible)
+
+    @property
+    def first_since(self) -> Ns | None:
+        """Since when the sequence waits whose turn it is; None for none."""
+        sequence = self._eligible.first()
+        return None if sequence is None else sequence.arrived_at
+
+    @property
     def is_full(self) -> bool:
         return 0 < self._limit <= self._count
 

@@ -4,6 +4,7 @@ import enum
 
 from streamgate.core.ids import (
     NO_GENERATION,
+    NO_REQUEST,
     NO_SLOT,
     Generation,
     InstanceIndex,
@@ -37,6 +38,8 @@ class Rejection(enum.Enum):
     SEQUENCE_LIVES = "sequence_lives"
     NOTHING_TO_RESERVE = "nothing_to_reserve"
     NO_HEADROOM = "no_headroom"
+    RESTORE_FAILED = "restore_failed"
+    MOVED = "moved"
 
 
 @value
@@ -105,14 +108,27 @@ class ReservationRefused:
 
 
 @value
+class RestoreRefused:
+    """A sequence can't be restored here; nothing is kept of it."""
+
+    request: RequestNumber
+    reason: Rejection
+
+
+@value
 class SlotTaken:
-    """A sequence got its slot, `waited_ns` after its START arrived, or by a reservation at once."""
+    """A sequence got its slot, `waited_ns` after its START arrived, or by a reservation at once.
+
+    `restores`: its state is that of this `Restore` or `Copied`, and is to be put there now;
+    `Arrived` answers.
+    """
 
     sequence: SequenceKey
     instance: InstanceIndex
     slot: SlotIndex
     generation: Generation
     waited_ns: Ns
+    restores: RequestNumber = NO_REQUEST
 
 
 @value
@@ -123,7 +139,7 @@ class SequenceEnded:
     Issued once for each START that was admitted, and for each granted reservation whose START has
     not come. When a row with `end` runs, this follows that step's completion; the slot may be taken
     again at once. `place` tells it from others of the same ID that live: so many have older STARTs.
-    `reserved`: its START had not come.
+    `reserved`: its START had not come. `restores`: nor had its state, which has this number.
     """
 
     sequence: SequenceKey
@@ -133,6 +149,68 @@ class SequenceEnded:
     reason: EndReason
     place: int = 0
     reserved: bool = False
+    restores: RequestNumber = NO_REQUEST
+
+
+@value
+class Leave:
+    """Copy the state of this sequence, which hands over: nothing of it is queued or runs. `Copied`
+    or `NotCopied` answers."""
+
+    request: RequestNumber
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+
+
+@value
+class Evict:
+    """The same for one whose slot is wanted by others. None of its steps is under way."""
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+
+
+@value
+class HandOverRefused:
+    """There is no such sequence that is open, or it has ended before it could leave."""
+
+    request: RequestNumber
+
+
+@value
+class SequenceLeft:
+    """A sequence is not here any more, as it handed over, or (`request` 0) was evicted. It did not
+    end. Its slot may be taken again at once."""
+
+    request: RequestNumber
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+
+
+@value
+class SequenceParked:
+    """A sequence was evicted and has requests: it waits for a slot again, to which it returns with
+    the copied state. Its slot may be taken again at once."""
+
+    sequence: SequenceKey
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+
+
+@value
+class SequenceStays:
+    """The copy of this sequence's state is not needed: it goes on where it is, or is over."""
+
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
 
 
 @value
@@ -158,8 +236,15 @@ Command = (
     | Reject
     | Reserved
     | ReservationRefused
+    | RestoreRefused
     | SlotTaken
     | SequenceEnded
+    | Leave
+    | Evict
+    | HandOverRefused
+    | SequenceLeft
+    | SequenceParked
+    | SequenceStays
     | IdleWarning
     | InstanceGone
 )

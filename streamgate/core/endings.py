@@ -8,7 +8,7 @@ from typing import final
 
 from streamgate.core.commands import Command, Reject, Rejection
 from streamgate.core.events import EndSequence
-from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber
+from streamgate.core.ids import NO_OWNER, NO_REQUEST, Ns, OwnerNumber, RequestNumber
 from streamgate.core.sequence import Pending, Sequence
 from streamgate.core.tenancies import Tenancies
 from streamgate.errors import EndReason
@@ -68,7 +68,7 @@ class Endings:
             self.finish(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
         elif not event.drain:
             self.abort(sequence, event.reason, Rejection.SEQUENCE_ENDED, now)
-        elif sequence.open:
+        elif sequence.open or sequence.hand_over != NO_REQUEST:
             self.shut(sequence, event.reason, now)
 
     def shut(self, sequence: Sequence, reason: EndReason, now: Ns) -> None:

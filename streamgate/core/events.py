@@ -2,7 +2,15 @@
 
 from collections.abc import Hashable
 
-from streamgate.core.ids import NO_OWNER, InstanceIndex, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.ids import (
+    NO_OWNER,
+    Generation,
+    InstanceIndex,
+    OwnerNumber,
+    RequestNumber,
+    SlotIndex,
+    StepNumber,
+)
 from streamgate.core.value import value
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
@@ -38,6 +46,72 @@ class Reserve:
     request: RequestNumber
     sequence: SequenceKey
     owner: OwnerNumber = NO_OWNER
+
+
+@value
+class Restore:
+    """A sequence comes from elsewhere, with its state: it takes a slot or waits for one, as a START
+    does, and lives from now on. Its requests may follow at once.
+
+    `request` numbers it as if it were one, and is what `SlotTaken` says. A pace or a full backlog
+    refuses none: it was let in once. An old sequence of its ID that is to end is waited for.
+    """
+
+    request: RequestNumber
+    sequence: SequenceKey
+    owner: OwnerNumber = NO_OWNER
+
+
+@value
+class Arrived:
+    """The state that this number stands for is in the slot that `SlotTaken` named for it, or can't
+    be: then its sequence is over. No step of it starts before."""
+
+    request: RequestNumber
+    failed: bool = False
+
+
+@value
+class HandOver:
+    """Let an open sequence leave after what it has queued: `Leave` follows, or `HandOverRefused`.
+    Requests that come for it meanwhile are rejected (moved), a START waits until it has gone.
+
+    `request` numbers it as if it were one.
+    """
+
+    request: RequestNumber
+    sequence: SequenceKey
+
+
+@value
+class Copied:
+    """The state of a sequence that was to leave or be evicted is copied: it goes, unless it is to
+    stay after all. `request` numbers its return, if it has to wait for a slot right here."""
+
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    request: RequestNumber
+
+
+@value
+class NotCopied:
+    """The state of a sequence that was to leave or be evicted could not be had: it stays where it
+    is, for some time or, if `for_ever`, until its end."""
+
+    instance: InstanceIndex
+    slot: SlotIndex
+    generation: Generation
+    for_ever: bool
+
+
+@value
+class Hibernate:
+    """From now on sequences may be evicted when somebody waits for a slot: those that were idle for
+    `idle_ns`, and such that have had a slot for `turn_ns`. `core.turns` has the rules."""
+
+    idle_ns: int
+    turn_ns: int
 
 
 @value
@@ -165,6 +239,12 @@ class Close:
 Event = (
     Submit
     | Reserve
+    | Restore
+    | Arrived
+    | HandOver
+    | Copied
+    | NotCopied
+    | Hibernate
     | Completed
     | Cancel
     | Pause

@@ -64,6 +64,10 @@ class LazyHeap(Generic[T]):
             heappop(places)
         return None
 
+    def first(self) -> T | None:
+        """The first item, or None when the heap is empty."""
+        return None if self.first_key() is None else self._places[0][2].item
+
     def pop(self) -> T | None:
         """Take out the first item, or None when the heap is empty."""
         places = self._places

@@ -1,5 +1,6 @@
 """One sequence and its queue. Knows no slot's neighbours, no batch and no clock."""
 
+import enum
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import final
@@ -7,7 +8,7 @@ from typing import final
 from streamgate.core.commands import Rejection
 from streamgate.core.events import Submit
 from streamgate.core.heap import Place
-from streamgate.core.ids import Ns, OwnerNumber
+from streamgate.core.ids import NO_REQUEST, Ns, OwnerNumber
 from streamgate.core.slots import Slot
 from streamgate.errors import EndReason
 from streamgate.model.request import SequenceKey
@@ -34,6 +35,19 @@ class Pending:
         self.paused = False
 
 
+class Eviction(enum.Enum):
+    """How far a sequence is on its way out of a slot that others want.
+
+    DUE: when its running step is over. HIBERNATING: its state is being copied, unless a step comes,
+    with which it is CALLED_OFF. PREEMPTED: its state is being copied, and its steps wait.
+    """
+
+    DUE = "due"
+    HIBERNATING = "hibernating"
+    CALLED_OFF = "called_off"
+    PREEMPTED = "preempted"
+
+
 @final
 class Sequence:
     """What is known of a correlation ID from a START to the end of what it started.
@@ -49,14 +63,21 @@ class Sequence:
     `predecessor`: an older sequence of the same ID, whose end this one has to wait for.
     `seated_at`, `steps` and `active_at` are of the present tenancy: when it got its slot, how many
     steps of it are over, and when something last was.
+
+    `restores`: its state comes from elsewhere by this number, and is not in a slot yet.
+    `hand_over`: it is to leave, as it was asked to with this number. `held`: its state is on its
+    way in or out, so that no step may start. `pinned`: its state can't be had.
     """
 
     __slots__ = (
         "active_at",
         "arrived_at",
         "closing",
+        "eviction",
         "followed",
         "fresh",
+        "hand_over",
+        "held",
         "key",
         "later_starts",
         "open",
@@ -64,10 +85,12 @@ class Sequence:
         "over",
         "owner",
         "owners",
+        "pinned",
         "place",
         "predecessor",
         "queue",
         "reserved",
+        "restores",
         "running",
         "seated_at",
         "slot",
@@ -97,10 +120,18 @@ class Sequence:
         self.successor: Sequence | None = None
         self.place: Place[Sequence] | None = None
         self.timer: Place[object] | None = None
+        self.restores = NO_REQUEST
+        self.hand_over = NO_REQUEST
+        self.held = False
+        self.pinned = False
+        self.eviction: Eviction | None = None
 
     @property
     def deadline(self) -> Ns | None:
-        """The earliest moment by which one of the queued requests wants to have begun."""
+        """The earliest moment by which one of the queued requests wants to have begun. Who was let
+        in once waits for as long as it takes."""
+        if self.restores != NO_REQUEST:
+            return None
         return min(
             (
                 Ns(pending.arrived_at + pending.event.timeout_ns)
@@ -114,7 +145,7 @@ class Sequence:
     def is_ready(self) -> bool:
         """Whether its next request could run now."""
         queue = self.queue
-        if self.slot is None or self.running is not None or not queue:
+        if self.slot is None or self.running is not None or not queue or self.held:
             return False
         return not queue[0].paused
 

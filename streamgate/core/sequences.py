@@ -19,29 +19,36 @@ from streamgate.core.commands import (
 from streamgate.core.crew import Crew
 from streamgate.core.endings import Endings
 from streamgate.core.events import (
+    Arrived,
     Cancel,
     Close,
     Completed,
+    Copied,
     Drain,
     EndSequence,
     Event,
+    HandOver,
     HangUp,
+    Hibernate,
     InstanceBack,
     InstanceLost,
+    NotCopied,
     Pause,
     Reserve,
     Resize,
+    Restore,
     Resume,
     Submit,
     Touch,
 )
 from streamgate.core.fleet import Absence, Departure
 from streamgate.core.headroom import Headroom
-from streamgate.core.ids import InstanceIndex, Ns, RequestNumber, StepNumber
+from streamgate.core.ids import NO_REQUEST, InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
 from streamgate.core.lineup import Lineup
+from streamgate.core.moves import Moves
 from streamgate.core.scheduler import SchedulerStatistics, SlotHolder
-from streamgate.core.sequence import Pending, Sequence
+from streamgate.core.sequence import Eviction, Pending, Sequence
 from streamgate.core.tenancies import Tenancies
 from streamgate.core.timers import Timers
 from streamgate.errors import EndReason
@@ -84,6 +91,13 @@ class SequenceScheduler:
         self._crew = Crew(
             self._tenancies, self._endings, self._instances, self._timers, self._out, new_lineup
         )
+        self._moves = Moves(
+            self._tenancies,
+            self._endings,
+            self._instances,
+            self._out,
+            can_move=not rules.iterative,
+        )
         for index in range(instances):
             self._crew.join(InstanceIndex(index))
         self._touched = self._crew.touched
@@ -118,6 +132,18 @@ class SequenceScheduler:
                 self._complete(event, now)
             case Reserve():
                 self._reserve(event, now)
+            case Restore():
+                self._moves.restore(event, self._no_starts, now)
+            case Arrived():
+                self._moves.arrive(event, now)
+            case HandOver():
+                self._moves.hand_over(event, now)
+            case Copied():
+                self._moves.copied(event, now)
+            case NotCopied():
+                self._moves.not_copied(event, now)
+            case Hibernate():
+                self._moves.hibernate(event, now)
             case Cancel():
                 self._endings.cancel(event.request, now)
             case Pause():
@@ -153,6 +179,7 @@ class SequenceScheduler:
             return []
         self._received = False
         self._expire(now)
+        self._moves.evict(now)
         for instance in self._touched:
             instance.rest()
             if instance.busy:
@@ -165,7 +192,7 @@ class SequenceScheduler:
             if member.absence is None:
                 self._start(instance, now)
         self._touched.clear()
-        self._wake_at = self._next_at()
+        self._wake_at = self._next_at(now)
         out = self._out.copy()
         self._out.clear()
         return out
@@ -210,7 +237,8 @@ class SequenceScheduler:
             elif start:
                 sequence.later_starts += 1
         elif not start:
-            return self._refuse(event, Rejection.MISSING_START)
+            leaves = sequence is not None and sequence.hand_over != NO_REQUEST
+            return self._refuse(event, Rejection.MOVED if leaves else Rejection.MISSING_START)
         else:
             slots = self._tenancies.slots
             if self._headroom is not None and sequence is None and slots.is_crowded:
@@ -225,13 +253,17 @@ class SequenceScheduler:
         if event.end:
             sequence.open = False
         if sequence.slot is None:
-            if event.timeout_ns > 0:
+            if event.timeout_ns > 0 and sequence.restores == NO_REQUEST:
                 self._tenancies.backlog.expect(sequence, Ns(now + event.timeout_ns))
-        elif sequence.running is None and len(sequence.queue) == 1:
+        elif sequence.running is None and len(sequence.queue) == 1 and not sequence.held:
             # It had nothing to do until now.
             self._idle.stop(sequence)
             if self._warned is not None:
                 self._warned.stop(sequence)
+            if self._tenancies.turns is not None:
+                self._tenancies.turns.rested.stop(sequence)
+                if sequence.eviction is not None:
+                    sequence.eviction = Eviction.CALLED_OFF
             self._instances[sequence.slot.instance].add(sequence, now)
         return None
 
@@ -336,9 +368,12 @@ class SequenceScheduler:
                 self._overdue.add(sequence.running.event.request)
         self._tenancies.expire_idle(now)
 
-    def _next_at(self) -> Ns | None:
+    def _next_at(self, now: Ns) -> Ns | None:
         """When time alone will change something."""
         next_at = self._timers.next_at()
+        evicts_at = self._moves.next_at(now)
+        if next_at is None or (evicts_at is not None and evicts_at < next_at):
+            next_at = evicts_at
         for countdown in self._tenancies.countdowns:
             at = countdown.next_at()
             if next_at is None or (at is not None and at < next_at):

@@ -9,20 +9,36 @@ from collections.abc import Collection
 from typing import assert_never, final
 
 from streamgate.core.batching import BatchRules, Prefix
-from streamgate.core.commands import Command, Reject, Rejection, ReservationRefused, Row, Run, Step
+from streamgate.core.commands import (
+    Command,
+    HandOverRefused,
+    Reject,
+    Rejection,
+    ReservationRefused,
+    RestoreRefused,
+    Row,
+    Run,
+    Step,
+)
 from streamgate.core.events import (
+    Arrived,
     Cancel,
     Close,
     Completed,
+    Copied,
     Drain,
     EndSequence,
     Event,
+    HandOver,
     HangUp,
+    Hibernate,
     InstanceBack,
     InstanceLost,
+    NotCopied,
     Pause,
     Reserve,
     Resize,
+    Restore,
     Resume,
     Submit,
     Touch,
@@ -94,7 +110,11 @@ class StatelessScheduler:
                 self._reject_all(Rejection.STOPPING)
             case Reserve():
                 self._out.append(ReservationRefused(event.request, Rejection.NOTHING_TO_RESERVE))
-            case EndSequence() | Touch():
+            case Restore():
+                self._out.append(RestoreRefused(event.request, Rejection.NOTHING_TO_RESERVE))
+            case HandOver():
+                self._out.append(HandOverRefused(event.request))
+            case EndSequence() | Touch() | Arrived() | Copied() | NotCopied() | Hibernate():
                 pass  # there are none
             case Pause() | Resume():
                 pass  # requests that no order binds are few enough to run

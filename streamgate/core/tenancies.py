@@ -10,17 +10,41 @@ from itertools import islice
 from typing import final
 
 from streamgate.core.backlog import Backlog
-from streamgate.core.commands import Command, IdleWarning, SequenceEnded, SlotTaken
-from streamgate.core.ids import NO_GENERATION, NO_INSTANCE, NO_SLOT, InstanceIndex, Ns
+from streamgate.core.commands import (
+    Command,
+    Evict,
+    HandOverRefused,
+    IdleWarning,
+    Leave,
+    SequenceEnded,
+    SequenceLeft,
+    SequenceParked,
+    SlotTaken,
+)
+from streamgate.core.ids import (
+    NO_GENERATION,
+    NO_INSTANCE,
+    NO_REQUEST,
+    NO_SLOT,
+    Generation,
+    InstanceIndex,
+    Ns,
+    RequestNumber,
+    SlotIndex,
+)
 from streamgate.core.instance import Instance
 from streamgate.core.roster import Roster
 from streamgate.core.scheduler import SlotHolder
-from streamgate.core.sequence import Sequence
+from streamgate.core.sequence import Eviction, Sequence
 from streamgate.core.slots import Slot, SlotPool
 from streamgate.core.timers import Countdown, Timers
+from streamgate.core.turns import Turns
 from streamgate.errors import EndReason
 from streamgate.model.config import SequenceBatching
 from streamgate.model.request import SequenceKey
+
+Handle = tuple[InstanceIndex, SlotIndex, Generation]
+"""One tenancy of a slot."""
 
 
 @final
@@ -32,7 +56,8 @@ class Tenancies:
     running any more. `idle` runs until its end, or until the warning of it; `warned` from there to
     the end. `lifetime` runs from its START's arrival, or from the moment at which a START takes
     over. Both count from its reservation if it has one. `countdowns` are those of the three that
-    the rules ask for.
+    the rules ask for. `coming` are those whose state comes from elsewhere, by its number, `going`
+    those whose state is being copied, until it is, whatever has become of them.
     """
 
     def __init__(
@@ -61,8 +86,11 @@ class Tenancies:
         self._has_idle_limit = rules.max_idle_ns > 0
         self._instances = instances
         self._out = out
+        self.coming: dict[RequestNumber, Sequence] = {}
+        self.going: dict[Handle, Sequence] = {}
         self._opened = 0
         self._held = False
+        self.turns: Turns | None = None
 
     def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence, in a slot or in the backlog; None when it must wait and may not."""
@@ -70,6 +98,11 @@ class Tenancies:
         if slot is None and self.backlog.is_full:
             return None
         return self._open(key, slot, now)
+
+    def restore(self, key: SequenceKey, number: RequestNumber, now: Ns) -> Sequence:
+        """A sequence whose state comes by this number, in a slot or in the backlog."""
+        slot = None if self.roster.newest(key) is not None else self.slots.take()
+        return self._open(key, slot, now, number)
 
     def reserve(self, key: SequenceKey, now: Ns) -> Sequence | None:
         """A new sequence without a START, in a slot; None for no free one. Its ID has no other."""
@@ -81,9 +114,19 @@ class Tenancies:
         self.settle(sequence, now)
         return sequence
 
-    def _open(self, key: SequenceKey, slot: Slot | None, now: Ns) -> Sequence:
+    def _open(
+        self,
+        key: SequenceKey,
+        slot: Slot | None,
+        now: Ns,
+        restores: RequestNumber = NO_REQUEST,
+    ) -> Sequence:
         self._opened += 1
         sequence = Sequence(key, self._opened, now)
+        if restores != NO_REQUEST:
+            sequence.fresh = False
+            sequence.restores = restores
+            self.coming[restores] = sequence
         self.roster.add(sequence)
         if self.lifetime is not None:
             self.lifetime.start(sequence, now)
@@ -96,25 +139,45 @@ class Tenancies:
     def settle(self, sequence: Sequence, now: Ns) -> None:
         """A sequence with a slot is neither running nor in a line-up: what is next for it?"""
         assert sequence.slot is not None
-        if sequence.queue:
+        if sequence.held:
+            return
+        if sequence.eviction is Eviction.DUE:
+            self._preempt(sequence)
+        elif sequence.queue:
             if not sequence.queue[0].paused:
                 self._instances[sequence.slot.instance].add(sequence, now)
         elif sequence.closing is not None:
             self.end(sequence, sequence.closing, now)
-        elif self._has_idle_limit:
+        elif sequence.hand_over != NO_REQUEST and sequence.eviction is None:
+            self._say_leave(sequence)
+        else:
+            self._rest(sequence, now)
+
+    def _rest(self, sequence: Sequence, now: Ns) -> None:
+        if self._has_idle_limit:
             self.idle.start(sequence, now)
+        if self.turns is not None:
+            self.turns.rested.start(sequence, now)
+
+    def rouse(self, sequence: Sequence) -> None:
+        """A sequence is not idle, if it was."""
+        self.idle.stop(sequence)
+        if self.warned is not None:
+            self.warned.stop(sequence)
+        if self.turns is not None:
+            self.turns.rested.stop(sequence)
 
     def touch(self, key: SequenceKey, now: Ns) -> None:
         """Let a sequence that is idle be so from now on."""
         sequence = self.roster.newest(key)
         if sequence is None or sequence.slot is None or sequence.running is not None:
             return
-        if not sequence.queue and sequence.closing is None and self._has_idle_limit:
-            self.idle.stop(sequence)
-            if self.warned is not None:
-                self.warned.stop(sequence)
-            self.idle.start(sequence, now)
+        if not sequence.queue and sequence.closing is None and not sequence.held:
+            self.rouse(sequence)
+            self._rest(sequence, now)
             sequence.active_at = now
+            if sequence.eviction is Eviction.HIBERNATING:
+                sequence.eviction = Eviction.CALLED_OFF
 
     def holders(self, limit: int, only: Collection[SequenceKey] | None) -> list[SlotHolder]:
         """Who holds a slot, the first `limit` of all or of these IDs."""
@@ -134,6 +197,7 @@ class Tenancies:
         start = sequence.queue[0]
         assert start.start
         self._say_ended(sequence, reason)
+        self._move_no_more(sequence)
         sequence.later_starts -= 1
         sequence.fresh = True
         sequence.arrived_at = start.arrived_at
@@ -161,10 +225,51 @@ class Tenancies:
         """The sequence is over: nothing of it is queued or running."""
         assert not sequence.queue
         assert sequence.running is None
-        sequence.over = True
         self._say_ended(sequence, reason)
+        if sequence.hand_over != NO_REQUEST:
+            self._out.append(HandOverRefused(sequence.hand_over))
+        self._remove(sequence, now)
+
+    def leave(self, sequence: Sequence, now: Ns) -> None:
+        """The sequence is not here any more: nothing of it is queued or running."""
+        assert not sequence.queue
+        assert sequence.running is None
+        slot = sequence.slot
+        assert slot is not None
+        self._out.append(
+            SequenceLeft(
+                sequence.hand_over, sequence.key, slot.instance, slot.index, slot.generation
+            )
+        )
+        self._remove(sequence, now)
+
+    def park(self, sequence: Sequence, number: RequestNumber, now: Ns) -> None:
+        """The sequence, of which nothing runs, gives its slot to others and waits for one behind
+        them. Its state has this number meanwhile."""
+        slot = sequence.slot
+        assert slot is not None
+        self._out.append(SequenceParked(sequence.key, slot.instance, slot.index, slot.generation))
+        if self.turns is not None:
+            self.turns.seated.stop(sequence)
+        self._move_no_more(sequence)
+        sequence.restores = number
+        self.coming[number] = sequence
+        sequence.slot = None
+        sequence.arrived_at = now
+        self._opened += 1
+        sequence.order = self._opened
+        self.backlog.add(sequence)
+        self._vacate(slot)
+        self._fill(now)
+
+    def _remove(self, sequence: Sequence, now: Ns) -> None:
+        sequence.over = True
+        self._move_no_more(sequence)
         for countdown in self.countdowns:
             countdown.stop(sequence)
+        if self.turns is not None:
+            self.turns.rested.stop(sequence)
+            self.turns.seated.stop(sequence)
         successor = sequence.successor if sequence.predecessor is None else None
         self.roster.remove(sequence)
         if sequence.slot is None:
@@ -174,6 +279,14 @@ class Tenancies:
         if successor is not None:
             self.backlog.admit(successor)
         self._fill(now)
+
+    def _move_no_more(self, sequence: Sequence) -> None:
+        """What was to become of the state of its present tenancy is of no interest. To be handed
+        over is the lot of whoever is its last tenant."""
+        self.coming.pop(sequence.restores, None)
+        sequence.restores = NO_REQUEST
+        sequence.held = sequence.pinned = False
+        sequence.eviction = None
 
     def expire_idle(self, now: Ns) -> None:
         """End what was idle for too long, and warn of it before."""
@@ -196,6 +309,48 @@ class Tenancies:
             self._out.append(
                 IdleWarning(sequence.key, slot.instance, slot.index, slot.generation, left_ns)
             )
+
+    def take_turns(self, turns: Turns, now: Ns) -> None:
+        """From now on slots may change hands while their sequences live."""
+        assert self.turns is None
+        self.turns = turns
+        seated = [each for each in self.roster if each.slot is not None]
+        for sequence in sorted(seated, key=lambda each: each.seated_at):
+            turns.seated.start(sequence, now)
+            if not sequence.queue and sequence.running is None and not sequence.held:
+                turns.rested.start(sequence, now)
+
+    def hibernate(self, sequence: Sequence) -> None:
+        """Somebody else wants the slot of this sequence, which is idle: it goes, if no step comes
+        before its state is copied."""
+        sequence.eviction = Eviction.HIBERNATING
+        self._say_evict(sequence)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Somebody else wants the slot of this sequence, whose turn is over: it goes, as soon as
+        its running step is over."""
+        if sequence.running is not None:
+            sequence.eviction = Eviction.DUE
+        else:
+            self.withdraw(sequence)
+            self._preempt(sequence)
+
+    def wait_again(self, sequence: Sequence, now: Ns) -> None:
+        """A sequence could not be moved, or need not be any more: it has another turn."""
+        sequence.eviction = None
+        if self.turns is None:
+            return
+        self.turns.seated.stop(sequence)
+        self.turns.seated.start(sequence, now)
+        if sequence in self.turns.rested:
+            self.turns.rested.stop(sequence)
+            self.turns.rested.start(sequence, now)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.rouse(sequence)
+        sequence.eviction = Eviction.PREEMPTED
+        sequence.held = True
+        self._say_evict(sequence)
 
     def hold(self) -> None:
         """Free slots stay free until `fill`: some who wait for one are about to go, too."""
@@ -236,15 +391,51 @@ class Tenancies:
         sequence.seated_at = sequence.active_at = now
         sequence.steps = 0
         self._instances[slot.instance].lineup.renew(slot)
-        waited_ns = Ns(now - sequence.arrived_at)
+        if self.turns is not None:
+            self.turns.seated.stop(sequence)
+            self.turns.seated.start(sequence, now)
+        sequence.held = sequence.restores != NO_REQUEST
         self._out.append(
-            SlotTaken(sequence.key, slot.instance, slot.index, slot.generation, waited_ns)
+            SlotTaken(
+                sequence.key,
+                slot.instance,
+                slot.index,
+                slot.generation,
+                Ns(now - sequence.arrived_at),
+                sequence.restores,
+            )
         )
+
+    def _say_leave(self, sequence: Sequence) -> None:
+        self.rouse(sequence)
+        sequence.held = True
+        slot = sequence.slot
+        assert slot is not None
+        handle = slot.instance, slot.index, slot.generation
+        self.going[handle] = sequence
+        self._out.append(Leave(sequence.hand_over, sequence.key, *handle))
+
+    def _say_evict(self, sequence: Sequence) -> None:
+        slot = sequence.slot
+        assert slot is not None
+        handle = slot.instance, slot.index, slot.generation
+        self.going[handle] = sequence
+        self._out.append(Evict(sequence.key, *handle))
 
     def _say_ended(self, sequence: Sequence, reason: EndReason) -> None:
         slot = sequence.slot
         if slot is None:
-            self.drop_later_starts(sequence, (0,), reason)
+            self._out.append(
+                SequenceEnded(
+                    sequence.key,
+                    NO_INSTANCE,
+                    NO_SLOT,
+                    NO_GENERATION,
+                    reason,
+                    _tenancies_before(sequence),
+                    restores=sequence.restores,
+                )
+            )
         else:
             self._out.append(
                 SequenceEnded(
@@ -254,6 +445,7 @@ class Tenancies:
                     slot.generation,
                     reason,
                     reserved=sequence.reserved,
+                    restores=sequence.restores,
                 )
             )
 

@@ -7,6 +7,7 @@ stopped never shows.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar, cast, final
 
 from streamgate.core.heap import LazyHeap
@@ -46,6 +47,9 @@ class Countdown(Generic[T]):
     def __len__(self) -> int:
         return len(self._due)
 
+    def __contains__(self, subject: T) -> bool:
+        return subject in self._due
+
     def start(self, subject: T, now: Ns) -> None:
         """Start the subject's timer; it must not run yet. `now` never goes backwards."""
         assert subject not in self._due
@@ -59,6 +63,21 @@ class Countdown(Generic[T]):
         """The next moment at which a timer is due."""
         for at in self._due.values():
             return Ns(at)
+        return None
+
+    def due_by(self, now: Ns) -> Iterator[T]:
+        """The subjects of timers due by `now`, which go on, the earliest first. Must not change
+        meanwhile."""
+        for subject, at in self._due.items():
+            if at > now:
+                return
+            yield subject
+
+    def next_after(self, now: Ns) -> Ns | None:
+        """The next moment after `now` at which a timer is due."""
+        for at in self._due.values():
+            if at > now:
+                return Ns(at)
         return None
 
     def pop_due(self, now: Ns) -> T | None:

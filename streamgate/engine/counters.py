@@ -85,6 +85,9 @@ class Counters:
         self.reservations = 0
         self.reservations_refused: dict[str, int] = {}
         self.sequences_started = 0
+        self.sequences_restored = 0
+        self.sequences_left = 0
+        self.sequences_parked = 0
         self.sequences_ended = dict.fromkeys(EndReason, 0)
 
     def refuse_reservation(self, reason: str) -> None:
@@ -148,6 +151,9 @@ class Counters:
                 dict(self.sequences_ended),
                 self.slot_wait.read(),
                 scheduler.headroom,
+                self.sequences_restored,
+                self.sequences_left,
+                self.sequences_parked,
             )
         compute_input, compute_infer, compute_output = self.compute
         batches = [

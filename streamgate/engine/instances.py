@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from streamgate.backend.contract import Session, SessionLostError
 from streamgate.core.commands import Step
-from streamgate.core.ids import InstanceIndex, Ns
+from streamgate.core.ids import InstanceIndex, Ns, SlotIndex
 from streamgate.engine.departures import Departure
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
@@ -23,6 +23,7 @@ from streamgate.engine.tensor_runner import Outcome
 from streamgate.engine.workers import Inline
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.config import Execution, Instance, ModelConfig
+from streamgate.model.request import SequenceKey
 from streamgate.model.statistics import InstanceStatistics
 
 T = TypeVar("T")
@@ -224,6 +225,12 @@ class Instances:
         unit = self._units[index]
         if not unit.is_away:
             unit.stepper.depart(departure)
+
+    def forget(self, index: InstanceIndex, sequence: SequenceKey, slot: SlotIndex) -> None:
+        """A sequence of the instance has left for elsewhere."""
+        unit = self._units[index]
+        if not unit.is_away:
+            unit.stepper.forget(sequence, slot)
 
     def remove(self, index: InstanceIndex) -> None:
         """Close one that has nothing left to do."""

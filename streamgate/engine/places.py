@@ -10,7 +10,7 @@ from streamgate.engine.departures import Departure
 from streamgate.engine.instances import Instances
 from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
-from streamgate.model.request import SequenceKey
+from streamgate.model.request import Request, SequenceKey
 from streamgate.model.snapshot import Snapshot
 
 Place = tuple[InstanceIndex, SlotIndex, Generation]
@@ -33,6 +33,7 @@ class Places:
         self._instances = instances
         self._places: dict[SequenceKey, Place] = {}
         self._ending: set[Place] = set()
+        self._positions: dict[SequenceKey, int] = {}
 
     def note(self, instance: InstanceIndex, row: Row) -> None:
         """A row with START or END is about to run."""
@@ -42,14 +43,37 @@ class Places:
         if row.end:
             self._ending.add(place)
 
+    def ran(self, sequence: SequenceKey, position: int) -> None:
+        """The step of this position is given to the model."""
+        self._positions[sequence] = position
+
+    def position_of(self, sequence: SequenceKey) -> int:
+        """The position of the sequence's newest step that was given to the model; -1 for none."""
+        return self._positions.get(sequence, -1)
+
+    def arrive(self, sequence: SequenceKey, place: Place, position: int) -> None:
+        """A sequence's state is about to be put here, as it was after the step of this position."""
+        self._places[sequence] = place
+        self._positions[sequence] = position
+
+    def clear(self, sequence: SequenceKey, place: Place) -> None:
+        """A sequence has gone without an end. Its instance hears of it, in order with the steps."""
+        self._ending.discard(place)
+        if self.is_at(sequence, place):
+            del self._places[sequence]
+            self._positions.pop(sequence, None)
+            self._instances.forget(place[0], sequence, place[1])
+
     def is_at(self, sequence: SequenceKey, place: Place) -> bool:
         """Whether the sequence of this name is still the one that has this place."""
         return self._places.get(sequence) == place
 
-    def instance_of(self, sequence: SequenceKey) -> InstanceIndex | None:
-        """Where the sequence's next step will run; None while that is open."""
-        place = self._places.get(sequence)
-        return None if place is None else place[0]
+    def names_for(self, request: Request) -> list[str]:
+        """The instances one of which will run this request, by name."""
+        place = None
+        if request.sequence and not request.start:
+            place = self._places.get(request.sequence)
+        return self._instances.names() if place is None else [self._instances.name_of(place[0])]
 
     def leave(self, ended: SequenceEnded) -> None:
         """A sequence is over. Its instance hears of it, in order with the steps."""
@@ -58,6 +82,7 @@ class Places:
         self._ending.discard(place)
         if self.is_at(ended.sequence, place):
             del self._places[ended.sequence]
+            self._positions.pop(ended.sequence, None)
             self._instances.depart(
                 ended.instance,
                 Departure(ended.sequence, ended.slot, ended.generation, ended.reason, has_seen_end),

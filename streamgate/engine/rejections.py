@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from streamgate.core.commands import Rejection
+from streamgate.core.commands import Reject, Rejection
+from streamgate.engine.recent_ends import RecentEnds
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.model.request import Request, SequenceKey
 
@@ -72,11 +73,38 @@ _TOLD: Final[Mapping[Rejection, tuple[Code, str]]] = {
             "serves; try again soon"
         ),
     ),
+    Rejection.RESTORE_FAILED: (
+        Code.UNAVAILABLE,
+        "sequence {sequence} of model '{model}' ended: its state could not be restored",
+    ),
+    Rejection.MOVED: (
+        Code.UNAVAILABLE,
+        "sequence {sequence} of model '{model}' is leaving for elsewhere",
+    ),
 }
 
 
-LOST: Final = frozenset((Rejection.INSTANCE_LOST, Rejection.INSTANCE_AWAY))
+LOST: Final = frozenset(
+    (
+        Rejection.INSTANCE_LOST,
+        Rejection.INSTANCE_AWAY,
+        Rejection.RESTORE_FAILED,
+        Rejection.MOVED,
+    )
+)
 """Reasons that are no fault of the request: it may be run again elsewhere, or later."""
+
+
+def rejection_of(
+    command: Reject, request: Request, recent_ends: RecentEnds
+) -> tuple[Failure, bool]:
+    """What the client of a request is told that will not run, and whether it is lost."""
+    reason, end = command.reason, command.end
+    lost = reason in LOST
+    if reason is Rejection.MISSING_START:
+        end = recent_ends.reason_of(request.sequence)
+        lost = recent_ends.is_lost(request.sequence)
+    return failure_for(reason, request, end, command.served), lost
 
 
 def failure_for(
@@ -102,3 +130,11 @@ def refusal_for(reason: Rejection, model: str, sequence: SequenceKey, slots: int
     them are taken."""
     code, text = _TOLD[reason]
     return Failure(code, text.format(model=model, sequence=sequence, slots=slots, id="", end=""))
+
+
+def restore_failure_for(reason: Rejection, model: str, sequence: SequenceKey) -> Failure:
+    """What is told to who wanted to restore a sequence and is refused for this reason."""
+    if reason is Rejection.SEQUENCE_LIVES:
+        text = f"sequence {sequence} of model '{model}' lives already: it can't be restored"
+        return Failure(Code.ALREADY_EXISTS, text)
+    return refusal_for(reason, model, sequence)

@@ -17,8 +17,11 @@ from streamgate.core.commands import (
     Rejection,
     ReservationRefused,
     Reserved,
+    Row,
     Run,
     SequenceEnded,
+    SequenceLeft,
+    SequenceParked,
     SlotTaken,
 )
 from streamgate.core.events import (
@@ -29,53 +32,62 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
+    Hibernate,
     InstanceBack,
     InstanceLost,
     Pause,
     Reserve,
     Resize,
     Resume,
-    Submit,
     Touch,
 )
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
     NO_INSTANCE,
+    NO_REQUEST,
     InstanceIndex,
-    Ns,
     OwnerNumber,
     RequestNumber,
     StepNumber,
 )
+from streamgate.engine.alarm import Alarm
+from streamgate.engine.bookings import Bookings
 from streamgate.engine.counters import Counters
 from streamgate.engine.delivery import CANCELED, Delivery
-from streamgate.engine.host import Host, Timer
+from streamgate.engine.host import Host
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
+from streamgate.engine.late import LateAnswers
 from streamgate.engine.live import LiveRequest, Outbox
+from streamgate.engine.moves import Moves
 from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.places import Places
 from streamgate.engine.pressure import Pressure
 from streamgate.engine.recent_ends import RecentEnds
-from streamgate.engine.rejections import LOST, failure_for, refusal_for
+from streamgate.engine.rejections import rejection_of
 from streamgate.engine.slot_table import read_slot_table
+from streamgate.engine.submission import submission_of
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import (
     UNSTARTED,
     Needs,
     OnAnyEnd,
+    OnHandOver,
     OnIdleWarning,
     OnReservation,
+    OnSnapshot,
 )
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 
 STEPS_IN_A_ROW_MAX = 16
 """Steps of one model that are run or waited for before other work of the loop gets its turn."""
 
-MAX_TIMEOUT_US = 10**13
-"""Longer request timeouts (a negative one arrives as a huge one) mean none: 115 days."""
+TURN_NS = 250_000_000
+"""How long a sequence may keep its slot at the least, though others wait for it and it is busy:
+what it costs to change is then a small part of it."""
 
 DEFAULT_RESTARTS = RestartPolicy()
 
@@ -112,12 +124,25 @@ class ModelRuntime:
         self._delivery = Delivery(config, host, self._counters)
         self._lives = self._delivery.lives
         self._recent_ends = RecentEnds()
-        self._reservations: dict[RequestNumber, tuple[SequenceKey, OnReservation]] = {}
+        self._late = LateAnswers(host, self._pressure, self._delivery)
+        self._late.on_delivered = self._note_late
+        self._bookings = Bookings(config.name, self._counters, self._recent_ends)
+        self._moves = Moves(
+            config,
+            host,
+            self._instances,
+            self.places,
+            self._recent_ends,
+            self._counters,
+            self._lives.values(),
+            self._next_number,
+            self._receive_soon,
+            self._receive_and_turn,
+        )
         self._numbers = 0
         self._turn_due = False
         self._is_turning = False
-        self._timer: Timer | None = None
-        self._timer_at: Ns | None = None
+        self._alarm = Alarm(host, self._turn)
         self._on_sequence_end: OnAnyEnd | None = None
         self._on_idle_warning: OnIdleWarning | None = None
 
@@ -165,8 +190,7 @@ class ModelRuntime:
                 self._fail(live, Failure(Code.UNAVAILABLE, "Server exiting"), "OTHER")
             # A step that never ends holds up its own instance only.
             self.discard()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
 
     # -- the link
 
@@ -177,38 +201,43 @@ class ModelRuntime:
         owner: OwnerNumber,
         position: int,
     ) -> RequestNumber:
-        self._numbers += 1
-        number = RequestNumber(self._numbers)
+        number = self._next_number()
         if request.start:
             self._recent_ends.forget(request.sequence)
         now = self._host.now()
         self._delivery.take_in(
-            LiveRequest(number, request, sink, self._deliver_from_model, now, position)
+            LiveRequest(number, request, sink, self._late.deliver, now, position)
         )
-        timeout_us = request.timeout_us
-        self._scheduler.receive(
-            Submit(
-                number,
-                request.sequence,
-                request.start,
-                request.end,
-                request.rows,
-                request.signature,
-                request.priority,
-                timeout_us * 1000 if 0 < timeout_us <= MAX_TIMEOUT_US else 0,
-                owner,
-            ),
-            now,
-        )
+        self._scheduler.receive(submission_of(number, request, owner), now)
         self._turn_soon()
         return number
 
     def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        number = self._next_number()
+        self._bookings.note(number, sequence, on_answer)
+        self._receive_soon(Reserve(number, sequence, owner))
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        self._moves.restore(sequence, owner, snapshot, on_answer)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._moves.hand_over(sequence, on_answer)
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        self._moves.on_snapshot = on_snapshot
+        hibernate_ns = self.config.durability.hibernate_ns
+        if hibernate_ns > 0:
+            self._receive_soon(Hibernate(hibernate_ns, max(hibernate_ns, TURN_NS)))
+
+    def _next_number(self) -> RequestNumber:
         self._numbers += 1
-        number = RequestNumber(self._numbers)
-        self._reservations[number] = (sequence, on_answer)
-        self._scheduler.receive(Reserve(number, sequence, owner), self._host.now())
-        self._turn_soon()
+        return RequestNumber(self._numbers)
 
     def cancel(self, number: RequestNumber) -> None:
         live = self._lives.get(number)
@@ -225,21 +254,18 @@ class ModelRuntime:
     def pause(self, numbers: Sequence[RequestNumber]) -> None:
         if self._pressure is not None:
             self._pressure.pause(self._present(numbers))
-        self._scheduler.receive(Pause(tuple(numbers)), self._host.now())
-        self._turn_soon()
+        self._receive_soon(Pause(tuple(numbers)))
 
     def resume(self, numbers: Sequence[RequestNumber]) -> None:
         if self._pressure is not None:
             self._pressure.resume(self._present(numbers))
-        self._scheduler.receive(Resume(tuple(numbers)), self._host.now())
-        self._turn_soon()
+        self._receive_soon(Resume(tuple(numbers)))
 
     def _present(self, numbers: Sequence[RequestNumber]) -> list[LiveRequest]:
         return [self._lives[number] for number in numbers if number in self._lives]
 
     def touch(self, sequence: SequenceKey) -> None:
-        self._scheduler.receive(Touch(sequence), self._host.now())
-        self._turn_soon()
+        self._receive_soon(Touch(sequence))
 
     def hang_up(self, owner: OwnerNumber) -> None:
         self._receive_and_turn(HangUp(owner))
@@ -248,11 +274,7 @@ class ModelRuntime:
         self._receive_and_turn(EndSequence(sequence, reason, drain))
 
     def needs_for(self, request: Request) -> Needs:
-        place = None
-        if request.sequence and not request.start:
-            place = self.places.instance_of(request.sequence)
-        names = self._instances.names() if place is None else [self._instances.name_of(place)]
-        return [[(self, name) for name in names]]
+        return [[(self, name) for name in self.places.names_for(request)]]
 
     def needs_of(self, number: RequestNumber) -> Needs:
         live = self._lives.get(number)
@@ -285,6 +307,10 @@ class ModelRuntime:
 
     # -- the loop
 
+    def _receive_soon(self, event: Event) -> None:
+        self._scheduler.receive(event, self._host.now())
+        self._turn_soon()
+
     def _receive_and_turn(self, event: Event) -> None:
         self._scheduler.receive(event, self._host.now())
         if self._is_turning:
@@ -316,7 +342,9 @@ class ModelRuntime:
         else:
             self._host.post(partial(self._turn, outcome))
         self._is_turning = False
-        self._set_timer()
+        self._moves.look_again()
+        if not self._turn_due:
+            self._alarm.set(self._scheduler.wake_at())
         self._delivery.say_empty()
 
     def _round(self, responses: Outbox | tuple[()]) -> bool:
@@ -333,6 +361,8 @@ class ModelRuntime:
                 started = True
             elif isinstance(command, SequenceEnded):
                 self.places.leave(command)
+            elif isinstance(command, SlotTaken | SequenceLeft | SequenceParked):
+                self._moves.change(command)
         for live, response in responses:
             self._delivery.deliver(live, response)
         for command in commands:
@@ -348,6 +378,8 @@ class ModelRuntime:
             if live is not None:
                 live.instance = step.instance
                 live.row = row
+                if row.sequence:
+                    self.places.ran(row.sequence, live.position)
             if row.start or row.end:
                 self.places.note(step.instance, row)
         self._instances.run(step.instance, step, lives)
@@ -361,57 +393,25 @@ class ModelRuntime:
                     self._on_idle_warning(sequence, left_ns / 1e9)
             case InstanceGone(index):
                 self._instances.remove(index)
-            case Reject(number, reason, admitted, end, served):
+            case Reject(number):
                 live = self._lives.get(number)
-                if live is None:
-                    return
-                lost = reason in LOST
-                if reason is Rejection.MISSING_START:
-                    end = self._recent_ends.reason_of(live.request.sequence)
-                    lost = self._recent_ends.is_lost(live.request.sequence)
-                cancelled = live.cancelled or reason is Rejection.CANCELLED
-                self._fail(
-                    live,
-                    failure_for(reason, live.request, end, served),
-                    CANCELED if cancelled else "REJECTED",
-                    admitted=admitted,
-                    lost=lost and not cancelled,
-                )
-            case SlotTaken(waited_ns=waited_ns):
-                self._counters.sequences_started += 1
-                self._counters.slot_wait.add(waited_ns / 1e9)
+                if live is not None:
+                    self._reject(live, command)
+            case SlotTaken(waited_ns=waited_ns, restores=restores):
+                if restores == NO_REQUEST:
+                    self._counters.sequences_started += 1
+                    self._counters.slot_wait.add(waited_ns / 1e9)
             case SequenceEnded(sequence, reason=reason, place=place, reserved=reserved):
+                if command.restores != NO_REQUEST and self._moves.has_ended_unseen(command):
+                    return
                 self._counters.sequences_ended[reason] += 1
                 self._recent_ends.note(sequence, reason)
                 if self._on_sequence_end is not None:
                     self._on_sequence_end(sequence, reason, UNSTARTED if reserved else place)
-            case Reserved(number):
-                sequence, answer = self._reservations.pop(number)
-                self._recent_ends.forget(sequence)
-                self._counters.reservations += 1
-                answer(None)
-            case ReservationRefused(number, reason, slots):
-                sequence, answer = self._reservations.pop(number)
-                self._counters.refuse_reservation(reason.value)
-                answer(refusal_for(reason, self.config.name, sequence, slots))
-
-    def _set_timer(self) -> None:
-        if self._turn_due:
-            return
-        wake_at = self._scheduler.wake_at()
-        # A timer that fires early does no harm, and deadlines mostly move away: with each step,
-        # its sequence's idle limit does. So a timer is only moved nearer.
-        if wake_at is None or (self._timer_at is not None and self._timer_at <= wake_at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = wake_at
-        self._timer = self._host.call_at(wake_at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_at = None
-        self._turn()
+            case Reserved() | ReservationRefused():
+                self._bookings.answer(command)
+            case _:
+                self._moves.perform(command)
 
     # -- what comes back
 
@@ -460,22 +460,11 @@ class ModelRuntime:
     def instance_back(self, index: InstanceIndex) -> None:
         self._receive_and_turn(InstanceBack(index))
 
-    def _deliver_from_model(self, live: LiveRequest, response: Response) -> None:
-        """From any thread, while or after the step runs. Waits where `Pressure` says so."""
-        if self._pressure is not None:
-            self._pressure.enter(live)
-        self._host.post(partial(self._deliver_late, live, response))
-
-    def _deliver_late(self, live: LiveRequest, response: Response) -> None:
-        """What does not come with its step concerns its sequence on its own, if that still is the
-        one that the request belongs to: it is idle from now on only, and an error may end it."""
-        if self._pressure is not None:
-            self._pressure.take(live)
-        row = live.row
-        is_news = row is not None and not live.closed
-        self._delivery.deliver(live, response)
-        if row is None or not is_news:
-            return
+    def _note_late(self, live: LiveRequest, row: Row, response: Response) -> None:
+        """An answer that did not come with its step concerns its sequence on its own, if that still
+        is the one that the request belongs to: it is idle from now on only, and an error may end
+        it."""
+        self._moves.look_again()
         if not self.places.is_at(row.sequence, (live.instance, row.slot, row.generation)):
             return
         if self._ends_on_error and response.failure is not None and not response.lost:
@@ -483,6 +472,14 @@ class ModelRuntime:
         else:
             # No turn for it: deadlines only move away.
             self._scheduler.receive(Touch(row.sequence), self._host.now())
+
+    def _reject(self, live: LiveRequest, command: Reject) -> None:
+        """Answer a request that the scheduler does not let run."""
+        failure, lost = rejection_of(command, live.request, self._recent_ends)
+        cancelled = live.cancelled or command.reason is Rejection.CANCELLED
+        reason = CANCELED if cancelled else "REJECTED"
+        lost = lost and not cancelled
+        self._fail(live, failure, reason, admitted=command.admitted, lost=lost)
 
     def _fail(
         self,
@@ -497,3 +494,4 @@ class ModelRuntime:
         if self._pressure is not None:
             self._pressure.give_up()
         self._delivery.fail(live, failure, reason, admitted=admitted, lost=lost)
+        self._moves.look_again()

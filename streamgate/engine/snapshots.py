@@ -45,6 +45,10 @@ class Keepers:
                 raise self._failure("get_state", sequence, error) from error
         return Snapshot(position, self._arena.schema, self._arena.read(slot), objects)
 
+    def begin(self, slot: int) -> None:
+        """A sequence takes the slot, to be `put` there."""
+        self._arena.begin(slot)
+
     def put(self, slot: int, sequence: SequenceKey, snapshot: Snapshot) -> None:
         """Give the slot's sequence what the snapshot holds.
 

@@ -10,8 +10,15 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Protocol, TypeVar
 
-from streamgate.backend.contract import ReadinessAware, RequestSession, Session, TensorSession
+from streamgate.backend.contract import (
+    ReadinessAware,
+    RequestSession,
+    Session,
+    StateDropper,
+    TensorSession,
+)
 from streamgate.core.commands import Step
+from streamgate.core.ids import SlotIndex
 from streamgate.engine.arena import Arena
 from streamgate.engine.departures import Departure, hears_ends, logged, says_farewell, tell
 from streamgate.engine.live import LiveRequest
@@ -22,6 +29,7 @@ from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.engine.workers import Worker
 from streamgate.errors import BackendError, Code, StreamGateError
 from streamgate.model.config import ModelConfig
+from streamgate.model.request import SequenceKey
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +60,7 @@ class Stepper:
         self._keepers: Keepers | None = None
         self._hears_ends = False
         self._says_farewell = False
+        self._drops_states = False
         self._has_canary = False
         self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
@@ -76,6 +85,7 @@ class Stepper:
             is_pure = isinstance(session, TensorSession)
             self._keepers = Keepers(config.name, session, self._arena, is_pure=is_pure)
             self._hears_ends = hears_ends(session)
+            self._drops_states = isinstance(session, StateDropper) and session.keeps_states
             self._says_farewell = says_farewell(config)
 
         return self.ask(job)
@@ -117,6 +127,12 @@ class Stepper:
         """A sequence is over: do what is to be done for it before the slot's next step."""
         if self._hears_ends or self._says_farewell or self._has_canary:
             self._worker.do(partial(self._depart, departure))
+
+    def forget(self, sequence: SequenceKey, slot: SlotIndex) -> None:
+        """A sequence has left for elsewhere: drop what is kept of it before the slot's next step.
+        It is no end, so that the model is told none."""
+        if self._drops_states or self._has_canary:
+            self._worker.do(partial(self._forget, sequence, slot))
 
     def ask_keepers(self, question: Callable[[Keepers], T]) -> Future[T]:
         """Ask where sequences are kept, between two steps and only while the answer is awaited.
@@ -166,6 +182,22 @@ class Stepper:
                 tell(session, departure)
         if self._arena is not None:
             self._arena.leave(departure.slot)
+
+    def _forget(self, sequence: SequenceKey, slot: SlotIndex) -> None:
+        session: object = self._session
+        if session is None:
+            return
+        if isinstance(session, StateDropper) and session.keeps_states:
+            try:
+                session.drop_state(sequence)
+            except Exception:
+                log.exception(
+                    "model instance '%s' failed to drop what it kept of sequence %s",
+                    self.name,
+                    sequence,
+                )
+        if self._arena is not None:
+            self._arena.leave(slot)
 
     def _close_lost(self) -> None:
         session, self._session = self._session, None

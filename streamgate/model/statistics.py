@@ -43,7 +43,9 @@ class SequenceStatistics:
 
     `slot_wait` is the time from START to a slot in seconds, 0 for one that was reserved; `ended`
     counts ends by reason. Reserved sequences are active. `headroom` is how many more would be let
-    in now: the free slots, or less where a pace is to be kept.
+    in now: the free slots, or less where a pace is to be kept. `restored` counts the slots that
+    were given to sequences that came with their state, `left` those who went without an end, to
+    live elsewhere, `parked` those who made way for others and wait for a slot right here.
     """
 
     slots: int
@@ -53,6 +55,9 @@ class SequenceStatistics:
     ended: Mapping[EndReason, int]
     slot_wait: Histogram
     headroom: int = 0
+    restored: int = 0
+    left: int = 0
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

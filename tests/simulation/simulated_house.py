@@ -260,11 +260,17 @@ class SimulatedHouse:
         assert isinstance(scheduler, SequenceScheduler)
         assert not runtime._lives
         assert not runtime._steps
-        assert not runtime._reservations
+        assert not runtime._bookings._asked
+        moves = runtime._moves
+        for left in (moves._coming, moves._going, moves._copies, moves._hand_overs):
+            assert not left
+        assert not runtime.places._positions
         assert not runtime.places._places
         assert not runtime.places._ending
         assert self.statistics().instances.violations == 0
         assert not scheduler._requests
+        assert not scheduler._tenancies.coming
+        assert not scheduler._tenancies.going
         assert not scheduler._running
         assert not list(scheduler._roster)
         assert not scheduler._roster._owned

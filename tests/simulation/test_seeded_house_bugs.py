@@ -20,6 +20,7 @@ from streamgate.core.slots import Slot, SlotPool
 from streamgate.core.tenancies import Tenancies
 from streamgate.core.timers import Countdown
 from streamgate.engine import tensor_runner
+from streamgate.engine.alarm import Alarm
 from streamgate.engine.arena import Arena, NewStates
 from streamgate.engine.controls import ControlTensors
 from streamgate.engine.counters import Counters
@@ -237,11 +238,11 @@ def lost_instance_stays_away(patch: pytest.MonkeyPatch) -> None:
 
 
 def timer_is_set_once(patch: pytest.MonkeyPatch) -> None:
-    def forget(self: ModelRuntime) -> None:
+    def forget(self: Alarm) -> None:
         self._timer = None
-        self._turn()
+        self._ring()
 
-    patch.setattr(ModelRuntime, "_on_timer", forget)
+    patch.setattr(Alarm, "_on_timer", forget)
 
 
 def last_answers_of_a_step_are_lost(patch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from streamgate.core.events import Reserve
-from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
+from streamgate.core.ids import Ns, OwnerNumber
 from streamgate.core.roster import Roster
 from streamgate.core.sequence import Sequence
 from streamgate.core.tenancies import Tenancies
@@ -88,9 +88,8 @@ def it_waits_for_the_next_request(patch: pytest.MonkeyPatch) -> None:
     def without_turn(
         self: ModelRuntime, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation
     ) -> None:
-        self._numbers += 1
-        number = RequestNumber(self._numbers)
-        self._reservations[number] = (sequence, on_answer)
+        number = self._next_number()
+        self._bookings.note(number, sequence, on_answer)
         self._scheduler.receive(Reserve(number, sequence, owner), self._host.now())
 
     patch.setattr(ModelRuntime, "reserve", without_turn)

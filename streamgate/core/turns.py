@@ -1,0 +1,74 @@
+"""Whose slot is given to somebody who waits for one. Knows no commands and moves nobody.
+
+Nobody is asked to go while nobody waits. Otherwise as many go as wait:
+
+- first those that have been idle for `idle_ns`, the longest idle one first;
+- once the first in the backlog has waited for `turn_ns`, those that have had their slot for
+  `turn_ns`, the longest seated one first, busy or not: after the step that runs.
+
+A sequence that went while it had requests waits in the backlog behind all others. So with n slots
+whose sequences can be moved, who has k others before it in the backlog waits at most for
+(k // n + 2) * (turn_ns + a step + a copy of a state), however busy the others are. Slots do not
+count while their sequence can't be moved: its START has not run, what it has is pinned, its model
+owes it answers of earlier steps, or its instance is away.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import final
+
+from streamgate.core.ids import NO_REQUEST, Ns
+from streamgate.core.sequence import Sequence
+from streamgate.core.timers import Countdown
+
+
+@final
+class Turns:
+    """`rested` runs while a sequence is idle, `seated` while it has its slot."""
+
+    def __init__(self, idle_ns: int, turn_ns: int) -> None:
+        self.turn_ns = turn_ns
+        self.rested: Countdown[Sequence] = Countdown(idle_ns)
+        self.seated: Countdown[Sequence] = Countdown(turn_ns)
+
+    def choose(
+        self, wanted: int, since: Ns, now: Ns, is_useful: Callable[[Sequence], bool]
+    ) -> dict[Sequence, bool]:
+        """At most so many to evict now, where the first in the backlog has waited since then; true
+        for those who have rested long enough, false for those whose turn is over.
+
+        `is_useful` tells whether others could have a sequence's slot.
+        """
+        chosen: dict[Sequence, bool] = {}
+        for sequence, has_rested in self._candidates(since, now):
+            if len(chosen) >= wanted:
+                break
+            if _is_movable(sequence) and is_useful(sequence):
+                chosen.setdefault(sequence, has_rested)
+        return chosen
+
+    def _candidates(self, since: Ns, now: Ns) -> Iterator[tuple[Sequence, bool]]:
+        for sequence in self.rested.due_by(now):
+            yield sequence, True
+        if now >= since + self.turn_ns:
+            for sequence in self.seated.due_by(now):
+                yield sequence, False
+
+    def next_at(self, since: Ns, now: Ns) -> Ns | None:
+        """When time alone will make one a candidate that is none now."""
+        patient_until = Ns(since + self.turn_ns)
+        times: Iterable[Ns | None] = (
+            patient_until if patient_until > now else None,
+            self.rested.next_after(now),
+            self.seated.next_after(now),
+        )
+        return min((at for at in times if at is not None), default=None)
+
+
+def _is_movable(sequence: Sequence) -> bool:
+    return not (
+        sequence.fresh
+        or sequence.held
+        or sequence.pinned
+        or sequence.eviction is not None
+        or sequence.hand_over != NO_REQUEST
+    )
