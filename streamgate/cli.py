@@ -1,4 +1,4 @@
-"""The command line: `streamgate serve`, `doctor`, `replay`, `transcribe` and `mic`.
+"""The command line: `streamgate serve`, `status`, `drain`, `doctor`, `replay`, `transcribe`, `mic`.
 
 Flags have the names that a Triton user expects.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamgate
+from streamgate.cli_processes import add_processes, add_status_and_drain, topology_of
 from streamgate.cli_replay import add_recording, add_replay, recording_options
 from streamgate.cli_transcribe import add_commands
 from streamgate.errors import Code, StreamGateError
@@ -50,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {streamgate.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands)
+    _add_process(commands)
+    add_status_and_drain(commands)
     add_commands(commands)
     add_replay(commands)
     doctor = commands.add_parser(
@@ -110,11 +113,21 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="DIR",
         help="a folder of backends that are a model.py each, in DIR/NAME/model.py",
     )
+    add_processes(serve)
     _add_ports(serve)
     _add_speech(serve)
     _add_resume(serve)
     add_recording(serve)
     _add_running(serve)
+
+
+def _add_process(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What the supervisor starts. Without a help text, help does not show it."""
+    process = commands.add_parser("process")
+    process.set_defaults(run=_process)
+    process.add_argument("name")
+    process.add_argument("descriptor", type=int)
+    process.add_argument("supervisor", type=int)
 
 
 def _add_running(serve: argparse.ArgumentParser) -> None:
@@ -336,7 +349,8 @@ def _serve(options: argparse.Namespace) -> int:
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,
-        )
+        ),
+        topology_of(options),
     )
 
 
@@ -345,6 +359,13 @@ def _resume_settings(seconds: float, secret_file: Path | None) -> ResumeSettings
     from streamgate.server.resuming import read_secret
 
     return ResumeSettings(seconds, None if secret_file is None else read_secret(secret_file))
+
+
+def _process(options: argparse.Namespace) -> int:
+    from streamgate.server.processes.child import run_child
+    from streamgate.server.processes.roles import make_role
+
+    return run_child(options.descriptor, options.supervisor, make_role)
 
 
 def _doctor(options: argparse.Namespace) -> int:

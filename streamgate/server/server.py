@@ -49,6 +49,9 @@ class Server:
             await front_ends.close()
         await self._models.close()
 
+    def kill(self) -> None:
+        """Everything ends with this process."""
+
     @property
     def gateway(self) -> LocalGateway:
         """What front ends see, while the server runs."""

@@ -1,0 +1,115 @@
+"""What an engine process does: it loads the models, and serves them over a link to front ends."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, final
+
+from prometheus_client import REGISTRY
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.link.server import LinkServer
+from streamgate.observe.families import families_of
+from streamgate.observe.metrics import ModelCollector
+from streamgate.server.models import ServedModels
+from streamgate.server.processes.child import Beginning, Report
+from streamgate.server.processes.names import engine_socket
+from streamgate.server.processes.none_left import until_none
+from streamgate.server.processes.settings_text import read_settings
+from streamgate.server.settling import settle_memory
+
+LOOK_SECONDS: Final = 1.0
+"""How often sequences are counted: a beat that comes earlier says the same again."""
+
+
+@final
+class EngineRole:
+    """All models of the repositories in one process, without any port."""
+
+    def __init__(self, beginning: Beginning, on_change: Callable[[], None]) -> None:
+        self._models = ServedModels(read_settings(beginning.settings))
+        self._socket = Path(beginning.directory) / engine_socket(beginning.name)
+        self._on_change = on_change
+        self._link: LinkServer | None = None
+        self._is_ready = False
+        self._is_accepting = False
+        self._counted = (0, 0, 0)
+        self._counted_at = -LOOK_SECONDS
+
+    async def begin(self) -> None:
+        try:
+            await self._models.load()
+            gateway = self._models.gateway
+            gateway.start()
+            self._link = LinkServer(self._models.table, gateway)
+            self._link.listen_unix(self._socket)
+        except StreamGateError:
+            await self._models.drain()
+            await self._models.close()
+            raise
+        settle_memory()
+        self._is_ready = self._is_accepting = True
+
+    def report(self) -> Report:
+        now = asyncio.get_running_loop().time()
+        if self._is_ready and now - self._counted_at >= LOOK_SECONDS:
+            self._count(now)
+        return Report(self._is_ready, self._is_accepting, *self._counted)
+
+    async def answer(self, what: str, value: Any) -> Any:
+        match what:
+            case "metrics":
+                return self._metrics()
+            case "drain":
+                return await self._drain(value)
+            case "finish":
+                await self._finish()
+            case _:
+                raise StreamGateError(Code.UNSUPPORTED, f"an engine does not know '{what}'")
+        return None
+
+    def _metrics(self) -> dict[str, Any]:
+        models = [route.link.statistics() for route in self._models.table.routes()]
+        return {
+            "models": families_of(ModelCollector(lambda: models).collect()),
+            "process": families_of(REGISTRY.collect()),
+        }
+
+    async def _drain(self, seconds: float) -> int:
+        """Front ends are told that nothing new is wanted here. Returns the sequences left after
+        so long."""
+        assert self._link is not None
+        self._models.gateway.stop_admission()
+        self._link.say_live()
+        self._is_accepting = False
+        self._on_change()
+        return await until_none(self._sequences, seconds)
+
+    async def _finish(self) -> None:
+        """Let what is under way end, as long as the server's settings allow, and close the models.
+        Front ends still hear of it."""
+        self._is_ready = self._is_accepting = False
+        self._on_change()
+        await self._models.drain()
+        await self._models.close()
+        self._counted = (0, 0, 0)
+        self._on_change()
+
+    def _sequences(self) -> int:
+        self._count(asyncio.get_running_loop().time())
+        return self._counted[0] + self._counted[2]
+
+    def _count(self, now: float) -> None:
+        """An ensemble's sequences are in its models', too."""
+        self._counted_at = now
+        found = [
+            statistics
+            for route in self._models.table.routes()
+            if not route.config.ensemble
+            and (statistics := route.link.statistics().sequences) is not None
+        ]
+        self._counted = (
+            sum(each.active for each in found),
+            sum(each.slots for each in found),
+            sum(each.backlog for each in found),
+        )

@@ -1,0 +1,76 @@
+"""What a front-end process does: it opens the ports, over engines in other processes."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, final
+
+from prometheus_client import REGISTRY
+
+import streamgate
+from streamgate.errors import Code, StreamGateError
+from streamgate.link.client import EngineLink
+from streamgate.observe.families import families_of
+from streamgate.server.front_ends import FrontEnds
+from streamgate.server.ports import Ports
+from streamgate.server.processes.child import Beginning, Report
+from streamgate.server.processes.names import engine_socket
+from streamgate.server.processes.settings_text import read_settings
+from streamgate.server.settling import settle_memory
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.local import EXTENSIONS
+from streamgate.session.remote import RemoteGateway
+
+CONNECT_SECONDS: Final = 5.0
+"""How long engines may take to be connected before ports are opened without them."""
+
+
+@final
+class FrontEndRole:
+    """All front ends of the settings in one process, on ports that it shares."""
+
+    def __init__(self, beginning: Beginning, on_change: Callable[[], None]) -> None:
+        settings = read_settings(beginning.settings)
+        directory = Path(beginning.directory)
+        self._on_change = on_change
+        self._links = [EngineLink(directory / engine_socket(name)) for name in beginning.engines]
+        info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
+        self._gateway = RemoteGateway(self._links, info, strict=settings.strict_readiness)
+        self._front_ends = FrontEnds(self._gateway, settings, shared=True)
+
+    async def begin(self) -> None:
+        for link in self._links:
+            link.start()
+
+    def report(self) -> Report:
+        is_ready = self._gateway.is_ready()
+        return Report(is_ready, is_ready)
+
+    async def answer(self, what: str, value: Any) -> Any:
+        match what:
+            case "open":
+                await self._open(Ports(**value))
+            case "metrics":
+                return {"models": [], "process": families_of(REGISTRY.collect())}
+            case "refuse" | "drain":
+                self._gateway.stop_admission()
+                self._on_change()
+            case "close":
+                await self._front_ends.close()
+            case _:
+                raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
+        return None
+
+    async def _open(self, ports: Ports) -> None:
+        """Raises StreamGateError when a port can't be had."""
+        connecting = [asyncio.create_task(link.wait_connected()) for link in self._links]
+        _, late = await asyncio.wait(connecting, timeout=CONNECT_SECONDS)
+        for task in late:
+            task.cancel()
+        try:
+            await self._front_ends.open(ports)
+        except StreamGateError:
+            await self._front_ends.close()
+            raise
+        self._gateway.start()
+        settle_memory()

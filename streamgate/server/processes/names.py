@@ -1,0 +1,15 @@
+"""What the processes of a server are called: `engine-0`, `front-0`."""
+
+from typing import Final
+
+ENGINE: Final = "engine"
+FRONT_END: Final = "front"
+SUPERVISOR: Final = "supervisor"
+
+NAME_LETTERS: Final = len(SUPERVISOR)
+"""How wide a name is where names stand below each other."""
+
+
+def engine_socket(name: str) -> str:
+    """Where an engine is reached, in the server's runtime directory."""
+    return f"{name}.sock"

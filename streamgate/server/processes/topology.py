@@ -1,0 +1,19 @@
+"""How many processes a server has, and what is expected of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SILENCE_SECONDS = 5.0
+"""How long a process may say nothing until it counts as frozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Engines, front ends that share the ports, and where their sockets are (None: a folder of
+    the supervisor's own). A process that says nothing for `silence_seconds` is killed and started
+    again."""
+
+    engines: int = 1
+    front_ends: int = 1
+    runtime_directory: Path | None = None
+    silence_seconds: float = SILENCE_SECONDS

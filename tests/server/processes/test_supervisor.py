@@ -1,0 +1,190 @@
+"""The supervisor over toys: what it keeps running, and that nothing is left of it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import pytest
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.server.processes.keeper import Keeper
+from streamgate.server.processes.supervisor import Supervisor
+from streamgate.server.processes.tree import ProcessView
+from tests.server.processes.toy_server import WAIT_SECONDS, toy_supervisor, toys
+
+SERVER = Path(__file__).with_name("toy_server.py")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A runtime directory. pytest's own have too long names."""
+    with TemporaryDirectory(prefix="sg-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(autouse=True)
+def toys_find_this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+async def no_children_left() -> AsyncIterator[None]:
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+def process(supervisor: Supervisor, name: str) -> ProcessView:
+    (view,) = (each for each in supervisor.view().processes if each.name == name)
+    return view
+
+
+def names_in(directory: Path) -> list[str]:
+    return [each.name for each in directory.iterdir()]
+
+
+def keeper(supervisor: Supervisor, name: str) -> Keeper:
+    (found,) = (each for each in (*supervisor.engines, *supervisor.front_ends) if each.name == name)
+    return found
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_a_killed_process_comes_back_and_the_others_stay(directory: Path) -> None:
+    async with toys(directory) as supervisor:
+        names = ["supervisor", "engine-0", "engine-1", "front-0", "front-1"]
+        before = {view.name: view for view in supervisor.view().processes}
+        assert list(before) == names
+        assert {view.state for view in before.values()} == {"accepting"}
+        assert before["engine-0"].sequences == 5
+        assert before["engine-0"].memory_bytes > 2**20
+        for name in ("engine-1", "front-0"):
+            os.kill(before[name].pid, signal.SIGKILL)
+        for name in ("engine-1", "front-0"):
+            await until(lambda name=name: process(supervisor, name).restarts == 1)
+            await until(lambda name=name: process(supervisor, name).state == "accepting")
+        after = {view.name: view for view in supervisor.view().processes}
+        changed = {name for name in names if after[name].pid != before[name].pid}
+        assert changed == {"engine-1", "front-0"}
+        assert "SIGKILL" in after["engine-1"].last_reason
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_a_frozen_process_is_killed_and_comes_back(directory: Path) -> None:
+    async with toys(directory, silence_seconds=1.0, front_ends=1) as supervisor:
+        before = process(supervisor, "engine-0").pid
+        os.kill(before, signal.SIGSTOP)
+        await until(lambda: process(supervisor, "engine-0").restarts)
+        await until(lambda: process(supervisor, "engine-0").is_accepting)
+        view = process(supervisor, "engine-0")
+        assert view.last_reason.startswith("it was frozen: no sign of life for 1.")
+        assert not psutil.pid_exists(before)
+        assert process(supervisor, "engine-1").restarts == 0
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_restarts_come_less_often(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with toys(directory, engines=1, front_ends=1) as supervisor:
+        for count in range(1, 4):
+            await until(lambda: keeper(supervisor, "engine-0").has_begun)
+            os.kill(process(supervisor, "engine-0").pid, signal.SIGKILL)
+            await until(lambda count=count: process(supervisor, "engine-0").restarts == count)
+        await until(lambda: keeper(supervisor, "engine-0").has_begun)
+    delays = [
+        each.partition("starting it again ")[2] for each in caplog.messages if "again" in each
+    ]
+    assert delays == ["at once", "in 0.1 s", "in 0.5 s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("refuse=engine-1", "engine-1 does not want to"),
+        ("refuse=front-0", "front-0 does not want to"),
+        (
+            "crash=front-1",
+            "front-1 could not start: it ended with exit status 3\n  front-1 begins\n  last words",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_children_left")
+async def test_what_can_not_start_ends_the_server(
+    words: str, message: str, directory: Path
+) -> None:
+    with pytest.raises(StreamGateError) as raised:
+        await toy_supervisor(directory, words=words).start()
+    assert raised.value.message == message
+    assert names_in(directory) == []
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_a_server_that_starts_can_be_killed(directory: Path) -> None:
+    supervisor = toy_supervisor(directory, words="hang=engine-0")
+    starting = asyncio.ensure_future(supervisor.start())
+    await until(lambda: len(psutil.Process().children(recursive=True)) >= 4)
+    assert not starting.done()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_an_engine_that_is_drained_starts_anew(directory: Path) -> None:
+    async with toys(directory) as supervisor:
+        before = process(supervisor, "engine-0")
+        outcome = await supervisor.drain("engine-0", 5.0)
+        after = process(supervisor, "engine-0")
+        assert outcome == {"left": 0, "pid": after.pid}
+        assert after.pid != before.pid
+        assert (after.restarts, after.last_reason) == (1, "it was drained")
+        with pytest.raises(StreamGateError) as raised:
+            await supervisor.drain("front-0", 5.0)
+        assert raised.value.code is Code.NOT_FOUND
+        assert raised.value.message.endswith("expected one of: engine-0, engine-1")
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_a_server_that_is_drained_lets_in_nothing_new(directory: Path) -> None:
+    async with toys(directory, engines=1, front_ends=1) as supervisor:
+        assert await supervisor.drain("", 0.1) == {"left": 5}
+        assert supervisor.view().state == "draining"
+        assert {view.state for view in supervisor.view().processes} == {"draining"}
+        assert process(supervisor, "front-0").is_accepting is False
+
+
+def tree_of(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_nothing_outlives_a_supervisor_that_is_killed(stopped: bool, directory: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(SERVER), str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        pids = [int(word) for word in server.stdout.readline().split()]
+        everybody = [psutil.Process(pid) for pid in pids]
+        assert len(tree_of(server.pid)) == len(everybody) == 5
+        if stopped:
+            for each in everybody[1:]:
+                each.suspend()
+        server.kill()
+        _, alive = psutil.wait_procs(everybody[1:], timeout=WAIT_SECONDS)
+        assert alive == []

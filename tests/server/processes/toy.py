@@ -1,0 +1,62 @@
+"""A process that a supervisor can start within a moment: it loads nothing and serves nothing.
+
+    python toy.py NAME DESCRIPTOR SUPERVISOR
+
+How it behaves is in the name of the server: words such as `refuse=engine-0`.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from streamgate.errors import Code, StreamGateError
+from streamgate.server.processes.child import Beginning, Report, run_child
+from streamgate.server.processes.settings_text import read_settings
+
+
+class Toy:
+    def __init__(self, beginning: Beginning, on_change: Callable[[], None]) -> None:
+        self.beginning = beginning
+        self.on_change = on_change
+        self.words = read_settings(beginning.settings).server_id.split()
+        self.sequences = 5 if beginning.kind == "engine" else 0
+        self.is_accepting = beginning.kind == "engine"
+
+    async def begin(self) -> None:
+        name = self.beginning.name
+        sys.stderr.write(f"{name} begins\n")
+        if f"refuse={name}" in self.words:
+            raise StreamGateError(Code.INVALID_ARG, f"{name} does not want to")
+        if f"crash={name}" in self.words:
+            sys.stderr.write("last words\n")
+            os._exit(3)
+        if f"hang={name}" in self.words:
+            self.hang()
+
+    def hang(self) -> None:
+        time.sleep(1000)
+
+    def report(self) -> Report:
+        return Report(True, self.is_accepting, self.sequences, 2 * self.sequences)
+
+    async def answer(self, what: str, value: Any) -> Any:
+        match what:
+            case "metrics":
+                family = ["toys", "gauge", "Toys", [["toys", {"model": "m"}, 2.0]]]
+                own = ["age", "gauge", "Age", [["age", {}, 1.0]]]
+                return {"models": [family], "process": [own]}
+            case "open":
+                assert value["metrics"] is None
+                self.is_accepting = True
+            case "drain":
+                self.is_accepting = False
+                self.sequences = 0
+                return 0
+        self.on_change()
+        return None
+
+
+if __name__ == "__main__":
+    run_child(int(sys.argv[2]), int(sys.argv[3]), Toy)
