@@ -94,13 +94,15 @@ class ServedModels:
                 f"failed to load all models ({names}); --exit-on-error=false serves the others",
             )
 
-    async def drain(self) -> None:
-        """Refuse what is new, let what is under way end, close the models. Safe to call twice."""
+    async def drain(self, seconds: float | None = None) -> None:
+        """Refuse what is new, let what is under way end, for at most so long (None: as the settings
+        say), and close the models. Safe to call twice."""
         if self._gateway is None or self._lifecycle is None:
             return
         gateway, self._gateway = self._gateway, None
         gateway.stop_admission()
-        await self._lifecycle.stop(self._settings.exit_timeout_seconds)
+        limit = self._settings.exit_timeout_seconds if seconds is None else seconds
+        await self._lifecycle.stop(limit)
 
     async def close(self) -> None:
         """Write what was recorded last. Safe to call twice."""

@@ -15,6 +15,7 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.recording.options import RecordingOptions
 from streamgate.server import main as process
 from streamgate.server.ports import Ports, ready_line
+from streamgate.server.processes.topology import Topology
 from streamgate.server.settings import ControlMode, Settings
 
 FREE_PORTS = [
@@ -27,7 +28,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """What would have been served."""
     found: list[Settings] = []
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, _: Topology | None) -> int:
         found.append(settings)
         return 0
 
@@ -132,8 +133,8 @@ def test_help_and_version(
 
 def serve_error(directory: Path, *flags: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says when it can't serve."""
-    arguments = ["serve", "--model-repository", str(directory), "--host", "127.0.0.1"]
-    assert main([*arguments, *FREE_PORTS, *flags]) == 1
+    arguments = ["serve", "--embedded", "--model-repository", str(directory)]
+    assert main([*arguments, "--host", "127.0.0.1", *FREE_PORTS, *flags]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     return captured.err.splitlines()[-1]

@@ -69,7 +69,7 @@ def test_the_flag(
 ) -> None:
     served: list[Settings] = []
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, _: object) -> int:
         served.append(settings)
         return 0
 

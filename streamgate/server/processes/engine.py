@@ -63,7 +63,7 @@ class EngineRole:
             case "drain":
                 return await self._drain(value)
             case "finish":
-                await self._finish()
+                await self._finish(value)
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"an engine does not know '{what}'")
         return None
@@ -85,12 +85,12 @@ class EngineRole:
         self._on_change()
         return await until_none(self._sequences, seconds)
 
-    async def _finish(self) -> None:
-        """Let what is under way end, as long as the server's settings allow, and close the models.
-        Front ends still hear of it."""
+    async def _finish(self, seconds: float | None) -> None:
+        """Let what is under way end, for so long or as long as the server's settings allow, and
+        close the models. Front ends still hear of it."""
         self._is_ready = self._is_accepting = False
         self._on_change()
-        await self._models.drain()
+        await self._models.drain(seconds)
         await self._models.close()
         self._counted = (0, 0, 0)
         self._on_change()

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 import streamgate
 from streamgate.errors import Code, StreamGateError
+from streamgate.link.addresses import UnixAddress
 from streamgate.link.client import EngineLink
 from streamgate.observe.families import families_of
 from streamgate.server.front_ends import FrontEnds
@@ -33,7 +34,9 @@ class FrontEndRole:
         settings = read_settings(beginning.settings)
         directory = Path(beginning.directory)
         self._on_change = on_change
-        self._links = [EngineLink(directory / engine_socket(name)) for name in beginning.engines]
+        self._links = [
+            EngineLink(UnixAddress(directory / engine_socket(name))) for name in beginning.engines
+        ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = RemoteGateway(self._links, info, strict=settings.strict_readiness)
         self._front_ends = FrontEnds(self._gateway, settings, shared=True)
@@ -74,3 +77,4 @@ class FrontEndRole:
             raise
         self._gateway.start()
         settle_memory()
+        self._on_change()

@@ -224,7 +224,7 @@ class Supervisor:
         """Let the sequences of an engine go elsewhere, or end. Returns how many did not."""
         try:
             left: int = await keeper.ask("drain", seconds, seconds=seconds + GOODBYE_SECONDS)
-            await keeper.ask("finish_now", seconds=GOODBYE_SECONDS)
+            await keeper.ask("finish", 0.0, seconds=GOODBYE_SECONDS)
         except PeerLostError as error:
             raise StreamGateError(Code.UNAVAILABLE, f"{keeper.name}: {error}") from error
         except TimeoutError:

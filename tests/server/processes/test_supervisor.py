@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,6 +55,12 @@ def process(supervisor: Supervisor, name: str) -> ProcessView:
     return view
 
 
+def is_back(supervisor: Supervisor, name: str, restarts: int) -> bool:
+    """Whether a process accepts again, after so many restarts."""
+    view = process(supervisor, name)
+    return view.restarts == restarts and view.is_accepting
+
+
 def names_in(directory: Path) -> list[str]:
     return [each.name for each in directory.iterdir()]
 
@@ -74,9 +81,7 @@ async def test_a_killed_process_comes_back_and_the_others_stay(directory: Path) 
         assert before["engine-0"].memory_bytes > 2**20
         for name in ("engine-1", "front-0"):
             os.kill(before[name].pid, signal.SIGKILL)
-        for name in ("engine-1", "front-0"):
-            await until(lambda name=name: process(supervisor, name).restarts == 1)
-            await until(lambda name=name: process(supervisor, name).state == "accepting")
+            await until(partial(is_back, supervisor, name, 1))
         after = {view.name: view for view in supervisor.view().processes}
         changed = {name for name in names if after[name].pid != before[name].pid}
         assert changed == {"engine-1", "front-0"}
@@ -102,7 +107,7 @@ async def test_restarts_come_less_often(directory: Path, caplog: pytest.LogCaptu
         for count in range(1, 4):
             await until(lambda: keeper(supervisor, "engine-0").has_begun)
             os.kill(process(supervisor, "engine-0").pid, signal.SIGKILL)
-            await until(lambda count=count: process(supervisor, "engine-0").restarts == count)
+            await until(partial(is_back, supervisor, "engine-0", count))
         await until(lambda: keeper(supervisor, "engine-0").has_begun)
     delays = [
         each.partition("starting it again ")[2] for each in caplog.messages if "again" in each

@@ -53,6 +53,7 @@ class Toy:
             case "drain":
                 self.is_accepting = False
                 self.sequences = 0
+                self.on_change()
                 return 0
         self.on_change()
         return None
