@@ -6,10 +6,15 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from streamgate.cli import _parser
 from streamgate.model.statistics import Histogram, SequenceStatistics, SlotView
+from streamgate.observe.exposition import render_registry
+from streamgate.observe.families import Merged
 from streamgate.observe.metrics import render
 from streamgate.observe.resumption import ResumeCounts, render_resumption
+from streamgate.server.processes.scrape import supervised
 from streamgate.session.gateway import SLOTS_SHOWN
 from tests.observe.test_metrics import statistics
 
@@ -37,7 +42,17 @@ def test_every_flag_is_described() -> None:
 
 def test_every_metric_is_described_with_its_type() -> None:
     sequences = SequenceStatistics(1, 1, 1, 1, {}, Histogram((), (0,), 0.0))
-    text = render([statistics(sequences=sequences)]) + render_resumption(ResumeCounts())
+    registry = CollectorRegistry()
+    merged = Merged()
+    merged.add_sum(supervised([]))
+    registry.register(merged)
+    text = b"".join(
+        [
+            render([statistics(sequences=sequences)]),
+            render_resumption(ResumeCounts()),
+            render_registry(registry),
+        ]
+    )
     families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text.decode(), re.MULTILINE))
     described = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
     assert described == families

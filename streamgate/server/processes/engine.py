@@ -71,7 +71,7 @@ class EngineRole:
     def _metrics(self) -> dict[str, Any]:
         models = [route.link.statistics() for route in self._models.table.routes()]
         return {
-            "models": families_of(ModelCollector(lambda: models).collect()),
+            "summed": families_of(ModelCollector(lambda: models).collect()),
             "process": families_of(REGISTRY.collect()),
         }
 

@@ -12,6 +12,7 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.link.addresses import UnixAddress
 from streamgate.link.client import EngineLink
 from streamgate.observe.families import families_of
+from streamgate.observe.resumption import ResumeCollector
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.ports import Ports
 from streamgate.server.processes.child import Beginning, Report
@@ -39,7 +40,7 @@ class FrontEndRole:
         ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = RemoteGateway(self._links, info, strict=settings.strict_readiness)
-        self._front_ends = FrontEnds(self._gateway, settings, shared=True)
+        self._front_ends = FrontEnds(self._gateway, settings, shared=True, owner=beginning.name)
 
     async def begin(self) -> None:
         for link in self._links:
@@ -54,7 +55,7 @@ class FrontEndRole:
             case "open":
                 await self._open(Ports(**value))
             case "metrics":
-                return {"models": [], "process": families_of(REGISTRY.collect())}
+                return self._metrics()
             case "refuse" | "drain":
                 self._gateway.stop_admission()
                 self._on_change()
@@ -63,6 +64,11 @@ class FrontEndRole:
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
         return None
+
+    def _metrics(self) -> dict[str, Any]:
+        counts = self._front_ends.resume_counts
+        summed = [] if counts is None else families_of(ResumeCollector(lambda: counts).collect())
+        return {"summed": summed, "process": families_of(REGISTRY.collect())}
 
     async def _open(self, ports: Ports) -> None:
         """Raises StreamGateError when a port can't be had."""

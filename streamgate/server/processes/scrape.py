@@ -32,7 +32,7 @@ async def scrape(keepers: Sequence[Keeper]) -> bytes:
     merged.add_sum(supervised([view_of(keeper, draining=False) for keeper in keepers]))
     for keeper, answer in zip(keepers, answers, strict=True):
         if answer is not None:
-            merged.add_sum([Family(*each) for each in answer["models"]])
+            merged.add_sum([Family(*each) for each in answer["summed"]])
             merged.add([Family(*each) for each in answer["process"]], {"process": keeper.name})
     registry = CollectorRegistry()
     registry.register(merged)

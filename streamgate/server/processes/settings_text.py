@@ -30,6 +30,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return str(value.absolute())
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, Collection) and not isinstance(value, str):
@@ -53,6 +55,8 @@ def _typed(kind: Any, value: Any) -> Any:
         return kind(**{name: _typed(hints[name], each) for name, each in value.items()})  # type: ignore[operator]
     if kind is float:
         return float(value)
+    if kind is bytes:
+        return bytes.fromhex(value)
     if issubclass(kind, Enum | Path):
         return kind(value)
     if not isinstance(value, kind):

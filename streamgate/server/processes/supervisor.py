@@ -10,6 +10,7 @@ models or of gRPC: little in it can break, and it starts its children at once.
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ class Supervisor:
         self, settings: Settings, topology: Topology, command: Sequence[str] | None = None
     ) -> None:
         """`command` starts a child in place of this very program, with the child's name behind."""
-        self._settings = settings
+        self._settings = _with_one_secret(settings)
         self._topology = topology
         self._command = [*own_command(), CHILD_COMMAND] if command is None else command
         self._began = time.monotonic()
@@ -265,6 +266,13 @@ class Supervisor:
         else:
             for left in self._directory.glob("*.sock"):
                 left.unlink(missing_ok=True)
+
+
+def _with_one_secret(settings: Settings) -> Settings:
+    """Front ends must be able to read each other's tokens, and those of their predecessors."""
+    if settings.resume.secret is not None:
+        return settings
+    return replace(settings, resume=replace(settings.resume, secret=secrets.token_bytes(32)))
 
 
 async def _nothing_more(_: Peer) -> None:

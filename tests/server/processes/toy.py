@@ -46,7 +46,7 @@ class Toy:
             case "metrics":
                 family = ["toys", "gauge", "Toys", [["toys", {"model": "m"}, 2.0]]]
                 own = ["age", "gauge", "Age", [["age", {}, 1.0]]]
-                return {"models": [family], "process": [own]}
+                return {"summed": [family], "process": [own]}
             case "open":
                 assert value["metrics"] is None
                 self.is_accepting = True
