@@ -140,6 +140,9 @@ def _add_running(serve: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long SIGTERM waits for requests and sequences under way (%(default)s)",
     )
+    _add_switch(
+        running, "--durable", True, "keep logs of sequences, which outlive the loss of their engine"
+    )
     running.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(%(default)s)")
 
 
@@ -346,6 +349,7 @@ def _serve(options: argparse.Namespace) -> int:
             ),
             resume=_resume_settings(options.resume_seconds, options.resume_secret_file),
             recording=recording_options(options),
+            durable=options.durable,
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

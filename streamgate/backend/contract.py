@@ -142,6 +142,23 @@ class PacedReply(Protocol):
         threads that serve this request alone."""
 
 
+@runtime_checkable
+class LosableReply(Protocol):
+    """What a reply may have for sessions that can be lost with requests under way."""
+
+    def lose(self, failure: Failure) -> None:
+        """Send the final response: what was to give it is gone. The request may be run again
+        where that is possible, and the client is told of nothing then."""
+
+
+def lose(reply: Reply, failure: Failure) -> None:
+    """Answer a request whose session is lost."""
+    if isinstance(reply, LosableReply):
+        reply.lose(failure)
+    else:
+        reply.send((), failure, final=True)
+
+
 @dataclass(slots=True, eq=False)
 class ModelRequest:
     """One request as a `RequestSession` sees it.

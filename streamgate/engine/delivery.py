@@ -83,6 +83,7 @@ class Delivery:
             admitted=admitted,
             position=live.position,
             lost=lost,
+            ran=live.row is not None,
         )
         if self._order is None:
             self._hand_over(live, response, reason)

@@ -56,7 +56,8 @@ class Response:
     a failure that happened before the scheduler took the request. `position` is the place of the
     request in its sequence (0 for START, -1 outside sequences) and `index` the place of this
     response among those of its request. `lost` tells a failure that is no fault of the request:
-    what ran it, or held its sequence, is gone, and it may be run again elsewhere.
+    what ran it, or held its sequence, is gone, and it may be run again elsewhere. `ran` is false on
+    a failure of a request that never came to its model: it left no trace in its sequence.
     """
 
     request: Request
@@ -71,3 +72,4 @@ class Response:
     position: int = -1
     index: int = 0
     lost: bool = False
+    ran: bool = True

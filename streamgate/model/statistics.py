@@ -83,6 +83,45 @@ class InstanceStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class DurabilityStatistics:
+    """What became of a model version's sequences when what ran them was lost or they moved.
+
+    `recovered`, `lost` and `moved` count sequences, `quarantined` those that ended because one of
+    their steps was under way each time that an engine was lost, `retried` requests of no sequence
+    that were run again. `replayed_steps` were run again, whose `suppressed_results` clients had
+    had already; `mismatches` of these were others than those before. `stale_results` and
+    `stale_snapshots` came from incarnations that did not count any more. `outgrown` counts logs
+    that were freed, `snapshots` and `snapshot_bytes` what was taken, `hibernations` how often a
+    sequence lost its slot while it was idle.
+
+    Now: so many sequences are `recovering` or `hibernated`, and so much is kept of inputs
+    (`log_bytes`) and of snapshots (`snapshot_bytes_kept`; `hibernated_bytes` of them are those of
+    the hibernated). `recovery_seconds`: from a loss to the next result, or until the state is back.
+    """
+
+    recovered: int = 0
+    lost: int = 0
+    moved: int = 0
+    quarantined: int = 0
+    retried: int = 0
+    replayed_steps: int = 0
+    suppressed_results: int = 0
+    stale_results: int = 0
+    stale_snapshots: int = 0
+    mismatches: int = 0
+    outgrown: int = 0
+    snapshots: int = 0
+    snapshot_bytes: int = 0
+    hibernations: int = 0
+    recovering: int = 0
+    hibernated: int = 0
+    hibernated_bytes: int = 0
+    log_bytes: int = 0
+    snapshot_bytes_kept: int = 0
+    recovery_seconds: Histogram = Histogram((), (0,), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class SlotView:
     """Who is in one slot: the `sequence` that holds it, for `held_seconds` by now.
 
@@ -150,3 +189,4 @@ class ModelStatistics:
     sequences: SequenceStatistics | None = None
     reservations: ReservationStatistics = field(default_factory=ReservationStatistics)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
+    durability: DurabilityStatistics | None = None

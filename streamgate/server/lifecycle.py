@@ -28,7 +28,8 @@ from streamgate.server.composing import (
     load_ensemble,
     unused_steps,
 )
-from streamgate.server.loading import LoadedModel, LoadedVersions, load_versions, reason_of
+from streamgate.server.durable import durable_link
+from streamgate.server.loading import LoadedVersions, load_versions, reason_of
 from streamgate.server.resizing import find_resizings
 from streamgate.server.retiring import Retirement, Served
 from streamgate.server.settings import ControlMode
@@ -58,7 +59,8 @@ class Lifecycle:
     """Loads and unloads models. Implements `streamgate.session.local.ModelControl`.
 
     `drain_seconds` is how long a version that goes out of service may take over the requests that
-    it has. `front` gives the link through which a model is served, in place of its own.
+    it has. `front` gives the link through which a model is served, in place of its own. With
+    `durable`, sequences outlive the processes that run them, as far as each model says.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Lifecycle:
         drain_seconds: float,
         servers: ModelServers,
         front: Callable[[ModelLink], ModelLink] | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
         self._repository = repository
         self._find_backend = find_backend
@@ -79,6 +83,7 @@ class Lifecycle:
         self._mode = mode
         self._servers = servers
         self._front = front
+        self._is_durable = durable
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(LOADS_AT_A_TIME)
@@ -149,11 +154,11 @@ class Lifecycle:
         """Let requests and sequences under way end, at most so long, then close everything."""
         for load in self._loading:
             load.cancel()
-        by_name: dict[str, list[LoadedModel]] = {}
+        by_name: dict[str, list[Served]] = {}
         for served in self._served.values():
-            by_name.setdefault(served.source.name, []).append(served.model)
+            by_name.setdefault(served.source.name, []).append(served)
         tiers = [
-            [model for name in names for model in by_name[name]]
+            [served for name in names for served in by_name[name]]
             for names in self._ensembles.tiers(by_name, self._servers.called_by)
         ]
         await self._retirement.stop(tiers, timeout_seconds)
@@ -339,8 +344,10 @@ class Lifecycle:
         name = source.name
         for number, model in loaded.models.items():
             old = self._table.route_of(name, number)
-            route = Route(model if self._front is None else self._front(model))
-            self._served[route] = Served(model, source)
+            kept = durable_link(model, self._host) if self._is_durable else None
+            link: ModelLink = model if kept is None else kept
+            route = Route(link if self._front is None else self._front(link))
+            self._served[route] = Served(model, source, kept)
             self._table.set(name, number, VersionState(READY, route=route))
             if old is not None:
                 self._retire(old)

@@ -80,6 +80,7 @@ class ServedModels:
             settings.exit_timeout_seconds,
             servers,
             await self._recording_front(),
+            durable=settings.durable,
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = LocalGateway(

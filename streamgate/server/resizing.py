@@ -22,12 +22,12 @@ class Resizing:
     route: Route
     runtime: ModelRuntime
     version: VersionSource
-    source: ModelSource
+    before: Served
 
     @property
     def served(self) -> Served:
         """What is in service afterwards: the files are those of before, which are equal."""
-        return Served(self.runtime, self.source)
+        return self.before
 
     async def apply(
         self, find_backend: FindBackend, servers: ModelServers, grace_seconds: float
@@ -63,7 +63,7 @@ def find_resizings(
             return []
         before = next(each for each in old.source.versions if each.version == version.version)
         renewed = replace(version, files=before.files)
-        resizings.append(Resizing(number, route, old.model, renewed, old.source))
+        resizings.append(Resizing(number, route, old.model, renewed, old))
     return resizings
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from streamgate.errors import EndReason
 from streamgate.repository.repository import ModelSource
 from streamgate.server.loading import LoadedModel
+from streamgate.session.durable.link import DurableLink
 from streamgate.session.routing import UNAVAILABLE, UNLOADED, Route, VersionState
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,19 @@ class Served:
 
     model: LoadedModel
     source: ModelSource
+    log: DurableLink | None = None
+    """What stands in front of the model and keeps its sequences."""
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing is under way and no sequence lives. May wait long: bound it."""
+        await self.model.wait_idle()
+        if self.log is not None:
+            await self.log.wait_idle()
+
+    async def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
+        await self.model.close(CLOSE_SECONDS)
 
 
 class Retirement:
@@ -31,7 +45,7 @@ class Retirement:
     def __init__(self, drain_seconds: float, on_gone: Callable[[], None] = lambda: None) -> None:
         self._drain_seconds = drain_seconds
         self._on_gone = on_gone
-        self._going: dict[asyncio.Task[None], LoadedModel] = {}
+        self._going: dict[asyncio.Task[None], Served] = {}
 
     def begin(self, route: Route, served: Served, state: VersionState | None) -> None:
         """Close a version that nobody is sent to any more. `state` is UNAVAILABLE then."""
@@ -40,7 +54,7 @@ class Retirement:
 
         async def close() -> None:
             # Here the source lives on until the last step is done.
-            await self._close_when_idle(route, served.model)
+            await self._close_when_idle(route, served)
             route.retired = True
             if state is not None:
                 state.state, state.reason = UNAVAILABLE, UNLOADED
@@ -48,33 +62,34 @@ class Retirement:
             log.info("model '%s' version %s is unloaded", route.config.name, route.version)
 
         task = asyncio.create_task(close())
-        self._going[task] = served.model
+        self._going[task] = served
         task.add_done_callback(self._going.pop)
 
-    async def stop(self, tiers: Sequence[Sequence[LoadedModel]], timeout_seconds: float) -> None:
+    async def stop(self, tiers: Sequence[Sequence[Served]], timeout_seconds: float) -> None:
         """Let everything end, at most so long, and close it. A tier's models may send requests to
         those of the tiers behind it."""
         clock = asyncio.get_running_loop()
         deadline = clock.time() + timeout_seconds
-        for models in tiers:
-            for model in models:
-                model.drain()
-            waiting = {asyncio.create_task(model.wait_idle()): model for model in models}
+        for tier in tiers:
+            for served in tier:
+                served.model.drain()
+            waiting = {asyncio.create_task(served.wait_idle()): served for served in tier}
             for late in await _late(waiting, deadline - clock.time()):
-                log.warning(_NOT_IDLE, late.config.name, timeout_seconds)
-            await _close_all(models)
+                log.warning(_NOT_IDLE, late.model.config.name, timeout_seconds)
+            await _close_all(tier)
         going = await _late(dict(self._going), deadline - clock.time())
         for late in going:
-            log.warning(_NOT_IDLE, late.config.name, timeout_seconds)
+            log.warning(_NOT_IDLE, late.model.config.name, timeout_seconds)
         await _close_all(going)
 
-    async def _close_when_idle(self, route: Route, model: LoadedModel) -> None:
+    async def _close_when_idle(self, route: Route, served: Served) -> None:
+        model = served.model
         try:
             async with asyncio.timeout(self._drain_seconds):
                 if route.is_held:
                     await route.wait_released()
                     _end(route, model)
-                await model.wait_idle()
+                await served.wait_idle()
         except TimeoutError:
             log.warning(
                 "model '%s' version %s is not idle after %g s: closing it",
@@ -82,22 +97,20 @@ class Retirement:
                 model.version,
                 self._drain_seconds,
             )
-        await model.close(CLOSE_SECONDS)
+        await served.close()
 
 
 def _end(route: Route, model: LoadedModel) -> None:
     """Take nothing new, and end the sequences behind what they have queued."""
     model.drain()
     for key in route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
-        model.end_sequence(key, EndReason.DRAINED, drain=True)
+        route.link.end_sequence(key, EndReason.DRAINED, drain=True)
 
 
 _NOT_IDLE = "model '%s' is not idle after %g s: closing it"
 
 
-async def _late(
-    waiting: dict[asyncio.Task[None], LoadedModel], timeout_seconds: float
-) -> list[LoadedModel]:
+async def _late(waiting: dict[asyncio.Task[None], Served], timeout_seconds: float) -> list[Served]:
     """Wait for all these. Returns those that took longer, and gives up waiting for them."""
     if not waiting:
         return []
@@ -107,5 +120,5 @@ async def _late(
     return [waiting[task] for task in late]
 
 
-async def _close_all(models: Iterable[LoadedModel]) -> None:
-    await asyncio.gather(*(model.close(CLOSE_SECONDS) for model in models))
+async def _close_all(all_served: Iterable[Served]) -> None:
+    await asyncio.gather(*(served.close() for served in all_served))

@@ -89,5 +89,6 @@ class Settings:
     speech: SpeechSettings = SpeechSettings()
     resume: ResumeSettings = ResumeSettings()
     recording: RecordingOptions | None = None
+    durable: bool = True
     log_level: str = "info"
     server_id: str = "streamgate"

@@ -82,7 +82,7 @@ async def test_what_is_kept_can_be_moved_unless_it_is_pinned(tmp_path: Path) -> 
     write_objects(tmp_path)
     write_pinned(tmp_path)
     (kept,) = hashes([7])
-    async with durable_house(tmp_path) as house:
+    async with durable_house(tmp_path, durable=False) as house:
         graph = await snapshot_of(house, "hash")
         assert graph.objects is None
         assert graph.states["hash"].tolist() == [kept]
@@ -94,7 +94,7 @@ async def test_what_is_kept_can_be_moved_unless_it_is_pinned(tmp_path: Path) -> 
 
 async def test_what_kills_kills_a_process_once(tmp_path: Path) -> None:
     write_objects(tmp_path, execution="process")
-    async with durable_house(tmp_path) as house:
+    async with durable_house(tmp_path, durable=False) as house:
         client = house.client()
         await client.step("hash_objects", 1, 7, start=True)
         (response,) = await client.ask("hash_objects", 2, KILL_ONCE, start=True)
@@ -112,7 +112,7 @@ async def test_a_decoupled_one_is_killed_between_two_responses(tmp_path: Path) -
     first = next(value for value in range(100) if hashes([value, KILL_BETWEEN_ONCE])[1] % 4 >= 2)
     values = [first, KILL_BETWEEN_ONCE]
     expected = decoupled_hashes(values)
-    async with durable_house(tmp_path) as house:
+    async with durable_house(tmp_path, durable=False) as house:
         client = house.client()
         assert await client.step("hash_decoupled", 1, first, start=True) == expected[0]
         responses = await client.ask("hash_decoupled", 1, KILL_BETWEEN_ONCE)

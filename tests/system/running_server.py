@@ -85,8 +85,9 @@ class RunningServer:
         """When the model's scheduler has something to do next."""
         routes = self.server._models.table.routes()
         (route,) = [each for each in routes if each.config.name == model]
-        assert isinstance(route.link, ModelRuntime)
-        return route.link._scheduler.wake_at()
+        runtime = self.server._models.lifecycle._served[route].model
+        assert isinstance(runtime, ModelRuntime)
+        return runtime._scheduler.wake_at()
 
     def assert_at_rest(self, model: str, *, never_started: int = 0) -> None:
         """Nothing waits or runs, every slot is free, and what began has ended, once, as have so
@@ -111,6 +112,8 @@ def running(
     directory: Path,
     transport: GrpcTransport = GrpcTransport.GRPCIO,
     recording: RecordingOptions | None = None,
+    *,
+    durable: bool = True,
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
     thread = LoopThread()
@@ -126,6 +129,7 @@ def running(
         load_models=("*",),
         exit_timeout_seconds=2.0,
         recording=recording,
+        durable=durable,
     )
     server = Server(settings)
     try:

@@ -74,7 +74,9 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
 
         def serve(model: str) -> tuple[RunningServer, Any]:
             write_model(tmp_path, model)
-            server = stack.enter_context(running(tmp_path, transport))
+            # With a log in front, what an engine loses does not end.
+            durable = model != "mortal"
+            server = stack.enter_context(running(tmp_path, transport, durable=durable))
             address = server.http if calls is TallyHttp else server.grpc
             return server, stack.enter_context(closing(calls(address, model)))
 
@@ -236,7 +238,7 @@ async def begun(client: Client, model: str) -> None:
 )
 async def test_a_websocket(tmp_path: Path, model: str, reason: str, code: int) -> None:
     write_model(tmp_path, model)
-    with running(tmp_path) as server:
+    with running(tmp_path, durable=reason != "engine_lost") as server:
         async with connected(server.websocket) as client:
             await begun(client, model)
             if reason == "idle":

@@ -65,7 +65,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     version.mkdir(parents=True)
     (tmp_path / "sums" / "config.pbtxt").write_text(CONFIG)
     (version / "model.py").write_text(SUMS)
-    with running(tmp_path) as server:
+    with running(tmp_path, durable=False) as server:
         yield server
 
 

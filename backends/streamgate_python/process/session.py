@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
-from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
+from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError, lose
 from streamgate.errors import Code, EndReason, Failure, LoadError
 from streamgate.model.request import SequenceKey
 from streamgate.model.tensor import Buffer
@@ -321,9 +321,11 @@ class ProcessSession:
             error = self._lost = SessionLostError(unhealthy(self._instance, self._worker.why))
             idle = not self._busy
         open_requests, self._open = self._open, {}
-        failure = self._closed_failure if expected else error.failure
         for request in list(open_requests.values()):
-            request.reply.send((), failure, final=True)
+            if expected:
+                request.reply.send((), self._closed_failure, final=True)
+            else:
+                lose(request.reply, error.failure)
         self._metrics.end(lost=not expected)
         if self._calls is not None:
             self._calls.close()

@@ -1,0 +1,61 @@
+"""What is counted about the durability of one model version."""
+
+from typing import Final
+
+from streamgate.engine.counters import Buckets
+from streamgate.model.statistics import DurabilityStatistics
+
+RECOVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class DurabilityCounters:
+    """Owned by the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.recovered = 0
+        self.lost = 0
+        self.moved = 0
+        self.quarantined = 0
+        self.retried = 0
+        self.replayed_steps = 0
+        self.suppressed_results = 0
+        self.stale_results = 0
+        self.stale_snapshots = 0
+        self.mismatches = 0
+        self.outgrown = 0
+        self.snapshots = 0
+        self.snapshot_bytes = 0
+        self.hibernations = 0
+        self.recovery_seconds = Buckets(RECOVERY_SECONDS)
+
+    def read(
+        self,
+        *,
+        recovering: int,
+        hibernated: int,
+        hibernated_bytes: int,
+        log_bytes: int,
+        snapshot_bytes_kept: int,
+    ) -> DurabilityStatistics:
+        return DurabilityStatistics(
+            recovered=self.recovered,
+            lost=self.lost,
+            moved=self.moved,
+            quarantined=self.quarantined,
+            retried=self.retried,
+            replayed_steps=self.replayed_steps,
+            suppressed_results=self.suppressed_results,
+            stale_results=self.stale_results,
+            stale_snapshots=self.stale_snapshots,
+            mismatches=self.mismatches,
+            outgrown=self.outgrown,
+            snapshots=self.snapshots,
+            snapshot_bytes=self.snapshot_bytes,
+            hibernations=self.hibernations,
+            recovering=recovering,
+            hibernated=hibernated,
+            hibernated_bytes=hibernated_bytes,
+            log_bytes=log_bytes,
+            snapshot_bytes_kept=snapshot_bytes_kept,
+            recovery_seconds=self.recovery_seconds.read(),
+        )

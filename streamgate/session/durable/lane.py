@@ -1,0 +1,249 @@
+"""The sequences of one correlation ID: where they are, and what of them has still to be sent there.
+
+One after the other lives under an ID: a START that meets a live sequence waits to supersede it.
+All that live are at one place, and leave it together.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, final
+
+from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
+from streamgate.engine.host import Timer
+from streamgate.errors import EndReason, Failure
+from streamgate.link.contract import MovableLink, OnReservation
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.session.durable.log import Entry, SequenceLog
+from streamgate.session.durable.measure import size_of
+
+Sink = Callable[[Response], None]
+
+NOT_SENT: Final = RequestNumber(0)
+
+
+@final
+class Place:
+    """One link. `lanes` are there now, `open` counts stateless requests. `ghosts` are sequences
+    that were given up here and whose end is still to be told, by ID. Nothing new goes to one that
+    `is_draining`."""
+
+    __slots__ = ("ghosts", "is_draining", "lanes", "link", "name", "open")
+
+    def __init__(self, link: MovableLink, name: str) -> None:
+        self.link = link
+        self.name = name
+        self.lanes: set[Lane] = set()
+        self.open = 0
+        self.ghosts: dict[SequenceKey, int] = {}
+        self.is_draining = False
+
+    def add_ghosts(self, key: SequenceKey, count: int) -> None:
+        if count:
+            self.ghosts[key] = self.ghosts.get(key, 0) + count
+
+    def lay_ghost(self, key: SequenceKey) -> None:
+        """The end of one was told, or there will be none."""
+        left = self.ghosts.get(key, 0) - 1
+        if left > 0:
+            self.ghosts[key] = left
+        else:
+            self.ghosts.pop(key, None)
+
+
+@final
+class Step(Entry):
+    """One request of a sequence, from its arrival until no replay can need it any more.
+
+    `number` is ours, `inner` that of the engine which it was given to last. `sent` and `answered`
+    are the epochs in which it was given to one last, and last had its final answer from it (0: not
+    yet). `losses` counts how often an engine was lost while it ran there, `lost` is what was
+    answered the last time. `is_windowed`: the lane counts it as one that it waits for.
+    """
+
+    __slots__ = (
+        "answered",
+        "inner",
+        "is_cancelled",
+        "is_paused",
+        "is_windowed",
+        "losses",
+        "lost",
+        "number",
+        "owner",
+        "sent",
+        "sink",
+        "tenancy",
+    )
+
+    def __init__(
+        self,
+        number: RequestNumber,
+        request: Request,
+        sink: Sink,
+        owner: OwnerNumber,
+        position: int,
+        tenancy: "Tenancy",
+        at_ns: int,
+    ) -> None:
+        super().__init__(position, request, size_of(request.inputs), at_ns)
+        self.number = number
+        self.sink: Sink | None = sink
+        self.owner = owner
+        self.tenancy = tenancy
+        self.inner = NOT_SENT
+        self.sent = 0
+        self.answered = 0
+        self.losses = 0
+        self.lost: Response | None = None
+        self.is_paused = False
+        self.is_cancelled = False
+        self.is_windowed = False
+
+    def failed(self, failure: Failure, *, admitted: bool = True, lost: bool = False) -> Response:
+        """Its final response, which comes from here."""
+        request = self.request
+        return Response(
+            request,
+            request.model,
+            request.version,
+            failure=failure,
+            admitted=admitted,
+            position=self.position,
+            index=self.delivered,
+            lost=lost,
+        )
+
+    def closing(self) -> Response:
+        """Its final response, where all of its results were delivered before it was known that no
+        other would follow."""
+        request = self.request
+        return Response(
+            request,
+            request.model,
+            request.version,
+            empty=True,
+            position=self.position,
+            index=self.delivered,
+        )
+
+
+@final
+class Tenancy:
+    """One sequence, from a START to its end.
+
+    `start` is the request that began it, None for a reservation that waits for it; `reserved`: it
+    was, or is to be, reserved, and `on_answer` waits to be told of that. `is_attached`: the
+    lane's place knows of it. `ending` is the reason for which it is to end behind what it has
+    queued. `is_ended_by`: what its steps led to though no end was told yet. `is_over`: it is.
+    """
+
+    __slots__ = (
+        "began_ns",
+        "ending",
+        "is_attached",
+        "is_ended_by",
+        "is_over",
+        "lane",
+        "log",
+        "on_answer",
+        "reserved",
+        "start",
+    )
+
+    def __init__(
+        self, lane: "Lane", log: SequenceLog[Step], start: Request | None, began_ns: int
+    ) -> None:
+        self.lane = lane
+        self.log = log
+        self.start = start
+        self.began_ns = began_ns
+        self.reserved = start is None
+        self.on_answer: OnReservation | None = None
+        self.is_attached = False
+        self.ending: EndReason | None = None
+        self.is_ended_by: EndReason | None = None
+        self.is_over = False
+
+
+@final
+class Lane:
+    """One correlation ID. `place` is where its sequences are, None while they are nowhere.
+
+    `pending` are the steps that have still to be sent, oldest first: while there are any, new ones
+    go behind them. Of those that were sent from there, `in_flight` have not been answered, and at
+    most `window` are sent at a time (0: the usual number). `is_restoring`: the place has not said
+    yet that the state is there; `is_leaving`: it was asked to hand the sequence over.
+    `hibernated_bytes` is what a sequence that has no place but its snapshot takes, 0 for others.
+
+    A recovery began at `lost_ns` (0: there is none), has until `deadline_ns`, took `attempts`; the
+    places in `refused_by` can't have the sequence. `suspect` is the step during which an engine
+    was lost last.
+    """
+
+    __slots__ = (
+        "attempts",
+        "deadline_ns",
+        "hibernated_bytes",
+        "in_flight",
+        "is_leaving",
+        "is_pinned",
+        "is_restoring",
+        "is_shaken",
+        "key",
+        "lost_ns",
+        "owner",
+        "pending",
+        "place",
+        "refused_by",
+        "suspect",
+        "tenancies",
+        "timer",
+        "wants_to_leave",
+        "window",
+    )
+
+    def __init__(self, key: SequenceKey) -> None:
+        self.key = key
+        self.tenancies: deque[Tenancy] = deque()
+        self.place: Place | None = None
+        self.owner: OwnerNumber = NO_OWNER
+        self.pending: deque[Step] = deque()
+        self.in_flight = 0
+        self.window = 0
+        self.is_restoring = False
+        self.is_shaken = False
+        self.is_leaving = False
+        self.wants_to_leave = False
+        self.is_pinned = False
+        self.hibernated_bytes = 0
+        self.lost_ns = 0
+        self.deadline_ns = 0
+        self.attempts = 0
+        self.refused_by: set[Place] = set()
+        self.suspect: Step | None = None
+        self.timer: Timer | None = None
+
+    @property
+    def flows(self) -> bool:
+        """Whether steps go straight to the place."""
+        return self.place is not None and not (self.pending or self.is_leaving)
+
+    @property
+    def is_recovering(self) -> bool:
+        return self.lost_ns > 0
+
+    def steps(self) -> Iterator[Step]:
+        """All that a replay needs, in order."""
+        for tenancy in self.tenancies:
+            yield from tenancy.log.replay()
+
+    def settle_down(self, place: Place) -> None:
+        """From now on its sequences are at this place."""
+        self.place = place
+        place.lanes.add(self)
+
+    def set_timer(self, timer: Timer | None) -> None:
+        """Wait for this, and for nothing else any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = timer

@@ -1,0 +1,374 @@
+"""The link that outlives what runs its model: a log in front of one or several engines.
+
+Clients see a pause where an engine is lost or a sequence moves, and nothing else. What is promised
+and what is not: docs/durability.md.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from streamgate.core.commands import Rejection
+from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.engine.host import Host
+from streamgate.engine.rejections import failure_for, refusal_for
+from streamgate.errors import EndReason
+from streamgate.link.contract import (
+    UNSTARTED,
+    MovableLink,
+    Needs,
+    OnAnyEnd,
+    OnIdleWarning,
+    OnReservation,
+)
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, SequenceKey
+from streamgate.model.snapshot import Snapshot
+from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
+from streamgate.session.durable.arrivals import Arrivals
+from streamgate.session.durable.counters import DurabilityCounters
+from streamgate.session.durable.lane import Lane, Place, Sink, Step
+from streamgate.session.durable.observer import OpenObserver
+from streamgate.session.durable.places import Places
+from streamgate.session.durable.recovery import Recovery
+from streamgate.session.durable.sequences import Sequences
+from streamgate.session.durable.stateless import Stateless
+from streamgate.session.durable.trials import Trials
+
+PATIENCE_NS: Final = 30_000_000_000
+"""How long a sequence that was lost waits for something that takes it over."""
+
+
+class DurableLink:
+    """Implements `streamgate.link.contract.MovableLink` over other such links: its places.
+
+    All are of one version of one model; they may come and go. The numbers of requests are its own.
+    Without `keeps_log` nothing can be recovered, and nothing is kept for it: what runs the model
+    can't be lost, or all is lost with it. `open_observer` says who is told of what happens to a
+    sequence's log.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: str,
+        host: Host,
+        *,
+        patience_ns: int = PATIENCE_NS,
+        keeps_log: bool = True,
+        open_observer: OpenObserver | None = None,
+    ) -> None:
+        self.version = version
+        self._config = config
+        self._host = host
+        self._numbers = 0
+        self._counters = counters = DurabilityCounters()
+        self._places = places = Places()
+        self._keeps_log = keeps_log
+        self._sequences = Sequences(
+            config, version, host, counters, open_observer, keeps_log=keeps_log
+        )
+        trials = Trials()
+        self._arrivals = Arrivals(self._sequences, places, host, counters, patience_ns, trials)
+        self._recovery = Recovery(self._sequences, self._arrivals, trials, host, counters)
+        self._sequences.troubles = self._recovery
+        self._stateless = Stateless(places, host, counters)
+        self._is_stateful = config.stateful
+        limit = config.sequences or config.ensemble
+        self._max_pending = limit.max_pending if limit is not None else 0
+
+    @property
+    def config(self) -> ModelConfig:
+        """That of a place, whose instances may change."""
+        place = next(iter(self._places), None)
+        return self._config if place is None else place.link.config
+
+    @config.setter
+    def config(self, config: ModelConfig) -> None:
+        self._config = config
+
+    # -- places
+
+    def add_place(self, link: MovableLink, name: str = "") -> None:
+        """One more link that sequences may live at. `name` is what tells it from the others for
+        good, for the hash that chooses among them."""
+        place = self._places.add(link, name)
+        link.watch_sequences(partial(self._on_end, place), partial(self._on_idle_warning, place))
+        if self._is_stateful and self._keeps_log and isinstance(link, MovableLink):
+            link.watch_snapshots(partial(self._on_snapshot, place))
+
+    def remove_place(self, link: MovableLink) -> None:
+        """It is gone: what was there is lost with it, and goes on elsewhere."""
+        place = self._places.of(link)
+        if place is None:
+            return
+        self._places.remove(place)
+        for lane in list(place.lanes):
+            self._recovery.recover(lane)
+        self._stateless.leave(place)
+
+    # -- life
+
+    async def wait_idle(self) -> None:
+        """Wait until no sequence lives. May wait long: bound it."""
+        while self._sequences.lanes:
+            self._sequences.when_empty = asyncio.Event()
+            await self._sequences.when_empty.wait()
+
+    def close(self) -> None:
+        """End what is at no place, and recover nothing any more."""
+        self._recovery.close()
+
+    # -- the link
+
+    def submit(
+        self, request: Request, sink: Sink, owner: OwnerNumber, position: int
+    ) -> RequestNumber:
+        self._numbers += 1
+        number = RequestNumber(self._numbers)
+        lane = None
+        if position >= 0 and (request.start or request.sequence in self._sequences.lanes):
+            now = self._host.now()
+            if request.start:
+                tenancy = self._sequences.begin(request, now)
+                lane = tenancy.lane
+            else:
+                lane = self._sequences.lanes[request.sequence]
+                tenancy = lane.tenancies[-1]
+            step = Step(number, request, sink, owner, position, tenancy, now)
+            tenancy.log.append(step)
+            lane.owner = owner
+            self._sequences.steps[number] = step
+            place = lane.place
+            if place is not None and not (lane.pending or lane.is_leaving):
+                tenancy.is_attached = True
+                self._sequences.send(place, step)
+            else:
+                self._hold(lane, step)
+            return number
+        lane = self._sequences.lanes.get(request.sequence)
+        where = lane.place if lane is not None else None
+        self._stateless.submit(number, request, sink, owner, position, where)
+        return number
+
+    def _hold(self, lane: Lane, step: Step) -> None:
+        """A step of a sequence that does not flow."""
+        is_new = not lane.pending and lane.place is None and step.request.start
+        if is_new and len(lane.tenancies) == 1 and not lane.is_recovering:
+            lane.pending.append(step)
+            self._arrivals.attach(lane)
+            return
+        tenancy = step.tenancy
+        reason = None
+        if self._max_pending and len(lane.pending) >= self._max_pending:
+            reason = Rejection.QUEUE_FULL
+        elif tenancy.ending is not None and not step.request.start:
+            reason = Rejection.MISSING_START
+        if reason is None:
+            self._recovery.queue(lane, step)
+            return
+        self._host.call_soon(partial(self._refuse, step, reason))
+
+    def _refuse(self, step: Step, reason: Rejection) -> None:
+        if step.is_done:
+            return
+        tenancy = step.tenancy
+        tenancy.log.drop(step)
+        if step.request.start and not tenancy.is_over:
+            self._sequences.withdraw(tenancy)
+        self._sequences.answer(
+            step, step.failed(failure_for(reason, step.request, tenancy.ending), admitted=False)
+        )
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        if sequence in self._sequences.lanes:
+            refusal = refusal_for(Rejection.SEQUENCE_LIVES, self.config.name, sequence)
+            self._host.call_soon(partial(on_answer, refusal))
+            return
+        tenancy = self._sequences.add(sequence, self._sequences.new_log())
+        tenancy.on_answer = on_answer
+        tenancy.lane.owner = owner
+        self._arrivals.attach(tenancy.lane)
+
+    def cancel(self, number: RequestNumber) -> None:
+        if number in self._stateless:
+            runs_at, inner = self._stateless.place_of(number)
+            runs_at.link.cancel(inner)
+            return
+        step = self._sequences.steps.get(number)
+        if step is None:
+            return
+        step.is_cancelled = True
+        place = self._place_of(step)
+        if place is not None:
+            place.link.cancel(step.inner)
+        else:
+            self._host.call_soon(partial(self._cancel_held, step))
+
+    def _cancel_held(self, step: Step) -> None:
+        if step.is_done:
+            return
+        if self._place_of(step) is None:
+            self._recovery.cancel_pending(step)
+        else:
+            self.cancel(step.number)
+
+    @staticmethod
+    def _place_of(step: Step) -> Place | None:
+        """Where a step is under way; None for one that waits here."""
+        return step.tenancy.lane.place if step.sent == step.tenancy.log.epoch else None
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        self._pause(numbers, paused=True)
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        self._pause(numbers, paused=False)
+
+    def _pause(self, numbers: Sequence[RequestNumber], *, paused: bool) -> None:
+        asked: dict[Place, list[RequestNumber]] = {}
+        for number in numbers:
+            step = self._sequences.steps.get(number)
+            place: Place | None = None
+            inner = number
+            if step is not None:
+                step.is_paused = paused
+                place, inner = self._place_of(step), step.inner
+            elif number in self._stateless:
+                self._stateless.pause(number, paused=paused)
+                place, inner = self._stateless.place_of(number)
+            if place is not None:
+                asked.setdefault(place, []).append(inner)
+        for place, inners in asked.items():
+            (place.link.pause if paused else place.link.resume)(inners)
+
+    def touch(self, sequence: SequenceKey) -> None:
+        lane = self._sequences.lanes.get(sequence)
+        if lane is not None and lane.place is not None:
+            lane.place.link.touch(sequence)
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        for place in list(self._places):
+            place.link.hang_up(owner)
+        for lane in list(self._sequences.held):
+            self._hang_up(lane, owner)
+
+    def _hang_up(self, lane: Lane, owner: OwnerNumber) -> None:
+        """As an engine does, for a lane of which it has not seen everything."""
+        if lane.owner == owner:
+            self._arrivals.detach(lane)
+            for tenancy in list(lane.tenancies):
+                self._sequences.finish(tenancy, EndReason.CLIENT_ABORT)
+            return
+        for step in list(lane.pending):
+            if step.owner == owner and not step.is_done:
+                self._recovery.cancel_pending(step)
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        lane = self._sequences.lanes.get(sequence)
+        if lane is None:
+            return
+        tenancy = lane.tenancies[0]
+        place = lane.place
+        if drain and tenancy.ending is None:
+            tenancy.ending = reason
+        if place is not None and lane.flows:
+            place.link.end_sequence(sequence, reason, drain=drain)
+        elif not drain or not tenancy.log.open_entries():
+            self._recovery.end_now(lane, tenancy, reason)
+
+    def needs_for(self, request: Request) -> Needs:
+        lane = self._sequences.lanes.get(request.sequence)
+        place = (lane.place if lane is not None else None) or self._places.for_request()
+        return place.link.needs_for(request) if place is not None else ()
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        if number in self._stateless:
+            runs_at, inner = self._stateless.place_of(number)
+            return runs_at.link.needs_of(inner)
+        step = self._sequences.steps.get(number)
+        if step is None:
+            return ()
+        place = self._place_of(step)
+        return place.link.needs_of(step.inner) if place else self.needs_for(step.request)
+
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+        self._sequences.watcher = (on_end, on_idle_warning)
+
+    async def is_ready(self) -> bool:
+        """Whether one of its places is."""
+        for place in list(self._places):
+            if await place.link.is_ready():
+                return True
+        return False
+
+    def statistics(self) -> ModelStatistics:
+        first = next(iter(self._places), None)
+        assert first is not None
+        statistics = first.link.statistics()
+        return replace(statistics, durability=self._durability())
+
+    def _durability(self) -> DurabilityStatistics:
+        lanes = self._sequences.lanes.values()
+        logs = [tenancy.log for lane in lanes for tenancy in lane.tenancies]
+        kept = [log.snapshot.size_bytes for log in logs if log.snapshot is not None]
+        hibernated = [lane.hibernated_bytes for lane in lanes if lane.hibernated_bytes]
+        return self._counters.read(
+            recovering=sum(lane.is_recovering for lane in lanes),
+            hibernated=len(hibernated),
+            hibernated_bytes=sum(hibernated),
+            log_bytes=sum(log.size_bytes for log in logs),
+            snapshot_bytes_kept=sum(kept),
+        )
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        return [table for place in self._places for table in place.link.slot_tables(limit, only)]
+
+    # -- what places tell
+
+    def _on_end(self, place: Place, key: SequenceKey, reason: EndReason, number: int) -> None:
+        """A sequence ended at a place, of those of its ID the `number`-th from the oldest."""
+        if key in place.ghosts and number < place.ghosts[key]:
+            place.lay_ghost(key)
+            return
+        lane = self._sequences.lanes.get(key)
+        if lane is None or lane.place is not place:
+            return
+        index = 0 if number == UNSTARTED else number - place.ghosts.get(key, 0)
+        if index >= len(lane.tenancies):
+            return
+        tenancy = lane.tenancies[index]
+        if number == UNSTARTED and tenancy.start is not None:
+            # Its START, sent meanwhile, is one as others are, and is let in on its own.
+            tenancy.reserved = False
+            if self._sequences.watcher is not None:
+                self._sequences.watcher[0](key, reason, UNSTARTED)
+            return
+        if reason is EndReason.ENGINE_LOST:
+            self._recovery.on_engine_lost(lane, tenancy)
+        else:
+            self._recovery.on_end(lane, tenancy, reason)
+
+    def _on_idle_warning(self, place: Place, key: SequenceKey, seconds_left: float) -> None:
+        lane = self._sequences.lanes.get(key)
+        if lane is not None and lane.place is place and self._sequences.watcher is not None:
+            _, on_idle_warning = self._sequences.watcher
+            on_idle_warning(key, seconds_left)
+
+    def _on_snapshot(
+        self, place: Place, key: SequenceKey, snapshot: Snapshot, hibernates: bool
+    ) -> None:
+        del hibernates
+        lane = self._sequences.lanes.get(key)
+        if lane is None or lane.place is not place or key in place.ghosts:
+            self._counters.stale_snapshots += 1
+            return
+        log = lane.tenancies[0].log
+        if log.cut(log.epoch, snapshot):
+            self._counters.snapshots += 1
+            self._counters.snapshot_bytes += snapshot.size_bytes
+        else:
+            self._counters.stale_snapshots += 1

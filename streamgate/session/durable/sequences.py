@@ -1,0 +1,283 @@
+"""The live sequences of one model version and their requests, wherever they are just now.
+
+Results come in here and are handed on or not, as the logs say; ends come in here and are told.
+What is done about losses is decided elsewhere (`Troubles`).
+"""
+
+import asyncio
+from functools import partial
+from typing import Protocol
+
+from streamgate.core.commands import Rejection
+from streamgate.core.ids import RequestNumber
+from streamgate.engine.host import Host
+from streamgate.engine.rejections import failure_for
+from streamgate.errors import Code, EndReason, Failure
+from streamgate.link.contract import UNSTARTED, OnAnyEnd, OnIdleWarning
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
+from streamgate.session.durable.counters import DurabilityCounters
+from streamgate.session.durable.lane import Lane, Place, Step, Tenancy
+from streamgate.session.durable.log import SequenceLog, Verdict
+from streamgate.session.durable.measure import digest_of
+from streamgate.session.durable.observer import LogObserver, OpenObserver
+
+
+class Troubles(Protocol):
+    """Who sees to what is not the ordinary way of a result."""
+
+    def on_lost(self, step: Step, epoch: int, response: Response) -> None:
+        """What ran the step, or held its sequence, is gone."""
+
+    def on_refused(self, step: Step, epoch: int, response: Response) -> None:
+        """An engine did not let it in."""
+
+    def on_wrong(self, step: Step, why: str) -> None:
+        """Its results are not what they must be."""
+
+    def on_progress(self, step: Step, *, final: bool) -> None:
+        """A result came of a step that is waited for."""
+
+
+class Sequences:
+    """`held` are the lanes whose steps do not go straight to a place. `watcher` is told of ends."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: str,
+        host: Host,
+        counters: DurabilityCounters,
+        open_observer: OpenObserver | None,
+        *,
+        keeps_log: bool,
+    ) -> None:
+        self.lanes: dict[SequenceKey, Lane] = {}
+        self.steps: dict[RequestNumber, Step] = {}
+        self.held: dict[Lane, None] = {}
+        self.watcher: tuple[OnAnyEnd, OnIdleWarning] | None = None
+        self.when_empty: asyncio.Event | None = None
+        self.troubles: Troubles
+        self.name = config.name
+        self._version = version
+        self._host = host
+        self._counters = counters
+        self._open_observer = open_observer
+        self._durability = config.durability
+        self._keeps_log = keeps_log
+        self._compares = config.durability.fixed_bucket
+        # The engine keeps the states of these, and a step that fails leaves them as they were.
+        self._failures_leave_no_trace = bool(config.states)
+        self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
+
+    # -- beginnings
+
+    def begin(self, request: Request, now: int) -> Tenancy:
+        """A START came: for what is reserved, or for a sequence that is new."""
+        key = request.sequence
+        lane = self.lanes.get(key)
+        if lane is None:
+            lane = self.lanes[key] = Lane(key)
+        elif lane.tenancies and lane.tenancies[-1].start is None:
+            tenancy = lane.tenancies[-1]
+            tenancy.start = request
+            return tenancy
+        observer = None
+        if self._open_observer is not None:
+            observer = self._open_observer(self.name, self._version, key, request)
+        tenancy = Tenancy(lane, self.new_log(observer=observer), request, now)
+        lane.tenancies.append(tenancy)
+        return tenancy
+
+    def add(self, key: SequenceKey, log: SequenceLog[Step]) -> Tenancy:
+        """A sequence that has no START, or none any more: it is reserved, or comes from elsewhere.
+        Its ID has no other."""
+        lane = self.lanes[key] = Lane(key)
+        tenancy = Tenancy(lane, log, None, self._host.now())
+        lane.tenancies.append(tenancy)
+        return tenancy
+
+    def new_log(
+        self,
+        epoch: int = 1,
+        snapshot: Snapshot | None = None,
+        observer: LogObserver | None = None,
+    ) -> SequenceLog[Step]:
+        return SequenceLog(
+            self._durability.log_bytes,
+            self._durability.log_ns,
+            keeps_done=self._keeps_log,
+            epoch=epoch,
+            snapshot=snapshot,
+            observer=observer,
+        )
+
+    # -- requests
+
+    def send(self, place: Place, step: Step) -> None:
+        """Give a step to the engine of its sequence."""
+        epoch = step.tenancy.log.epoch
+        step.sent = epoch
+        step.lost = None
+        link = place.link
+        step.inner = link.submit(
+            step.request, partial(self._receive, step, epoch), step.owner, step.position
+        )
+        if step.is_paused and not step.is_done:
+            link.pause((step.inner,))
+
+    def _receive(self, step: Step, epoch: int, response: Response) -> None:
+        tenancy = step.tenancy
+        log = tenancy.log
+        if response.lost or not response.admitted:
+            self._receive_refusal(step, epoch, response)
+            return
+        failed, final = response.failure is not None, response.final
+        if final and epoch == log.epoch:
+            step.answered = epoch
+        digest = digest_of(response) if self._compares else None
+        verdict = log.deliver(
+            step, epoch, response.index, final=final, failed=failed, digest=digest
+        )
+        if verdict is not Verdict.HAND_ON:
+            self._receive_no_news(step, response, verdict)
+            return
+        if final:
+            if failed:
+                self._note_failure(step, response)
+            if step.request.end:
+                tenancy.is_ended_by = EndReason.CLIENT_END
+        if log.observer is not None:
+            log.observer.delivered(step.position, response)
+        sink = step.sink
+        assert sink is not None
+        if final:
+            step.sink = None
+            del self.steps[step.number]
+        sink(response)
+        if step.is_windowed or tenancy.lane.lost_ns:
+            self.troubles.on_progress(step, final=final)
+
+    def _receive_refusal(self, step: Step, epoch: int, response: Response) -> None:
+        if step.tenancy.is_over:
+            # Nobody will run it again.
+            if not step.is_done:
+                self.answer(step, response)
+        elif response.lost:
+            self.troubles.on_lost(step, epoch, response)
+        else:
+            self.troubles.on_refused(step, epoch, response)
+
+    def _receive_no_news(self, step: Step, response: Response, verdict: Verdict) -> None:
+        match verdict:
+            case Verdict.STALE:
+                self._counters.stale_results += 1
+                return
+            case Verdict.MISMATCH:
+                self._counters.mismatches += 1
+                self.troubles.on_wrong(
+                    step, "was replayed and gave another result than the client has had"
+                )
+                return
+            case Verdict.GAP:
+                self.troubles.on_wrong(
+                    step, f"has its result {response.index} before result {step.delivered}"
+                )
+                return
+            case Verdict.CLOSE:
+                self._counters.suppressed_results += 1
+                self.answer(step, step.closing())
+            case _:
+                self._counters.suppressed_results += 1
+        self.troubles.on_progress(step, final=response.final)
+
+    def _note_failure(self, step: Step, response: Response) -> None:
+        assert response.failure is not None
+        tenancy = step.tenancy
+        if self._failures_leave_no_trace or not response.ran:
+            tenancy.log.drop(step)
+        if self._ends_on_error and response.failure.code is not Code.CANCELLED:
+            tenancy.is_ended_by = EndReason.ERROR
+
+    def answer(self, step: Step, response: Response) -> None:
+        """Give a step its final response, which an engine did not, or not now."""
+        response.index = step.delivered
+        step.is_done = True
+        sink, step.sink = step.sink, None
+        self.steps.pop(step.number, None)
+        if step.tenancy.log.observer is not None:
+            step.tenancy.log.observer.delivered(step.position, response)
+        assert sink is not None
+        sink(response)
+
+    # -- ends
+
+    def finish(self, tenancy: Tenancy, reason: EndReason) -> None:
+        """A sequence is over: what of it waits here is answered, and its end is told."""
+        lane = tenancy.lane
+        place = lane.tenancies.index(tenancy)
+        del lane.tenancies[place]
+        unsent = [step for step in lane.pending if step.tenancy is tenancy]
+        if unsent:
+            lane.pending = type(lane.pending)(
+                step for step in lane.pending if step.tenancy is not tenancy
+            )
+        for step in tenancy.log:
+            if step.is_windowed:
+                step.is_windowed = False
+                lane.in_flight -= 1
+        tenancy.is_over = True
+        tenancy.is_attached = False
+        if not lane.tenancies:
+            self.forget(lane)
+        log = tenancy.log
+        waiting = {step: None for step in unsent if not step.is_done}
+        waiting |= {step: None for step in log.open_entries() if step.lost is not None}
+        if tenancy.start is None:
+            place = UNSTARTED
+        for step in waiting:
+            told = step.lost
+            if told is None:
+                lost = reason is EndReason.ENGINE_LOST
+                why = Rejection.INSTANCE_LOST if lost else Rejection.SEQUENCE_ENDED
+                told = step.failed(failure_for(why, step.request, reason), lost=lost)
+            self.answer(step, told)
+        if log.observer is not None:
+            log.observer.ended(reason)
+        if tenancy.on_answer is not None:
+            # Whoever asked for it has not been promised anything yet.
+            text = f"sequence {lane.key} ended ({reason.value}) before it was reserved"
+            on_answer, tenancy.on_answer = tenancy.on_answer, None
+            on_answer(Failure(Code.UNAVAILABLE, text))
+        elif self.watcher is not None:
+            on_end, _ = self.watcher
+            on_end(lane.key, reason, place)
+
+    def withdraw(self, tenancy: Tenancy) -> None:
+        """Its START, or its reservation, was refused: it was none after all. What was reserved for
+        it is for the next START."""
+        lane = tenancy.lane
+        place = lane.tenancies.index(tenancy)
+        if tenancy.reserved and tenancy.start and place + 1 == len(lane.tenancies):
+            tenancy.start = None
+            tenancy.log = self.new_log(tenancy.log.epoch + 1)
+            return
+        del lane.tenancies[place]
+        tenancy.is_over = True
+        tenancy.is_attached = False
+        if tenancy.reserved and place < len(lane.tenancies):
+            lane.tenancies[place].reserved = True
+        if not lane.tenancies:
+            self.forget(lane)
+
+    def forget(self, lane: Lane) -> None:
+        """Nothing lives under this ID any more."""
+        if lane.place is not None:
+            lane.place.lanes.discard(lane)
+        lane.set_timer(None)
+        self.held.pop(lane, None)
+        if self.lanes.get(lane.key) is lane:
+            del self.lanes[lane.key]
+        if not self.lanes and self.when_empty is not None:
+            self.when_empty.set()
