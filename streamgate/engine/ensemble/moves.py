@@ -109,6 +109,8 @@ class EnsembleMoves:
             wish.on_answer(Failure(Code.NOT_FOUND, text))
             return
         sequence.progress.wishes.append(wish)
+        if wish.leaves:
+            self._sequences.shut(key, sequence)
         self._sequences.look_at(key)
 
     def rest(self, lane: Lane, sequence: EnsembleSequence) -> None:
@@ -135,12 +137,11 @@ class EnsembleMoves:
                 self._host.call_soon(partial(take_in, error.failure))
 
     def shut_if_overdue(self, lane: Lane, sequence: EnsembleSequence) -> None:
-        """A request is about to begin. It waits where the sequence is wanted elsewhere, or could
-        not be saved for long."""
-        progress = sequence.progress
-        leaves = any(wish.leaves for wish in progress.wishes)
-        if leaves or (not progress.is_taken and self._is_due(sequence, OVERDUE)):
+        """A request is about to begin. It waits where the sequence could not be saved for long."""
+        is_alone = sequence in lane.sequences and lane.sequences[0] is sequence
+        if is_alone and not sequence.progress.is_taken and self._is_due(sequence, OVERDUE):
             lane.shut_for = sequence
+            self._host.call_soon(partial(self._sequences.look_at, lane.key))
 
     def _is_due(self, sequence: EnsembleSequence, times: int = 1) -> bool:
         progress = sequence.progress

@@ -327,7 +327,7 @@ class EnsembleRuntime:
     def _start(self, call: EnsembleCall) -> None:
         lane = call.lane
         if lane is not None:
-            if call.sequence is not None and not call.closed:
+            if lane.shut_for is None and call.sequence is not None and not call.closed:
                 self._moves.shut_if_overdue(lane, call.sequence)
             if lane.shut_for is not None:
                 lane.waiting.append(partial(self._start, call))

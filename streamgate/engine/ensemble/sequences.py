@@ -148,8 +148,8 @@ class EnsembleSequences:
     def _drop(self, lane: Lane, sequence: EnsembleSequence, told: Failure | None) -> None:
         sequence.drain = False
         sequence.closed = True
-        self._end_places(lane, sequence)
         self._on_lost(sequence, told)
+        self._end_places(lane, sequence)
         self._settle(lane)
 
     def reserve(
@@ -217,7 +217,7 @@ class EnsembleSequences:
         if sequence.left:
             return
         sequence.places.pop(step, None)
-        if reason is EndReason.ENGINE_LOST and sequence.calls:
+        if reason is EndReason.ENGINE_LOST and (sequence.calls or not sequence.closed):
             self.lose(lane, sequence)
             return
         if step not in sequence.ended or reason is not EndReason.CLIENT_END:
@@ -269,6 +269,11 @@ class EnsembleSequences:
         """The sequence of this ID that takes requests, or a START."""
         lane = self._lanes.get(key)
         return lane.last if lane is not None else None
+
+    def shut(self, key: SequenceKey, sequence: EnsembleSequence) -> None:
+        """Whatever comes under this ID waits until the sequence is at rest."""
+        lane = self._lanes[key]
+        lane.shut_for = lane.shut_for or sequence
 
     def look_at(self, key: SequenceKey) -> None:
         """Something else than a request may be waiting for it now."""
