@@ -122,12 +122,14 @@ class EnsembleCall:
         self._stop(with_stateful=False)
         name = self._config.name
         told = Failure(failure.code, f"in ensemble '{name}', {failure.message}")
-        sequence = self.sequence
+        sequence, sequences, lane = self.sequence, self._sequences, self.lane
+        if lost and sequence is not None and sequences is not None and sequences.have_logs:
+            # Not all of its models have had this step.
+            sequence.lose()
         is_gone = sequence is not None and sequence.reason is EndReason.ENGINE_LOST
         self._conclude(self._response(failure=told, lost=lost or is_gone))
-        if lost and not is_gone and sequence is not None and self._sequences is not None:
-            assert self.lane is not None
-            self._sequences.miss_step(self.lane, sequence)
+        if is_gone and sequence is not None and sequences is not None and lane is not None:
+            sequences.lose(lane, sequence)
 
     def lose(self, failure: Failure) -> None:
         """Its sequence is lost, or lives elsewhere now: it may be run again there."""

@@ -192,6 +192,12 @@ class EnsembleSequence:
         self.closed = True
         self.reason = self.reason or reason
 
+    def lose(self) -> None:
+        """What holds it is gone, whatever else was to end it."""
+        self.closed = True
+        self.drain = False
+        self.reason = EndReason.ENGINE_LOST
+
     @property
     def is_over(self) -> bool:
         is_pending = self.reservation is not None and self.reservation.pending > 0
@@ -261,6 +267,13 @@ class Lane:
             return True
         is_ending = sequence.reason not in {None, EndReason.CLIENT_END}
         return is_ending and sequence.restoration is None
+
+    @property
+    def moving(self) -> EnsembleSequence | None:
+        """The last sequence, if it is on its way in or out: it takes all that comes behind it, as
+        lost if need be."""
+        last = self.sequences[-1] if self.sequences else None
+        return last if last is not None and (last.left or last.restoration is not None) else None
 
     @property
     def last(self) -> EnsembleSequence | None:

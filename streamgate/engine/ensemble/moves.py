@@ -57,13 +57,17 @@ class _Taking:
 
 @final
 class _Leaving:
-    """A sequence on its way out of its models, as this snapshot."""
+    """A sequence on its way out of its models, as this snapshot. What comes meanwhile waits."""
 
-    __slots__ = ("on_answer", "pending", "snapshot")
+    __slots__ = ("lane", "on_answer", "pending", "sequence", "snapshot")
 
-    def __init__(self, snapshot: Snapshot, pending: int, on_answer: OnHandOver) -> None:
+    def __init__(
+        self, lane: Lane, sequence: EnsembleSequence, snapshot: Snapshot, on_answer: OnHandOver
+    ) -> None:
+        self.lane = lane
+        self.sequence = sequence
         self.snapshot = snapshot
-        self.pending = pending
+        self.pending = len(sequence.reached)
         self.on_answer = on_answer
 
 
@@ -220,31 +224,27 @@ class EnsembleMoves:
         self, lane: Lane, sequence: EnsembleSequence, snapshot: Snapshot, on_answer: OnHandOver
     ) -> None:
         """Out of each of its models. What they hand over is what they just gave."""
-        leaving = _Leaving(snapshot, len(sequence.reached), on_answer)
+        sequence.left = True
+        leaving = _Leaving(lane, sequence, snapshot, on_answer)
         for step, route in list(sequence.places.items()):
             if step not in sequence.reached:
                 route.link.end_sequence(sequence.key, EndReason.SUPERSEDED, drain=False)
                 continue
-            gone = partial(self._gone, leaving, sequence, route)
+            gone = partial(self._gone, leaving, route)
             try:
                 route.hand_over(sequence.key, gone)
             except StreamGateError as error:
                 self._host.call_soon(partial(gone, error.failure))
-        self._sequences.forget(lane, sequence)
 
-    def _gone(
-        self,
-        leaving: _Leaving,
-        sequence: EnsembleSequence,
-        route: ModelRoute,
-        answer: Snapshot | Failure,
-    ) -> None:
+    def _gone(self, leaving: _Leaving, route: ModelRoute, answer: Snapshot | Failure) -> None:
+        sequence = leaving.sequence
         if isinstance(answer, Failure):
             # It lives elsewhere now, whatever became of it here.
             route.link.end_sequence(sequence.key, EndReason.SUPERSEDED, drain=False)
         leaving.pending -= 1
         if not leaving.pending:
             leaving.on_answer(leaving.snapshot)
+            self._sequences.forget(leaving.lane, sequence)
 
     # -- coming back
 

@@ -73,7 +73,7 @@ class EnsembleSequences:
         lane.calls += 1
         if start:
             lane.begin()
-        sequence = lane.newest
+        sequence = lane.newest or lane.moving
         if sequence is not None:
             sequence.calls += 1
             if end:
@@ -94,14 +94,9 @@ class EnsembleSequences:
         if sequence.progress.is_quiet:
             self._settle(lane)
 
-    def miss_step(self, lane: Lane, sequence: EnsembleSequence) -> None:
-        """A request of it was lost on its way, so that not all of its models have had it."""
-        if self.have_logs:
-            self.lose(lane, sequence)
-
     def lose(self, lane: Lane, sequence: EnsembleSequence) -> None:
         """What holds it is gone, or does not know what it should: so are its requests."""
-        sequence.reason = EndReason.ENGINE_LOST
+        sequence.lose()
         self._drop(lane, sequence, None)
 
     def bring(
@@ -137,8 +132,7 @@ class EnsembleSequences:
             self._drop(lane, sequence, refusal)
 
     def forget(self, lane: Lane, sequence: EnsembleSequence) -> None:
-        """It lives elsewhere from now on. What waits for it is answered as lost."""
-        sequence.left = True
+        """It has left, and lives elsewhere. What waits for it is answered as lost."""
         sequence.closed = True
         lane.sequences.remove(sequence)
         text = f"sequence {sequence.key} lives elsewhere now"
