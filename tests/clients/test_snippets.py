@@ -25,6 +25,7 @@ GERMAN = " ".join(word[::-1] for word in words_of())
         ("openai", 0, TEXT),
         ("openai", 1, TEXT),
         ("openai", 2, GERMAN),
+        ("openai", 3, TEXT),
         ("riva-realtime", 0, TEXT),
         ("speechmatics", 0, TEXT),
         ("vosk", 0, TEXT),

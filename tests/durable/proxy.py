@@ -83,7 +83,8 @@ class CuttingProxy:
             failing = asyncio.ensure_future(broken.wait())
             try:
                 await asyncio.wait(
-                    (asyncio.gather(*works), failing), return_when=asyncio.FIRST_COMPLETED
+                    (asyncio.gather(*works, return_exceptions=True), failing),
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 if broken.is_set() and cut is not None:
                     self.cuts_done += 1

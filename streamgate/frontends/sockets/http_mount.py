@@ -103,11 +103,13 @@ class _Carried:
         self._pings = 0
         self._pongs = asyncio.Event()
         self._farewell: int | None = None
-        self._close_answered = asyncio.Event()
+        self._receiving: asyncio.Task[object] | None = None
+        self._parting = asyncio.Event()
+        self._parted = asyncio.Event()
 
     async def recv(self) -> Message:
         while True:
-            message = await self._socket.receive()
+            message = await self._receive()
             if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
                 data: Message = message.data
                 return data
@@ -119,12 +121,26 @@ class _Carried:
             else:
                 if message.type is aiohttp.WSMsgType.CLOSE:
                     self._farewell = message.data or NO_CODE
-                elif message.type is aiohttp.WSMsgType.CLOSING:
-                    # Ours: it is over when the client has answered it.
-                    await self._close_answered.wait()
                 elif isinstance(message.data, aiohttp.WebSocketError):
                     self._farewell = message.data.code
                 raise SocketClosed
+
+    async def _receive(self) -> aiohttp.WSMessage:
+        """The next message of any type. Raises SocketClosed once we have said goodbye and the
+        client has answered it."""
+        if not self._parting.is_set():
+            self._receiving = task = asyncio.current_task()
+            assert task is not None
+            try:
+                return await self._socket.receive()
+            except asyncio.CancelledError:
+                if not self._parting.is_set():
+                    raise
+                task.uncancel()
+            finally:
+                self._receiving = None
+        await self._parted.wait()
+        raise SocketClosed
 
     async def send(self, message: Message) -> None:
         try:
@@ -145,11 +161,18 @@ class _Carried:
         await self._pongs.wait()
 
     async def close(self, code: int, reason: str) -> None:
+        self._parting.set()
+        if self._receiving is not None:
+            # With somebody in its `receive`, the library would not wait for the client's answer.
+            self._receiving.cancel()
+            await asyncio.sleep(0)
+        # The library's code is 1000 for a connection that ended without any.
+        was_over = self._socket.close_code is not None
         try:
             await self._socket.close(code=code, message=reason.encode())
         finally:
-            self._close_answered.set()
-        if self._socket.close_code not in (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE):
+            self._parted.set()
+        if not was_over and self._socket.close_code != aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
             self._farewell = self._socket.close_code
 
     def abort(self) -> None:
