@@ -48,16 +48,16 @@ lint: setup ## style, types and import rules
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: pytest
-pytest: setup ## the tests (PYTEST_ARGUMENTS="-k name")
-	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+pytest: setup ## the tests, in two processes (in one with PYTEST_ARGUMENTS="-k name")
+	$(BIN)/python -m $(if $(PYTEST_ARGUMENTS),pytest $(PYTEST_ARGUMENTS),tests.in_two)
 
 .PHONY: quick
 quick: setup ## the tests that take no time
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
 
 .PHONY: test-long
-test-long: setup ## the model tests of the core and of the whole engine, long and random (some 30 minutes)
-	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest tests/model tests/simulation $(PYTEST_ARGUMENTS)
+test-long: setup ## all tests, and all that can be long and random is (an hour or so)
+	STREAMGATE_TEST_LONG=1 $(BIN)/python -m $(if $(PYTEST_ARGUMENTS),pytest $(PYTEST_ARGUMENTS),tests.in_two)
 
 .PHONY: format
 format: setup ## bring the sources into shape

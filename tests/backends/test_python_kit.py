@@ -14,12 +14,16 @@ from streamgate.model.tensor import Array, Shape
 from streamgate.repository.repository import ModelRepository
 from streamgate_python import create
 from tests.backends.python_models import Model
+from tests.model.settings import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORIES = {
     "demos": ROOT / "demos" / "models",
     "conformance": ROOT / "tests" / "conformance" / "models",
 }
+
+IN_PROCESSES = ("running_sum_python", "decoupled_countdown")
+"""The models that are always tried in processes of their own, too: each takes several seconds."""
 
 STATEFUL = """
 class TritonPythonModel:
@@ -92,6 +96,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_models_keep_the_contract(place: str, name: str, execution: Execution) -> None:
+    if execution is Execution.PROCESS and name not in IN_PROCESSES and not LONG:
+        pytest.skip("takes long in a process of its own: STREAMGATE_TEST_LONG=1, make test-long")
     config, model = read(REPOSITORIES[place], name)
     config = replace(config, execution=execution)
     makers = {"INPUT": few} if "sum" in name or "count" in name else {"TARGET_LANGUAGE": language}

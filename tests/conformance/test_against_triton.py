@@ -1,6 +1,7 @@
 """The same cases against a real Triton, live: its record still holds, and StreamGate agrees.
 
-Needs .venv-triton (`make triton-env`).
+Needs .venv-triton (`make triton-env`), and minutes: `make test-long` runs it, as does
+`make conformance`.
 """
 
 import pytest
@@ -12,9 +13,11 @@ from tests.conformance.differential import compare, nearest, report
 from tests.conformance.open_defects import OPEN
 from tests.conformance.records import merged, merged_variants, read_golden
 from tests.conformance.servers import Run, run_cases
+from tests.model.settings import ONLY_LONG
 
 pytestmark = [
     pytest.mark.triton,
+    ONLY_LONG,
     pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.skipif(not triton_server.is_installed(), reason=triton_server.MISSING_REASON),

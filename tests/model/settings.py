@@ -5,9 +5,15 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 LONG = bool(os.environ.get("STREAMGATE_TEST_LONG"))
+
+ONLY_LONG = pytest.mark.skipif(
+    not LONG, reason="takes long: STREAMGATE_TEST_LONG=1, make test-long"
+)
+"""For tests that take many seconds and prove little that others don't."""
 
 MODEL = settings(
     derandomize=not LONG,

@@ -28,7 +28,7 @@ from streamgate.core.tenancies import Tenancies
 from streamgate.core.timers import Countdown, Timers
 from streamgate.errors import EndReason
 from tests.model.sequence_machine import PausingMachine, SequenceMachine
-from tests.model.settings import CAUGHT, SEEDED
+from tests.model.settings import CAUGHT, ONLY_LONG, SEEDED
 from tests.model.stateless_machine import StatelessMachine
 
 Bug = Callable[[pytest.MonkeyPatch], None]
@@ -284,7 +284,7 @@ def preempted_too_early(patch: pytest.MonkeyPatch) -> None:
         cancel_takes_neighbours,
         idle_while_running,
         slot_freed_while_running,
-        null_rows_of_an_old_generation,
+        pytest.param(null_rows_of_an_old_generation, marks=ONLY_LONG),
         reschedules_at_the_back,
         superseded_in_silence,
     ],
@@ -397,6 +397,7 @@ def test_pausing_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> Non
     assert_caught(PausingMachine)
 
 
+@ONLY_LONG
 @pytest.mark.timeout(240)
 def test_a_rare_bug_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """It shows only where a request waits for its step while the time for the warning comes."""

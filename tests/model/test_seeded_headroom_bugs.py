@@ -10,7 +10,7 @@ from streamgate.core.ids import InstanceIndex
 from streamgate.core.slots import Slot, SlotPool
 from streamgate.core.tenancies import Tenancies
 from tests.model.sequence_machine import PacedMachine
-from tests.model.settings import CAUGHT, SEEDED
+from tests.model.settings import CAUGHT, ONLY_LONG, SEEDED
 
 Bug = Callable[[pytest.MonkeyPatch], None]
 
@@ -65,11 +65,11 @@ def lost_instances_count_as_slow(patch: pytest.MonkeyPatch) -> None:
     "bug",
     [
         every_free_slot_is_handed_out,
-        who_waits_is_not_let_in_when_there_is_room,
-        slow_instances_are_said_to_be_full,
+        pytest.param(who_waits_is_not_let_in_when_there_is_room, marks=ONLY_LONG),
+        pytest.param(slow_instances_are_said_to_be_full, marks=ONLY_LONG),
         full_instances_are_said_to_be_slow,
         one_that_left_is_still_counted,
-        a_slow_instance_stops_them_all,
+        pytest.param(a_slow_instance_stops_them_all, marks=ONLY_LONG),
         lost_instances_count_as_slow,
     ],
     ids=lambda bug: bug.__name__,

@@ -50,9 +50,10 @@ async def test_who_can_t_be_heard_in_time_is_refused_and_the_others_are_heard(
         stream.finish()
         async with asyncio.timeout(20):
             await listener.ended
-        await opened(house, Declared("s16le", 16_000))
+        late, _ = await opened(house, Declared("s16le", 16_000))
         (statistics,) = await house.gateway.statistics("tone_transcriber", "")
         assert statistics.reservations.refused["no_headroom"] == 2
+        late.close()
 
 
 async def test_a_chunk_is_a_pace(tmp_path: Path) -> None:
