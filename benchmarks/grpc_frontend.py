@@ -41,7 +41,7 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics, SlotTable
 from streamgate.model.tensor import Tensor, TensorSpec
-from streamgate.session.gateway import ModelInfo, ResponseSink, ServerInfo
+from streamgate.session.gateway import GoneSink, ModelInfo, ResponseSink, ServerInfo
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOATS = 16
@@ -103,6 +103,17 @@ class EchoGateway:
 
     def end_sequence(self, model: str, version: str, sequence: int | str) -> None:
         del model, version, sequence
+
+    def of(self, key: str) -> EchoGateway:
+        del key
+        return self
+
+    def owe(self, size_bytes: int) -> float:
+        del size_bytes
+        return 0.0
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        del on_gone
 
     def is_live(self) -> bool:
         return True

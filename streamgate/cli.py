@@ -174,6 +174,12 @@ def _add_ports(serve: argparse.ArgumentParser) -> None:
             metavar="REGEX",
             help="headers that models get to see as parameters (none)",
         )
+    ports.add_argument(
+        "--tenants",
+        type=Path,
+        metavar="FILE",
+        help="who may have how much, by API key, on all ports; TOML, or JSON by its suffix (none)",
+    )
 
 
 def _add_speech(serve: argparse.ArgumentParser) -> None:
@@ -312,6 +318,7 @@ def _seconds(text: str) -> float:
 def _serve(options: argparse.Namespace) -> int:
     # Imported here so that --help and doctor work where a front end's library is broken.
     from streamgate.server.main import serve
+    from streamgate.server.tenants_file import read_tenants
 
     mode = ControlMode(options.model_control_mode)
     load_models = tuple(options.load_model)
@@ -348,6 +355,7 @@ def _serve(options: argparse.Namespace) -> int:
                 ports=dict(options.dialect_port),
             ),
             resume=_resume_settings(options.resume_seconds, options.resume_secret_file),
+            tenants=read_tenants(options.tenants) if options.tenants is not None else (),
             recording=recording_options(options),
             durable=options.durable,
             exit_timeout_seconds=options.exit_timeout_secs,

@@ -1,6 +1,7 @@
 """What can go wrong, as one tree of exceptions and two closed sets.
 
     StreamGateError             anything a client may be told: a code and a message
+    ├── OverLimitError          a client has all that it may have just now: when to try again
     ├── ConfigError             a model's configuration is wrong: names file, field, found, expected
     ├── LoadError               a model could not be loaded although its configuration is right
     └── BackendError            a backend is missing, broken or was asked for what it can't do
@@ -78,6 +79,17 @@ class StreamGateError(Exception):
     @property
     def failure(self) -> Failure:
         return Failure(self.code, self.message)
+
+
+class OverLimitError(StreamGateError):
+    """A client has as much as it may have: refused, though there may be room for others.
+
+    `retry_seconds` is when another try may succeed.
+    """
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(Code.UNAVAILABLE, message)
+        self.retry_seconds = retry_seconds
 
 
 class ConfigPhase(enum.Enum):

@@ -2,9 +2,9 @@
 
     python -m tests.in_two [PYTEST ARGUMENTS]
 
-Most tests of servers wait, most others don't; so on two cores both are done in little more than
-half the time. A folder that is not named here belongs to the second half. Each line says which half it
-is from; the last one has the numbers of both, in pytest's own form.
+Many tests wait for servers more than they compute; so on two cores all are done in little more
+than half the time. A folder that is not named here belongs to the second half. Each line says which
+half it is from; the last one has the numbers of both, in pytest's own form.
 """
 
 import re

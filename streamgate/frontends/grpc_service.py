@@ -6,13 +6,16 @@ the wire, a unary call is one that has a single message each way).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from math import ceil
+from typing import Final, Protocol
 
-from streamgate.errors import Failure
+from streamgate.errors import Failure, OverLimitError
 from streamgate.frontends.codes import GRPC_STATUS
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """What a call came with; keys are in lower case."""
+
+RESOURCE_EXHAUSTED: Final = 8
 
 TEXT_CHARS_MAX = 1000
 """A status goes in a header. Clients take some KiB of those, and see another error with more; and
@@ -33,6 +36,20 @@ class GrpcStatus:
         if len(text) > TEXT_CHARS_MAX:
             text = f"{text[:TEXT_CHARS_MAX]}..."
         return cls(GRPC_STATUS[failure.code], text)
+
+    @classmethod
+    def of_limit(cls, error: OverLimitError) -> "GrpcStatus":
+        """RESOURCE_EXHAUSTED, and when to come again."""
+        return cls(RESOURCE_EXHAUSTED, error.message, retry_trailers(error.retry_seconds))
+
+
+def retry_trailers(seconds: float) -> Sequence[tuple[str, str]]:
+    """When a client may come again."""
+    return (
+        ("retry-after", str(ceil(seconds))),
+        # What a gRPC client's own retries heed (proposal A6 of the gRPC project).
+        ("grpc-retry-pushback-ms", str(ceil(seconds * 1000))),
+    )
 
 
 class CallWire(Protocol):

@@ -274,6 +274,8 @@ class ModelConfig:
     `inputs` and `outputs` are what clients see: neither control nor state tensors. `json` is the
     normalized configuration in Triton's JSON form (what `/v2/models/m/config` answers and a
     Python model gets as `model_config`), `wire` the same as a serialised `ModelConfig` message.
+    At most `max_streams` sequences and reservations live at a time (0: any number). A step's result
+    is wanted `deadline_ns` after its arrival, where models take turns on a device (0: not said).
     """
 
     name: str
@@ -290,6 +292,8 @@ class ModelConfig:
     execution: Execution = Execution.THREAD
     worker_limits: WorkerLimits = WorkerLimits()
     durability: Durability = Durability()
+    max_streams: int = 0
+    deadline_ns: int = 0
     default_model_filename: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerators: tuple[Accelerator, ...] = ()

@@ -190,3 +190,20 @@ class ModelStatistics:
     reservations: ReservationStatistics = field(default_factory=ReservationStatistics)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     durability: DurabilityStatistics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStatistics:
+    """One tenant's use of the server since it started.
+
+    `streams` are its live sequences and reservations, `admitted` the sequences and the requests
+    outside of sequences that were let in, `refused` those that were not, by the limit that was
+    reached. `pauses` counts how often it sent more than its rate and was not read for a while.
+    """
+
+    name: str
+    streams: int
+    admitted: int
+    refused: Mapping[str, int]
+    received_bytes: int
+    pauses: int

@@ -30,6 +30,7 @@ from streamgate.repository.durability import read_durability
 from streamgate.repository.ensembles import build_ensemble
 from streamgate.repository.extensions import Extensions
 from streamgate.repository.instances import build_instances
+from streamgate.repository.limits import read_deadline, read_max_streams
 from streamgate.repository.render import complete_form
 from streamgate.repository.states import build_states
 from streamgate.repository.tensors import build_inputs, build_outputs, data_type
@@ -66,6 +67,8 @@ def build_config(
         execution=execution,
         worker_limits=worker_limits,
         durability=read_durability(config),
+        max_streams=read_max_streams(config),
+        deadline_ns=read_deadline(config),
         default_model_filename=config.default_model_filename,
         parameters={key: value.string_value for key, value in sorted(config.parameters.items())},
         cpu_accelerators=_accelerators(accelerators.cpu_execution_accelerator),

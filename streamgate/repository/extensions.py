@@ -18,7 +18,8 @@
     streamgate.python_class                        python: an installed class in place of model.py
 
 A limit of 0 is none. Those that say where steps run are read by `execution`, those of speech models
-by `speech`, `streamgate.pace_ms` by `pace`, those of logs and snapshots by `durability`.
+by `speech`, `streamgate.pace_ms` by `pace`, those of logs and snapshots by `durability`, those that
+limit a model beside others by `limits`.
 Every other name that starts with `streamgate.` is an error: a misspelt setting must not pass.
 """
 
@@ -35,6 +36,7 @@ from streamgate.model.datatypes import DataType
 from streamgate.repository.defects import defect, suggestion
 from streamgate.repository.durability import DURABILITY_PARAMETERS
 from streamgate.repository.execution import EXECUTION_PARAMETERS
+from streamgate.repository.limits import LIMIT_PARAMETERS
 from streamgate.repository.pace import PACE, read_pace
 from streamgate.repository.speech import SPEECH_PARAMETERS, check_speech_parameter
 from streamgate.repository.tensors import data_type
@@ -55,7 +57,7 @@ _OF_SEQUENCES = (_MAX_LIFETIME, _IDLE_WARNING, _END_ON_ERROR, _END_REASON, PACE)
 PYTHON_CLASS = "streamgate.python_class"
 """Names an installed class, so that no model file is needed."""
 _OF_BACKENDS = {"streamgate.complete_states": "onnxruntime", PYTHON_CLASS: "python"}
-_READ_ELSEWHERE = (*EXECUTION_PARAMETERS, *DURABILITY_PARAMETERS)
+_READ_ELSEWHERE = (*EXECUTION_PARAMETERS, *DURABILITY_PARAMETERS, *LIMIT_PARAMETERS)
 _LIMIT_MAX = 2**31 - 1
 _SECONDS_MAX = 10**9
 

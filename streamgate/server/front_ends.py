@@ -1,7 +1,7 @@
 """All front ends of a server, over whatever gateway: opened together and closed together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
@@ -10,6 +10,7 @@ from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.model.statistics import TenantStatistics
 from streamgate.observe.resumption import ResumeCounts
 from streamgate.server.front_end import FrontEnd
 from streamgate.server.ports import Ports
@@ -17,6 +18,8 @@ from streamgate.server.resuming import resumption_of
 from streamgate.server.settings import GrpcTransport, Settings
 from streamgate.server.speech import Mounts, speech_mounts
 from streamgate.session.gateway import Gateway
+from streamgate.session.metered import MeteredGateway, Meters
+from streamgate.session.tenants import Tenants
 
 PARTING_SECONDS = 2.0
 """How long clients may take to say goodbye once every sequence has ended."""
@@ -24,7 +27,8 @@ PARTING_SECONDS = 2.0
 
 class FrontEnds:
     """Those that the settings ask for. `shared`: other processes of this server open the same
-    ports; `owner` is the name of this one among them, in tokens of sessions."""
+    ports, `processes` in all, and each has its part of what tenants and models may have; `owner` is
+    the name of this one among them, in tokens of sessions."""
 
     def __init__(
         self,
@@ -32,9 +36,11 @@ class FrontEnds:
         settings: Settings,
         *,
         shared: bool = False,
+        processes: int = 1,
         owner: str = "server",
     ) -> None:
-        self._gateway = gateway
+        self._tenants = Tenants(settings.tenants, processes)
+        self._gateway = MeteredGateway(gateway, Meters(self._tenants, processes))
         self._settings = settings
         self._shared = shared
         self._resumption = resumption_of(settings.resume, owner)
@@ -53,7 +59,9 @@ class FrontEnds:
 
         Raises StreamGateError when one can't be bound; what was opened is to be closed then.
         """
-        mounts = speech_mounts(self._gateway, self._settings.speech, self._resumption)
+        mounts = speech_mounts(
+            self._gateway, self._settings.speech, self._resumption, self._tenants.knows
+        )
         http = grpc = metrics = websocket = None
         if ports.http is not None:
             http = await self._start("http", self._http(mounts), ports.http)
@@ -72,6 +80,10 @@ class FrontEnds:
             for name, port in ports.dialects.items()
         }
         return Ports(http, grpc, metrics, websocket, dialects)
+
+    def tenants(self) -> Sequence[TenantStatistics]:
+        """What tenants have; nothing where the settings name none."""
+        return self._tenants.statistics() if self._settings.tenants else ()
 
     async def close(self) -> None:
         """Close all ports and their connections. Safe to call twice."""

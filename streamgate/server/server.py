@@ -30,7 +30,7 @@ class Server:
             self._front_ends = front_ends = FrontEnds(gateway, self._settings)
             self.ports = await front_ends.open(
                 wanted_ports(self._settings),
-                lambda: gateway_metrics(gateway, front_ends.resume_counts),
+                lambda: gateway_metrics(gateway, front_ends.resume_counts, front_ends.tenants()),
             )
         except BaseException:
             await self.stop()

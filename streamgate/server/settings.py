@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from streamgate.recording.options import RecordingOptions
+from streamgate.session.tenants import Tenant
 
 OWN_PORTS: Mapping[str, int] = {
     "sherpa-onnx": 6006,
@@ -88,6 +89,7 @@ class Settings:
     exit_timeout_seconds: float = 30.0
     speech: SpeechSettings = SpeechSettings()
     resume: ResumeSettings = ResumeSettings()
+    tenants: Sequence[Tenant] = ()
     recording: RecordingOptions | None = None
     durable: bool = True
     log_level: str = "info"

@@ -96,11 +96,18 @@ class Mounts:
 
 
 def speech_mounts(
-    gateway: Gateway, settings: SpeechSettings, resumption: Resumption | None = None
+    gateway: Gateway,
+    settings: SpeechSettings,
+    resumption: Resumption | None = None,
+    is_tenant: Callable[[str], bool] = lambda _: False,
 ) -> Mounts:
-    """Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't."""
+    """`is_tenant` says whether a key is a tenant's.
+
+    Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't.
+    """
     models = SpeechModels(gateway, settings.default_model, settings.aliases)
-    context = SpeechContext(gateway, models, Access(settings.api_keys), settings.realtime_dialect)
+    access = Access(settings.api_keys, is_tenant)
+    context = SpeechContext(gateway, models, access, settings.realtime_dialect)
     own_ports: dict[str, FrontEnd] = {}
     for name in settings.ports:
         if name not in OWN_PORTS:

@@ -20,6 +20,9 @@ ResponseSink = Callable[[Response], None]
 EndSink = Callable[[str, SequenceKey, EndReason], None]
 """Told that a sequence which this connection owned ended: model, correlation ID, reason."""
 
+GoneSink = Callable[[str, SequenceKey], None]
+"""Told that a sequence, whoever's, lives no more: model, correlation ID."""
+
 IdleSink = Callable[[str, SequenceKey, float], None]
 """Warned that a sequence which this connection owns will end as idle: model, correlation ID,
 seconds left."""
@@ -120,6 +123,19 @@ class Gateway(Protocol):
         `on_sequence_end` is called after the last response of the sequence, `on_idle_warning`
         before an end as idle, where the model's configuration asks for a warning.
         """
+
+    def of(self, key: str) -> "Gateway":
+        """The gateway as the holder of this API key may use it; "" for a client without one.
+
+        What it opens over limits of its own is refused with OverLimitError.
+        """
+
+    def owe(self, size_bytes: int) -> float:
+        """A client has sent so much: for how many seconds it is not to be read now, as it sends
+        more than it may. 0 nearly always."""
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        """Be told of each sequence that lives no more, of whatever connection."""
 
     def is_live(self) -> bool: ...
 

@@ -12,6 +12,7 @@ from streamgate.session.connection import SessionConnection
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
     EndSink,
+    GoneSink,
     IdleSink,
     ModelIndexEntry,
     ModelInfo,
@@ -80,6 +81,18 @@ class LocalGateway:
         self._owners += 1
         owner = OwnerNumber(self._owners)
         return SessionConnection(owner, self._table, on_sequence_end, on_idle_warning)
+
+    def of(self, key: str) -> "LocalGateway":
+        """All are served alike: limits are for a gateway in front of this one."""
+        del key
+        return self
+
+    def owe(self, size_bytes: int) -> float:
+        del size_bytes
+        return 0.0
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        self._table.watch_sequences(on_gone)
 
     def is_live(self) -> bool:
         return self._live and not self._stopping

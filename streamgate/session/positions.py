@@ -5,6 +5,7 @@ who is to be told what becomes of a sequence.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamgate.errors import EndReason
@@ -39,6 +40,11 @@ class Positions:
 
     def __init__(self) -> None:
         self._tenancies: dict[SequenceKey, deque[_Tenancy]] = {}
+        self._on_gone: Callable[[SequenceKey], None] | None = None
+
+    def watch(self, on_gone: Callable[[SequenceKey], None]) -> None:
+        """Be told of each sequence that was live and is not any more, before its listener is."""
+        self._on_gone = on_gone
 
     def assign(self, request: Request, listener: Listener | None) -> int:
         """The request's position; -1 for one that belongs to no sequence, or to none that lives.
@@ -126,6 +132,7 @@ class Positions:
         del tenancies[place]
         if not tenancies:
             del self._tenancies[key]
+        self._tell_gone(key)
         if ended.listener is not None:
             ended.listener.on_end(key, reason)
 
@@ -139,6 +146,11 @@ class Positions:
         tenancies.popleft()
         if not tenancies:
             del self._tenancies[key]
+        self._tell_gone(key)
+
+    def _tell_gone(self, key: SequenceKey) -> None:
+        if self._on_gone is not None:
+            self._on_gone(key)
 
     def _take_start(self, key: SequenceKey, tenancies: deque[_Tenancy], tenancy: _Tenancy) -> None:
         place = tenancies.index(tenancy)

@@ -17,6 +17,7 @@ from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.connection import SessionConnection
 from streamgate.session.gateway import (
     EndSink,
+    GoneSink,
     IdleSink,
     ModelIndexEntry,
     ModelInfo,
@@ -71,6 +72,17 @@ class RemoteGateway:
         self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
     ) -> SessionConnection:
         return self._local.connect(on_sequence_end, on_idle_warning)
+
+    def of(self, key: str) -> "RemoteGateway":
+        """All are served alike: limits are for a gateway in front of this one."""
+        del key
+        return self
+
+    def owe(self, size_bytes: int) -> float:
+        return self._local.owe(size_bytes)
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        self._local.watch_sequences(on_gone)
 
     def is_live(self) -> bool:
         return self._local.is_live()

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.errors import Code, Failure, StreamGateError
@@ -24,6 +25,10 @@ UNAVAILABLE = "UNAVAILABLE"
 
 UNLOADED = "unloaded"
 """The reason of a version that was unloaded on purpose: it does not make the server unready."""
+
+
+OnGone = Callable[[str, SequenceKey], None]
+"""Told of a sequence that lives no more: model, correlation ID."""
 
 
 class Route:
@@ -183,6 +188,7 @@ class ModelTable:
         self._routes: dict[tuple[str, str], Route] = {}
         self._infos: dict[tuple[str, str], ModelInfo] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._on_gone: OnGone | None = None
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Be told, at once, of each change from now on: of versions, their states and reasons."""
@@ -200,6 +206,17 @@ class ModelTable:
     def names(self) -> list[str]:
         """Every model that is known, sorted."""
         return sorted(self._models)
+
+    def watch_sequences(self, on_gone: OnGone) -> None:
+        """Be told of each sequence of any model that lives no more, whoever's it was. Before the
+        first model is asked for one."""
+        self._on_gone = on_gone
+        for route in self.routes():
+            self._watch(route)
+
+    def _watch(self, route: Route) -> None:
+        if self._on_gone is not None:
+            route.positions.watch(partial(self._on_gone, route.config.name))
 
     def get(self, name: str) -> ModelState | None:
         return self._models.get(name)
@@ -219,6 +236,8 @@ class ModelTable:
         """Enter a version, in place of the one that had its number."""
         model = self._models.setdefault(name, ModelState())
         model.versions[number] = version
+        if version.route is not None:
+            self._watch(version.route)
         model.trouble = ""
         self._routes.clear()
         self._infos.clear()

@@ -33,6 +33,7 @@ from streamgate.model.statistics import (
 from streamgate.model.tensor import Tensor, TensorSpec
 from streamgate.session.gateway import (
     EndSink,
+    GoneSink,
     IdleSink,
     ModelIndexEntry,
     ModelInfo,
@@ -326,6 +327,9 @@ class FakeGateway:
     loads: list[tuple[str, str | None, Mapping[str, bytes]]] = field(default_factory=list)
     unloads: list[tuple[str, bool]] = field(default_factory=list)
     ready: bool = True
+    keys: list[str] = field(default_factory=list)
+    received_bytes: int = 0
+    hold_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for model in standard_models():
@@ -341,6 +345,17 @@ class FakeGateway:
         connection = FakeConnection(self, on_sequence_end, on_idle_warning)
         self.connections.append(connection)
         return connection
+
+    def of(self, key: str) -> FakeGateway:
+        self.keys.append(key)
+        return self
+
+    def owe(self, size_bytes: int) -> float:
+        self.received_bytes += size_bytes
+        return self.hold_seconds
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        del on_gone
 
     def is_live(self) -> bool:
         return True

@@ -20,8 +20,12 @@ class Conversation:
         self.said: list[Message] = []
         self.frames: list[bytes] = []
         self.closed: list[tuple[int, str]] = []
+        self.rooms = 0
         self.stream = SequenceStream(
-            self.gateway, self._keep, lambda code, reason: self.closed.append((code, reason))
+            self.gateway,
+            self._keep,
+            lambda code, reason: self.closed.append((code, reason)),
+            self._on_room,
         )
 
     def _keep(self, message: str | bytes) -> None:
@@ -29,6 +33,9 @@ class Conversation:
             self.frames.append(message)
         else:
             self.said.append(json.loads(message))
+
+    def _on_room(self) -> None:
+        self.rooms += 1
 
     @property
     def connection(self) -> FakeConnection:

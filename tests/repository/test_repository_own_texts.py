@@ -220,6 +220,22 @@ OWN_TEXTS: list[tuple[str, str]] = [
         wrong("streamgate.pace_ms", "5", "no such parameter without sequence_batching"),
     ),
     (
+        parameter("streamgate.max_streams", "-1") + sequence(""),
+        wrong("streamgate.max_streams", "-1", "an integer from 0 to 2147483647"),
+    ),
+    (
+        parameter("streamgate.max_streams", "5") + PYTHON,
+        wrong("streamgate.max_streams", "5", "no such parameter for a model without sequences"),
+    ),
+    (
+        parameter("streamgate.deadline_ms", "0") + PYTHON,
+        wrong("streamgate.deadline_ms", "0", "a number of milliseconds from 0.001 to 3600000"),
+    ),
+    (
+        parameter("streamgate.deadline_ms", "soon") + sequence(""),
+        wrong("streamgate.deadline_ms", "soon", "a number of milliseconds"),
+    ),
+    (
         parameter("streamgate.max_pending_requests", "many") + sequence(""),
         "parameter 'streamgate.max_pending_requests' of model m is wrong",
     ),

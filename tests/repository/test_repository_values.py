@@ -483,3 +483,11 @@ def test_the_limit_of_stateless_queues_can_be_set(models: Models) -> None:
             else scheduling.default_policy
         )
         assert policy == QueuePolicy(max_queue_size=7)
+
+
+def test_what_a_model_may_have_beside_others(models: Models) -> None:
+    text = parameter("streamgate.max_streams", "12") + parameter("streamgate.deadline_ms", "2.5")
+    made = models.made(text + PYTHON + "sequence_batching { }")
+    assert (made.max_streams, made.deadline_ns) == (12, 2_500_000)
+    plain = models.made(PYTHON)
+    assert (plain.max_streams, plain.deadline_ns) == (0, 0)

@@ -7,7 +7,7 @@ has closed that gate.
 import re
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from streamgate.recording.options import RecordingOptions
 from streamgate.server.ports import Ports
 from streamgate.server.server import Server
 from streamgate.server.settings import ControlMode, GrpcTransport, Settings
+from streamgate.session.tenants import Tenant
 from tests.frontends.conftest import LoopThread
 from tests.server.model_house import Gates, gates_for_models
 
@@ -114,6 +115,7 @@ def running(
     recording: RecordingOptions | None = None,
     *,
     durable: bool = True,
+    tenants: Sequence[Tenant] = (),
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
     thread = LoopThread()
@@ -130,6 +132,7 @@ def running(
         exit_timeout_seconds=2.0,
         recording=recording,
         durable=durable,
+        tenants=tenants,
     )
     server = Server(settings)
     try:

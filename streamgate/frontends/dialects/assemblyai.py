@@ -69,10 +69,11 @@ class AssemblyAi:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
+        context = self._context.of(_key(handshake))
+        line = Line(context.gateway, outlet)
         try:
             options = _options(handshake)
-            model = await self._context.models.choose(
+            model = await context.models.choose(
                 options.model, options.language, stand_ins=STAND_INS
             )
             voice = _Voice(line, options)
@@ -84,14 +85,17 @@ class AssemblyAi:
         return Accepted(line)
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        authorization = handshake.headers.get("authorization", "")
-        key = bearer(authorization) or authorization or handshake.value("token")
-        if self._context.access.allows(key):
+        if self._context.access.allows(_key(handshake)):
             return None
         return _refusal(401, "Not Authorized: the Authorization header holds the bare API key")
 
     def refuse(self, failure: Failure) -> Refusal:
         return _refusal(_STATUSES.get(failure.code, 500), failure.message)
+
+
+def _key(handshake: Handshake) -> str:
+    authorization = handshake.headers.get("authorization", "")
+    return bearer(authorization) or authorization or handshake.value("token")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,10 @@ class Kyutai:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
+        context = self._context.of(_key(handshake))
+        line = Line(context.gateway, outlet)
         try:
-            model = await self._context.models.choose()
+            model = await context.models.choose()
             voice = _Voice(line, model)
             await voice.open()
         except StreamGateError as error:
@@ -62,13 +63,16 @@ class Kyutai:
         return Accepted(line)
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        key = handshake.headers.get("kyutai-api-key") or handshake.value("auth_id")
-        if self._context.access.allows(key):
+        if self._context.access.allows(_key(handshake)):
             return None
         return Refusal(401, "wrong or missing kyutai-api-key\n")
 
     def refuse(self, failure: Failure) -> Refusal:
         return refusal_of(failure)
+
+
+def _key(handshake: Handshake) -> str:
+    return handshake.headers.get("kyutai-api-key") or handshake.value("auth_id")
 
 
 @final

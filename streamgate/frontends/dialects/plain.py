@@ -21,10 +21,14 @@ def refusal_of(failure: Failure) -> Refusal:
     return Refusal(status, f"{failure.message}\n", headers=retry_headers(status))
 
 
+def brought_key(handshake: Handshake) -> str:
+    """The key in `Authorization: Bearer KEY` or `?api_key=KEY`; "" for none."""
+    return bearer(handshake.headers.get("authorization", "")) or handshake.value("api_key")
+
+
 def unauthorized(access: Access, handshake: Handshake) -> Refusal | None:
-    """The refusal of a wrong key, in `Authorization: Bearer KEY` or `?api_key=KEY`."""
-    key = bearer(handshake.headers.get("authorization", "")) or handshake.value("api_key")
-    if access.allows(key):
+    """The refusal of a wrong key."""
+    if access.allows(brought_key(handshake)):
         return None
     expected = "expected 'Authorization: Bearer KEY' or '?api_key=KEY'"
     return Refusal(401, f"no API key, or a wrong one; {expected}\n", headers=_CHALLENGE)

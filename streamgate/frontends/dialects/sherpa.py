@@ -9,7 +9,7 @@ from typing import Any, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line
-from streamgate.frontends.dialects.plain import refusal_of, unauthorized
+from streamgate.frontends.dialects.plain import brought_key, refusal_of, unauthorized
 from streamgate.frontends.dialects.words import all_words
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import (
@@ -41,10 +41,11 @@ class SherpaOnnx:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
+        context = self._context.of(brought_key(handshake))
+        line = Line(context.gateway, outlet)
         voice = _Voice(line)
         try:
-            model = await self._context.models.choose()
+            model = await context.models.choose()
             voice.stream = await line.open(model, DECLARED, voice)
         except StreamGateError as error:
             return refusal_of(error.failure)

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line, json_object
-from streamgate.frontends.dialects.plain import refusal_of, unauthorized
+from streamgate.frontends.dialects.plain import brought_key, refusal_of, unauthorized
 from streamgate.frontends.dialects.words import stable_words
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import (
@@ -45,10 +45,11 @@ class Vosk:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
-        voice = _Voice(self._context, line)
+        context = self._context.of(brought_key(handshake))
+        line = Line(context.gateway, outlet)
+        voice = _Voice(context, line)
         try:
-            await voice.open(await self._context.models.choose())
+            await voice.open(await context.models.choose())
         except StreamGateError as error:
             return refusal_of(error.failure)
         return Accepted(line)

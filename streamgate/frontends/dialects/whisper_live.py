@@ -10,7 +10,7 @@ from typing import Any, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.line import Line, json_object
-from streamgate.frontends.dialects.plain import refusal_of, unauthorized
+from streamgate.frontends.dialects.plain import brought_key, refusal_of, unauthorized
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import (
     Declared,
@@ -55,8 +55,9 @@ class WhisperLive:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
-        _Voice(self._context, line, self._greeting_seconds)
+        context = self._context.of(brought_key(handshake))
+        line = Line(context.gateway, outlet)
+        _Voice(context, line, self._greeting_seconds)
         return Accepted(line)
 
     def bar(self, handshake: Handshake) -> Refusal | None:

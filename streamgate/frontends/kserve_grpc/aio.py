@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar, final
 import grpc
 import grpc.aio
 
-from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.errors import Code, Failure, OverLimitError, StreamGateError
+from streamgate.frontends.api_keys import key_in
 from streamgate.frontends.codes import GRPC_STATUS
 from streamgate.frontends.grpc_service import CallHandler, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
@@ -116,31 +117,35 @@ class InferHandlers:
         if self._is_draining:
             await abort(context, Failure(Code.UNAVAILABLE, SHUTTING_DOWN))
         answered: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+        outcome: bytes | Failure | GrpcStatus
         self._begin()
         try:
             headers = self._headers(context)
-            call = UnaryInfer(self._gateway, data, headers, answered.set_result)
+            gateway = self._gateway.of(key_in(metadata_of(context)))
+            call = UnaryInfer(gateway, data, headers, answered.set_result)
             try:
                 outcome = await answered
             except asyncio.CancelledError:
                 call.cancel()
                 raise
+        except OverLimitError as error:
+            outcome = GrpcStatus.of_limit(error)
         except StreamGateError as error:
             outcome = error.failure
         except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
             outcome = unexpected(error)
         finally:
             self._end()
-        if isinstance(outcome, Failure):
-            await abort(context, outcome)
-        return outcome
+        if isinstance(outcome, bytes):
+            return outcome
+        return await abort(context, outcome)
 
     async def stream(self, _requests: object, context: Context) -> None:
         """The ModelStreamInfer RPC."""
         await self._serve(
             context,
             lambda pipe: InferStream(
-                self._gateway,
+                self._gateway.of(key_in(metadata_of(context))),
                 pipe,
                 limits=self._limits,
                 errors_end_stream=("triton_grpc_error", "true") in metadata_of(context),

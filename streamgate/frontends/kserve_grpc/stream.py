@@ -26,6 +26,7 @@ from typing import Final, Protocol, final
 from google.protobuf.message import DecodeError
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.frontends.holding import Hold
 from streamgate.frontends.kserve_grpc.decode import UNPARSABLE, decode, parse
 from streamgate.frontends.kserve_grpc.exchange import Exchange, LaneKey
 from streamgate.frontends.kserve_grpc.parameters import sequence_of
@@ -102,6 +103,7 @@ class InferStream:
         self._limits = limits
         self._headers = headers
         self._connection = gateway.connect(self._on_sequence_end)
+        self._hold = Hold(gateway, self._on_hold_over)
         self._lanes: dict[LaneKey, deque[Exchange]] = {}
         self._live: set[LaneKey] = set()
         self._in_flight = 0
@@ -119,6 +121,7 @@ class InferStream:
         limits = self._limits
         return (
             not self._is_congested
+            and not self._hold.is_on
             and self._in_flight < limits.in_flight
             and self._held_bytes <= limits.unsent_pause_bytes
         )
@@ -130,6 +133,7 @@ class InferStream:
         """
         if self.is_over or self._is_half_closed:
             return
+        self._hold.receive(len(data))
         try:
             message, payloads = parse(data)
         except DecodeError:
@@ -249,6 +253,10 @@ class InferStream:
         if self.wants_message:
             self._transport.resume()
 
+    def _on_hold_over(self) -> None:
+        if self.wants_message and not self.is_over:
+            self._transport.resume()
+
     def _watch(self) -> None:
         """Wait for the client to take something, from now on."""
         self._stop_watch()
@@ -284,6 +292,7 @@ class InferStream:
     def _close(self, *, abort: bool) -> None:
         self.is_over = True
         self._stop_watch()
+        self._hold.stop()
         self._connection.close(abort=abort)
 
 

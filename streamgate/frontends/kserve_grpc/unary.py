@@ -6,6 +6,7 @@ parameters and data, then what the session checks.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final, final
@@ -47,7 +48,17 @@ class UnaryInfer:
     before the constructor returns.
     """
 
-    __slots__ = ("_answer", "_call", "_classes", "_config", "_connection", "_count", "_first")
+    __slots__ = (
+        "_answer",
+        "_answer_at",
+        "_call",
+        "_classes",
+        "_config",
+        "_connection",
+        "_count",
+        "_first",
+        "_loop",
+    )
 
     def __init__(
         self,
@@ -72,6 +83,10 @@ class UnaryInfer:
         self._answer: Callable[[bytes | Failure], None] | None = answer
         self._count = 0
         self._first: Response | None = None
+        self._loop = asyncio.get_running_loop()
+        # Of a client that sends more than it may, the next call waits for this one's answer.
+        hold_seconds = gateway.owe(len(data))
+        self._answer_at = self._loop.time() + hold_seconds if hold_seconds > 0 else 0.0
         self._connection = gateway.connect()
         try:
             self._call = self._connection.submit(received.request, self._on_response)
@@ -94,6 +109,12 @@ class UnaryInfer:
             return
         # A sequence that the call belongs to goes on: the next call may come from anywhere.
         self._connection.close(abort=False)
+        if self._answer_at > self._loop.time():
+            self._loop.call_at(self._answer_at, self._tell)
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
         answer, self._answer = self._answer, None
         if answer is not None:
             answer(self._outcome())

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import http
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from email.utils import formatdate
+from functools import partial
 from typing import Final, final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, OverLimitError, StreamGateError
+from streamgate.frontends.api_keys import key_of
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.kserve_http.access import RestrictedKey
@@ -26,6 +28,7 @@ from streamgate.frontends.kserve_http.answer import (
     Answer,
     error_answer,
     failure_answer,
+    limit_answer,
     unexpected,
 )
 from streamgate.frontends.kserve_http.compression import too_large
@@ -72,6 +75,8 @@ class Handlers:
         """The handler of aiohttp's server."""
         try:
             answer = await self._answer(request)
+        except OverLimitError as error:
+            answer = limit_answer(error)
         except StreamGateError as error:
             answer = failure_answer(error.failure)
         except web.RequestPayloadError as error:
@@ -98,9 +103,9 @@ class Handlers:
             if key is not None and not key.opens(request.headers.get(key.name)):
                 return error_answer(403, key.refusal)
         if endpoint is Endpoint.INFER:
-            return await self._infer(request, route, body)
+            return await self._held_back(request, body, partial(self._infer, request, route))
         if endpoint is Endpoint.GENERATE or endpoint is Endpoint.GENERATE_STREAM:
-            return await self._generate(request, route, body)
+            return await self._held_back(request, body, partial(self._generate, request, route))
         return await self._control[endpoint](route, body)
 
     async def _serve(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
@@ -113,7 +118,29 @@ class Handlers:
         await self._body(request)
         return error_answer(404, "Not Found")
 
-    async def _infer(self, request: web.BaseRequest, route: Route, body: bytes) -> Answer:
+    async def _held_back(
+        self,
+        request: web.BaseRequest,
+        body: bytes,
+        answer: Callable[[bytes, Gateway], Awaitable[Answer | web.StreamResponse]],
+    ) -> Answer | web.StreamResponse:
+        """The answer, for the tenant whose key the request brings. Of a client that sends more than
+        it may, the next request waits for this one's answer."""
+        headers = request.headers
+        key = key_of(headers.get("Authorization"), headers.get("X-Api-Key"))
+        gateway = self._gateway.of(key)
+        hold_seconds = gateway.owe(len(body))
+        if hold_seconds <= 0:
+            return await answer(body, gateway)
+        clock = asyncio.get_running_loop().time
+        until = clock() + hold_seconds
+        answered = await answer(body, gateway)
+        await asyncio.sleep(max(0.0, until - clock()))
+        return answered
+
+    async def _infer(
+        self, request: web.BaseRequest, route: Route, body: bytes, gateway: Gateway
+    ) -> Answer:
         headers = request.headers
         content = InferBody(
             body,
@@ -128,19 +155,19 @@ class Handlers:
                 for name, value in request.raw_headers
             )
             content.forwarded = self._forwarding.parameters(written)
-        return await infer(self._gateway, route.name, route.version, content, self._size_bytes_max)
+        return await infer(gateway, route.name, route.version, content, self._size_bytes_max)
 
     async def _generate(
-        self, request: web.BaseRequest, route: Route, body: bytes
+        self, request: web.BaseRequest, route: Route, body: bytes, gateway: Gateway
     ) -> Answer | web.StreamResponse:
         encoding = request.headers.get("Content-Encoding")
-        asked = read_generate(self._gateway, route.name, route.version, body, encoding)
+        asked = read_generate(gateway, route.name, route.version, body, encoding)
         if route.endpoint is Endpoint.GENERATE:
-            return await generate(self._gateway, asked)
+            return await generate(gateway, asked)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        stream = GenerateStream(self._gateway, asked, transport.abort)
+        stream = GenerateStream(gateway, asked, transport.abort)
         try:
             response = web.StreamResponse(
                 status=await stream.status(), headers={"Content-Type": EVENTS}

@@ -6,9 +6,10 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
-from streamgate.errors import Code, Failure
+from streamgate.errors import Code, Failure, OverLimitError
 from streamgate.frontends.codes import HTTP_STATUS
 from streamgate.model.tensor import Buffer
 
@@ -49,6 +50,13 @@ def error_answer(status: int, message: str) -> Answer:
 def failure_answer(failure: Failure) -> Answer:
     """The failure with the status of its code."""
     return error_answer(HTTP_STATUS[failure.code], failure.message)
+
+
+def limit_answer(error: OverLimitError) -> Answer:
+    """429, and when to come again."""
+    answer = error_answer(429, error.message)
+    answer.headers = (("Retry-After", str(ceil(error.retry_seconds))),)
+    return answer
 
 
 def unexpected(error: Exception) -> Failure:

@@ -14,7 +14,8 @@ from typing import Final, Protocol, final
 from grpc_health.v1 import health_pb2
 
 from streamgate._proto.descriptors import INFERENCE_SERVICE
-from streamgate.errors import Failure, StreamGateError
+from streamgate.errors import Failure, OverLimitError, StreamGateError
+from streamgate.frontends.api_keys import key_in
 from streamgate.frontends.codes import GRPC_STATUS
 from streamgate.frontends.grpc_service import CallHandler, GrpcService, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
@@ -36,8 +37,12 @@ INTERNAL: Final = 13
 Opener = Callable[[Http2Stream], None]
 
 
-def fail(stream: Http2Stream, failure: Failure | GrpcStatus) -> None:
+def fail(stream: Http2Stream, failure: Failure | GrpcStatus | StreamGateError) -> None:
     """End the call with this failure's status."""
+    if isinstance(failure, OverLimitError):
+        failure = GrpcStatus.of_limit(failure)
+    elif isinstance(failure, StreamGateError):
+        failure = failure.failure
     if isinstance(failure, Failure):
         stream.finish(GRPC_STATUS[failure.code], failure.message)
     else:
@@ -96,7 +101,7 @@ class Calls:
         try:
             opener(stream)
         except StreamGateError as error:
-            fail(stream, error.failure)
+            fail(stream, error)
         except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
             fail(stream, unexpected(error))
         if head.timeout_seconds is not None and not stream.is_over:
@@ -151,13 +156,15 @@ class Calls:
 
     def _open_infer(self, stream: Http2Stream) -> None:
         if self._begin_inference(stream):
-            stream.sink = _OneMessage(stream, _InferCall(self._gateway, stream, self))
+            stream.sink = _OneMessage(
+                stream, _InferCall(self._gateway.of(key_in(stream.head.metadata)), stream, self)
+            )
 
     def _open_stream(self, stream: Http2Stream) -> None:
         if not self._begin_inference(stream):
             return
         handler = InferStream(
-            self._gateway,
+            self._gateway.of(key_in(stream.head.metadata)),
             _StreamWire(stream),
             limits=self._options.stream_limits,
             errors_end_stream=("triton_grpc_error", "true") in stream.head.metadata,
@@ -275,7 +282,7 @@ class _OneMessage:
         try:
             self._handling.begin(self._data)
         except StreamGateError as error:
-            fail(self._stream, error.failure)
+            fail(self._stream, error)
         except Exception as error:  # noqa: BLE001, whatever it is, the client gets an answer
             fail(self._stream, unexpected(error))
 

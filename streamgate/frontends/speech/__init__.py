@@ -4,7 +4,8 @@ A dialect reads its own messages, opens a `SpeechStream` on a model that `Speech
 it bytes and writes what comes back in its own words.
 """
 
-from streamgate.frontends.speech.access import Access, bearer
+from streamgate.frontends.api_keys import bearer
+from streamgate.frontends.speech.access import Access
 from streamgate.frontends.speech.audio import Declared
 from streamgate.frontends.speech.context import SpeechContext
 from streamgate.frontends.speech.events import SpeechChange, TextEvent, Utterance, Word

@@ -1,6 +1,6 @@
 """What each speech dialect is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamgate.frontends.speech.access import Access
 from streamgate.frontends.speech.models import SpeechModels
@@ -19,3 +19,8 @@ class SpeechContext:
     models: SpeechModels
     access: Access
     realtime_dialect: str = "openai"
+
+    def of(self, key: str) -> "SpeechContext":
+        """The same as the client sees it that brings this key."""
+        gateway = self.gateway.of(key)
+        return self if gateway is self.gateway else replace(self, gateway=gateway)

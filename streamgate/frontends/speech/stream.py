@@ -17,6 +17,7 @@ import numpy as np
 
 from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
+from streamgate.frontends.holding import Hold
 from streamgate.frontends.speech.audio import Declared, audio_source
 from streamgate.frontends.speech.ending import UNTOLD, Ending
 from streamgate.frontends.speech.events import TextEvent
@@ -108,6 +109,7 @@ class SpeechStream:
         self._audio = audio_source(declared, model.sample_rate_hz)
         self._audio_is_broken = False
         self._connection = gateway.connect(self._on_sequence_end)
+        self._hold = Hold(gateway, self._on_hold_over)
         self._key: SequenceKey = correlation_id("", model.config)
         self._timeline = Timeline(model.sample_rate_hz)
         self._undecoded: deque[memoryview | _Mark] = deque()
@@ -145,7 +147,9 @@ class SpeechStream:
     @property
     def has_room(self) -> bool:
         """Whether more audio should be read now; if not, `on_room` follows."""
-        if self._fate.is_over or (self._may_decode and self._marks_waiting < MARKS_WAITING_MAX):
+        if self._fate.is_over:
+            return True
+        if self._may_decode and self._marks_waiting < MARKS_WAITING_MAX and not self._hold.is_on:
             return True
         self._was_full = True
         return False
@@ -187,6 +191,7 @@ class SpeechStream:
         if self._fate.is_over or self._finishing:
             return
         self._was_fed = True
+        self._hold.receive(len(data))
         self._undecoded.append(memoryview(data))
         try:
             self._decode()
@@ -222,6 +227,7 @@ class SpeechStream:
     def close(self) -> None:
         """The client is gone, or wants nothing more: give everything up. Nothing is called after
         this. Idempotent."""
+        self._hold.stop()
         self._fate.abandon()
 
     def pause(self) -> None:
@@ -415,6 +421,10 @@ class SpeechStream:
         if self._was_full and self.has_room:
             self._was_full = False
             self._sink.on_room()
+
+    def _on_hold_over(self) -> None:
+        if not self._fate.is_over:
+            self._tell_room()
 
     def _tell_flushed(self, mark: _Mark) -> None:
         if not self._fate.is_over:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, Failure, OverLimitError, StreamGateError
 from streamgate.frontends.json_tensors import data_to_json
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Response
@@ -75,6 +75,16 @@ def response_message(response: Response, position: int, *, binary: bool) -> str 
 def error_message(code: Code, message: str) -> str:
     """An `error` about a message of the client's that was not taken."""
     return text_message(type="error", code=code.value, message=message)
+
+
+def refusal_message(error: StreamGateError) -> str:
+    """An `error` about a message that was not taken, with when to try again if that is known."""
+    if isinstance(error, OverLimitError):
+        retry = round(error.retry_seconds, 3)
+        return text_message(
+            type="error", code=error.code.value, message=error.message, retry_seconds=retry
+        )
+    return error_message(error.code, error.message)
 
 
 def _failure_message(response: Response, failure: Failure, position: int) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import Final, final
 
 from streamgate.errors import Code, Failure
+from streamgate.frontends.api_keys import API_KEY, key_of
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Patience, Refusal
 from streamgate.frontends.sockets.numbered import Numbered, PlainManners, granted
 from streamgate.frontends.websocket.answers import error_message
@@ -39,8 +40,13 @@ class SequenceDialect:
         return handshake.path == PATH
 
     async def admit(self, handshake: Handshake, outlet: Outlet) -> Accepted | Refusal:
+        headers = handshake.headers
+        # A browser can't send headers with a WebSocket.
+        key = key_of(headers.get("authorization"), headers.get(API_KEY)) or handshake.value("key")
         outlet = Numbered.unless_cut(outlet)
-        stream = SequenceStream(self._gateway, outlet.emit, outlet.close, granted(outlet.grant))
+        stream = SequenceStream(
+            self._gateway.of(key), outlet.emit, outlet.close, outlet.room, granted(outlet.grant)
+        )
         conversation = _Conversation(
             stream, outlet, self._in_flight, self._in_flight_bytes, self._open_seconds
         )
@@ -73,7 +79,11 @@ class _Conversation:
     @property
     def has_room(self) -> bool:
         stream = self._stream
-        return stream.in_flight < self._in_flight and stream.in_flight_bytes < self._in_flight_bytes
+        return (
+            stream.in_flight < self._in_flight
+            and stream.in_flight_bytes < self._in_flight_bytes
+            and not stream.is_held_back
+        )
 
     def on_text(self, text: str) -> Awaitable[None] | None:
         waiting = self._stream.on_text(text)

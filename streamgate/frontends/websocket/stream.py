@@ -12,9 +12,10 @@ from typing import final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
+from streamgate.frontends.holding import Hold
 from streamgate.frontends.websocket.answers import (
     CLOSE_CODES,
-    error_message,
+    refusal_message,
     response_message,
     text_message,
 )
@@ -50,8 +51,9 @@ class SequenceStream:
     """One sequence over one connection.
 
     `emit` queues a message for the client; `close` ends the connection after what is queued, and
-    is called at most once. Each step that was taken is answered by messages with its position, of
-    which exactly one, the last, is final.
+    is called at most once; `on_room` says that the client need not be held back any more. Each step
+    that was taken is answered by messages with its position, of which exactly one, the last, is
+    final.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class SequenceStream:
         gateway: Gateway,
         emit: Emit,
         close: Close,
+        on_room: Callable[[], None],
         greeting: Mapping[str, object] | None = None,
     ) -> None:
         """`greeting` are further fields of `opened`."""
@@ -67,6 +70,7 @@ class SequenceStream:
         self._emit = emit
         self._close = close
         self._connection = gateway.connect(self._on_sequence_end, self._on_idle_warning)
+        self._hold = Hold(gateway, on_room)
         self._opened: _Opened | None = None
         self._started = False
         self._is_reserved = False
@@ -92,6 +96,11 @@ class SequenceStream:
         return self._waiting_bytes
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether the client sends more than it may, and is not to be read for a while."""
+        return self._hold.is_on
+
+    @property
     def is_open(self) -> bool:
         return self._opened is not None
 
@@ -113,7 +122,7 @@ class SequenceStream:
                 return self._on_open(parse_open(message))
             self._on_message(kind, message, len(text))
         except StreamGateError as error:
-            self._emit(error_message(error.code, error.message))
+            self._emit(refusal_message(error))
         return None
 
     def on_binary(self, frame: bytes) -> None:
@@ -128,7 +137,7 @@ class SequenceStream:
                 opened.format = default_format(opened.model.config)
             self._step([frame_tensor(opened.format, frame)], len(frame), last=False)
         except StreamGateError as error:
-            self._emit(error_message(error.code, error.message))
+            self._emit(refusal_message(error))
 
     def pause(self) -> None:
         """The client reads more slowly than answers come."""
@@ -148,6 +157,7 @@ class SequenceStream:
     def on_gone(self) -> None:
         """The connection is over. Unless the client has said so, its sequence ends now."""
         self._is_over = True
+        self._hold.stop()
         self._connection.close(abort=not self._is_ending)
 
     @property
@@ -204,7 +214,7 @@ class SequenceStream:
         except StreamGateError as error:
             self._opened = None
             if not self._is_over:
-                self._emit(error_message(error.code, error.message))
+                self._emit(refusal_message(error))
             return
         if self._is_over:
             return
@@ -238,6 +248,7 @@ class SequenceStream:
             start=stateful and not self._started,
             end=stateful and last,
         )
+        self._hold.receive(size_bytes)
         position = self._positions
         self._connection.submit(request, lambda response: self._on_response(position, response))
         self._positions += 1

@@ -12,7 +12,7 @@ from typing import Any, final
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.deepgram.options import STAND_INS, declared_audio
 from streamgate.frontends.dialects.deepgram.refusals import (
-    admitted,
+    brought_key,
     refusal_of,
     subprotocol,
     unauthorized,
@@ -49,16 +49,15 @@ class DeepgramFlux:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
+        context = self._context.of(brought_key(handshake))
         request_id = str(uuid.uuid4())
-        line = Line(self._context.gateway, outlet)
+        line = Line(context.gateway, outlet)
         try:
             query = Query(handshake)
             thresholds = _thresholds(query)
             declared = declared_audio(query)
             language = query.text("language_hint")
-            model = await self._context.models.choose(
-                query.text("model"), language, stand_ins=STAND_INS
-            )
+            model = await context.models.choose(query.text("model"), language, stand_ins=STAND_INS)
             voice = _Voice(line, request_id, thresholds)
             parameters = {"language": language} if language else {}
             stream = await line.open(model, declared, voice, parameters)
@@ -68,7 +67,7 @@ class DeepgramFlux:
         return Accepted(line, subprotocol(handshake))
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        if admitted(self._context.access, handshake):
+        if self._context.access.allows(brought_key(handshake)):
             return None
         return unauthorized(str(uuid.uuid4()))
 

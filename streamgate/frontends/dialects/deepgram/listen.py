@@ -16,7 +16,7 @@ from streamgate.frontends.dialects.deepgram.options import (
     listen_options,
 )
 from streamgate.frontends.dialects.deepgram.refusals import (
-    admitted,
+    brought_key,
     refusal_of,
     subprotocol,
     unauthorized,
@@ -49,11 +49,12 @@ class DeepgramListen:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
+        context = self._context.of(brought_key(handshake))
         request_id = str(uuid.uuid4())
-        line = Line(self._context.gateway, outlet)
+        line = Line(context.gateway, outlet)
         try:
             options = listen_options(handshake)
-            model = await self._context.models.choose(
+            model = await context.models.choose(
                 options.model, options.language, stand_ins=STAND_INS
             )
             voice = _Voice(line, options, model, request_id)
@@ -67,7 +68,7 @@ class DeepgramListen:
         return Accepted(line, subprotocol(handshake))
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        if admitted(self._context.access, handshake):
+        if self._context.access.allows(brought_key(handshake)):
             return None
         return unauthorized(str(uuid.uuid4()))
 

@@ -3,7 +3,7 @@
 from streamgate.errors import Code, Failure
 from streamgate.frontends.dialects.plain import retry_headers
 from streamgate.frontends.sockets.contract import Handshake, Refusal
-from streamgate.frontends.speech import Access, bearer
+from streamgate.frontends.speech import bearer
 
 HEADER_MAX = 500
 
@@ -37,15 +37,15 @@ def _one_line(text: str) -> str:
     return "".join(shown)
 
 
-def admitted(access: Access, handshake: Handshake) -> bool:
-    """Whether the key opens: `Authorization: Token KEY` or `Bearer KEY`, or, from browsers, the
-    subprotocols `token, KEY` or `bearer, KEY`."""
+def brought_key(handshake: Handshake) -> str:
+    """The key in `Authorization: Token KEY` or `Bearer KEY`, or, from browsers, in the subprotocols
+    `token, KEY` or `bearer, KEY`; "" for none."""
     authorization = handshake.headers.get("authorization", "")
     offered = handshake.subprotocols
     in_protocol = len(offered) == 2 and offered[0].lower() in ("token", "bearer")
     if not authorization and in_protocol:
-        return access.allows(offered[1])
-    return access.allows(bearer(authorization, "Token") or bearer(authorization))
+        return offered[1]
+    return bearer(authorization, "Token") or bearer(authorization)
 
 
 def subprotocol(handshake: Handshake) -> str | None:

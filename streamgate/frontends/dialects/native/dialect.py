@@ -40,7 +40,7 @@ class NativeDialect:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        context = self._context
+        context = self._context.of(_key(handshake))
         outlet = Numbered.unless_cut(outlet)
         session = Session(outlet)
         try:
@@ -67,15 +67,18 @@ class NativeDialect:
         return Accepted(_Conversation(session, outlet), manners=PlainManners())
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        # A browser can't send headers with a WebSocket.
-        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("key")
-        if self._context.access.allows(key):
+        if self._context.access.allows(_key(handshake)):
             return None
         return _refusal(401, "UNAUTHENTICATED", "wrong API key, or none")
 
     def refuse(self, failure: Failure) -> Refusal:
         status = _STATUS.get(failure.code, 500)
         return _refusal(status, failure.code.value, failure.message)
+
+
+def _key(handshake: Handshake) -> str:
+    # A browser can't send headers with a WebSocket.
+    return bearer(handshake.headers.get("authorization", "")) or handshake.value("key")
 
 
 def _refusal(status: int, code: str, message: str) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, Final, final
 
@@ -33,6 +34,9 @@ TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 TRANSLATIONS: Final = "/v1/audio/translations"
 MODELS: Final = "/v1/models"
 
+_Handler = Callable[[SpeechContext, web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Answers a request of the context's client."""
+
 
 @final
 class AudioService:
@@ -52,7 +56,7 @@ class AudioService:
             return self._checked(self._model, method, "GET")
         return None
 
-    def _checked(self, handler: HttpHandler, method: str, expected: str) -> HttpHandler:
+    def _checked(self, handler: _Handler, method: str, expected: str) -> HttpHandler:
         async def checked(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 if method != expected:
@@ -62,27 +66,27 @@ class AudioService:
                         "method_not_allowed",
                         405,
                     )
-                if not self._context.access.allows(
-                    bearer(request.headers.get("Authorization", ""))
-                ):
+                key = bearer(request.headers.get("Authorization", ""))
+                if not self._context.access.allows(key):
                     raise wrong_key()
                 if not self._context.gateway.is_live():
                     raise going_away()
-                return await handler(request)
+                return await handler(self._context.of(key), request)
             except StreamGateError as error:
                 return error_response(error)
 
         return checked
 
-    async def _models(self, request: web.BaseRequest) -> web.StreamResponse:
-        models = await self._context.models.all()
+    async def _models(self, context: SpeechContext, request: web.BaseRequest) -> web.StreamResponse:
+        del request
+        models = await context.models.all()
         return web.json_response(
             {"object": "list", "data": [self._listed(model) for model in models]}
         )
 
-    async def _model(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _model(self, context: SpeechContext, request: web.BaseRequest) -> web.StreamResponse:
         name = request.path.removeprefix(f"{MODELS}/")
-        return web.json_response(self._listed(await self._context.models.choose(name)))
+        return web.json_response(self._listed(await context.models.choose(name)))
 
     def _listed(self, model: SpeechModel) -> dict[str, Any]:
         """`created` is when this server started: nobody knows when a model was made."""
@@ -93,12 +97,12 @@ class AudioService:
             "owned_by": "streamgate",
         }
 
-    async def _audio(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _audio(self, context: SpeechContext, request: web.BaseRequest) -> web.StreamResponse:
         """A file is heard while it is being uploaded, faster than it plays if it comes so fast."""
         translates = request.path == TRANSLATIONS
         form = Form()
         with ExitStack() as closing:
-            hearing = await self._heard(request, form, closing, translates=translates)
+            hearing = await self._heard(context, request, form, closing, translates=translates)
             wanted = form.wanted()
             if wanted.streams and not translates:
                 return await _stream(request, hearing)
@@ -116,7 +120,13 @@ class AudioService:
         return answer(hearing, wanted, "transcribe", language)
 
     async def _heard(
-        self, request: web.BaseRequest, form: Form, closing: ExitStack, *, translates: bool
+        self,
+        context: SpeechContext,
+        request: web.BaseRequest,
+        form: Form,
+        closing: ExitStack,
+        *,
+        translates: bool,
     ) -> Hearing:
         """Read the whole upload. The file goes right into a stream, or waits if it has come before
         the model is known."""
@@ -131,7 +141,7 @@ class AudioService:
                 raise OpenAiError("There is more than one 'file', expected one.", "file")
             if form.names_model:
                 form.wanted()
-                hearing = await self._opened(form, closing, translates=translates)
+                hearing = await self._opened(context, form, closing, translates=translates)
                 async for piece in upload.audio(part):
                     await hearing.feed(piece)
             else:
@@ -141,7 +151,7 @@ class AudioService:
                     await spool.add(piece)
         if spool is not None:
             form.wanted()
-            hearing = await self._opened(form, closing, translates=translates)
+            hearing = await self._opened(context, form, closing, translates=translates)
             async for piece in spool.pieces():
                 await hearing.feed(piece)
         if hearing is None:
@@ -149,10 +159,11 @@ class AudioService:
         hearing.finish()
         return hearing
 
-    async def _opened(self, form: Form, closing: ExitStack, *, translates: bool) -> Hearing:
+    async def _opened(
+        self, context: SpeechContext, form: Form, closing: ExitStack, *, translates: bool
+    ) -> Hearing:
         """Take the slots."""
         form.is_heard = True
-        context = self._context
         model = await context.models.choose(form.model, form.language, stand_ins=STAND_INS)
         hearing = Hearing(context.gateway, model, form.parameters)
         closing.callback(hearing.close)

@@ -33,6 +33,7 @@ class OpenAiRealtimeDialect:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
+        context = self._context.of(api_key(handshake))
         intent = handshake.value("intent", "transcription")
         if intent != "transcription":
             return refusal(
@@ -41,7 +42,7 @@ class OpenAiRealtimeDialect:
                     "intent",
                 )
             )
-        conversation = TranscriptionConversation(self._context, outlet)
+        conversation = TranscriptionConversation(context, outlet)
         try:
             await conversation.open(Session(model=handshake.value("model")))
         except StreamGateError as error:

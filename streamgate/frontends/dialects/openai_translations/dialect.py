@@ -34,7 +34,8 @@ class OpenAiTranslationsDialect:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        conversation = TranslationConversation(self._context, outlet)
+        context = self._context.of(api_key(handshake))
+        conversation = TranslationConversation(context, outlet)
         try:
             await conversation.open(Session(model=handshake.value("model")))
         except StreamGateError as error:

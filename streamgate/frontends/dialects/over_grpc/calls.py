@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.frontends.dialects.over_grpc.call import SpeechCall, Wording
-from streamgate.frontends.dialects.over_grpc.statuses import UNAVAILABLE, key_refusal, refusal
+from streamgate.frontends.dialects.over_grpc.statuses import UNAVAILABLE, entered, refusal
 from streamgate.frontends.grpc_service import (
     CallHandler,
     CallWire,
@@ -20,28 +20,30 @@ from streamgate.frontends.kserve_grpc.decode import UNPARSABLE
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, unexpected
 from streamgate.frontends.speech import SpeechContext
 
-Answer = Callable[[bytes], Awaitable[bytes]]
-"""Answers a question. Raises StreamGateError and DecodeError."""
+Answer = Callable[[SpeechContext, bytes], Awaitable[bytes]]
+"""Answers a question of the context's client. Raises StreamGateError and DecodeError."""
 
 
 def hearing_call(context: SpeechContext, wording: Callable[[], Wording]) -> OpenCall:
     """Begins calls that hear; each has a wording of its own."""
-    return _guarded(context, lambda wire: SpeechCall(context, wording(), wire))
+    return _guarded(context, lambda own, wire: SpeechCall(own, wording(), wire))
 
 
 def single_call(context: SpeechContext, answer: Answer) -> OpenCall:
     """Begins calls with one question and one answer."""
-    return _guarded(context, lambda wire: _SingleCall(context, answer, wire))
+    return _guarded(context, lambda own, wire: _SingleCall(own, answer, wire))
 
 
-def _guarded(context: SpeechContext, begin: Callable[[CallWire], CallHandler]) -> OpenCall:
+def _guarded(
+    context: SpeechContext, begin: Callable[[SpeechContext, CallWire], CallHandler]
+) -> OpenCall:
     """For those who show a key, if the server wants one."""
 
     def open_call(wire: CallWire, metadata: Metadata) -> CallHandler:
-        status = key_refusal(context, metadata)
-        if status is None:
-            return begin(wire)
-        wire.finish(status)
+        own = entered(context, metadata)
+        if isinstance(own, SpeechContext):
+            return begin(own, wire)
+        wire.finish(own)
         return _RefusedCall()
 
     return open_call
@@ -106,7 +108,7 @@ class _SingleCall:
 
     async def _run(self, data: bytes) -> None:
         try:
-            answer = await self._answer(data)
+            answer = await self._answer(self._context, data)
         except DecodeError:
             status = GrpcStatus.of(Failure(Code.INTERNAL, UNPARSABLE))
         except StreamGateError as error:

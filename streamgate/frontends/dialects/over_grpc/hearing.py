@@ -263,7 +263,7 @@ class _Channel:
                 await stream.open()
             except StreamGateError as error:
                 if error.code is Code.UNAVAILABLE:
-                    raise NoSlotError(error.code, error.message) from None
+                    raise NoSlotError(error) from None
                 raise
 
     def close(self) -> None:

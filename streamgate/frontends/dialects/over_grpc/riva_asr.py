@@ -40,8 +40,8 @@ _FILES: Final = (
 def riva_asr(context: SpeechContext) -> GrpcService:
     """The service."""
 
-    async def models(data: bytes) -> bytes:
-        return await _models(context, pb.RivaSpeechRecognitionConfigRequest.FromString(data))
+    async def models(own: SpeechContext, data: bytes) -> bytes:
+        return await _models(own, pb.RivaSpeechRecognitionConfigRequest.FromString(data))
 
     return GrpcService(
         SERVICE,

@@ -24,11 +24,11 @@ TEXTS_MAX: Final = 1000
 def riva_nmt(context: SpeechContext) -> GrpcService:
     """The service."""
 
-    async def translate(data: bytes) -> bytes:
-        return await _translate(context, pb.TranslateTextRequest.FromString(data))
+    async def translate(own: SpeechContext, data: bytes) -> bytes:
+        return await _translate(own, pb.TranslateTextRequest.FromString(data))
 
-    async def languages(data: bytes) -> bytes:
-        return await _languages(context, pb.AvailableLanguageRequest.FromString(data))
+    async def languages(own: SpeechContext, data: bytes) -> bytes:
+        return await _languages(own, pb.AvailableLanguageRequest.FromString(data))
 
     return GrpcService(
         SERVICE,
@@ -101,7 +101,7 @@ async def _translate(context: SpeechContext, request: pb.TranslateTextRequest) -
             said = await translated(context.gateway, model, request.target_language, text)
         except StreamGateError as error:
             if error.code is Code.UNAVAILABLE:
-                raise NoSlotError(error.code, error.message) from None
+                raise NoSlotError(error) from None
             raise
         response.translations.add(text=said, language=request.target_language)
     return response.SerializeToString()

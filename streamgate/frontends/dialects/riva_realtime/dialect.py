@@ -47,7 +47,8 @@ class RivaRealtimeDialect:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        conversation = RivaConversation(self._context, outlet)
+        context = self._context.of(bearer(handshake.headers.get("authorization", "")))
+        conversation = RivaConversation(context, outlet)
         try:
             await conversation.open()
         except StreamGateError as error:

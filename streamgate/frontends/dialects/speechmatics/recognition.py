@@ -65,19 +65,23 @@ class Speechmatics:
         barred = self.bar(handshake)
         if barred is not None:
             return barred
-        line = Line(self._context.gateway, outlet)
-        _Voice(self._context, line, self._start_seconds)
+        context = self._context.of(_key(handshake))
+        line = Line(context.gateway, outlet)
+        _Voice(context, line, self._start_seconds)
         return Accepted(line)
 
     def bar(self, handshake: Handshake) -> Refusal | None:
-        key = bearer(handshake.headers.get("authorization", "")) or handshake.value("jwt")
-        if self._context.access.allows(key):
+        if self._context.access.allows(_key(handshake)):
             return None
         return _refusal(401, "Permission Denied", "wrong or missing API key")
 
     def refuse(self, failure: Failure) -> Refusal:
         status = 404 if failure.code is Code.NOT_FOUND else 400
         return _refusal(status, "Not Resumed", failure.message)
+
+
+def _key(handshake: Handshake) -> str:
+    return bearer(handshake.headers.get("authorization", "")) or handshake.value("jwt")
 
 
 def _refusal(code: int, error: str, reason: str) -> Refusal:

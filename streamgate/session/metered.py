@@ -1,0 +1,208 @@
+"""A gateway whose clients have limits: each sees it through the account of the key that it brings.
+
+Decides nothing: accounts and ledger do (`tenants`, `stream_ledger`). Refusals are raised before the
+gateway behind it hears of the request, as OverLimitError.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, final
+
+from streamgate.errors import OverLimitError
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.statistics import ModelStatistics, SlotTable, TenantStatistics
+from streamgate.session.gateway import (
+    Call,
+    Connection,
+    EndSink,
+    Gateway,
+    GoneSink,
+    IdleSink,
+    ModelIndexEntry,
+    ModelInfo,
+    ResponseSink,
+    ServerInfo,
+)
+from streamgate.session.stream_ledger import StreamKey, StreamLedger
+from streamgate.session.tenants import ANYBODY, NS, Account, OverLimit, Tenants
+
+RETRY_SECONDS_MIN: Final = 0.001
+
+
+@final
+class Meters:
+    """What all clients of a gateway share: the tenants, their streams, the clock.
+
+    `share` is among how many processes the clients are spread, as for `tenants`.
+    """
+
+    def __init__(
+        self, tenants: Tenants, share: int = 1, now: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.tenants = tenants
+        self.ledger = StreamLedger()
+        self.now = now
+        self._share = share
+
+    def model_limit(self, model: ModelInfo) -> int:
+        """How many streams of a model there may be in this process; 0 for any number."""
+        return -(-model.config.max_streams // self._share)
+
+    def end(self, model: str, sequence: SequenceKey) -> None:
+        """A stream is over, whoever's it was."""
+        self.ledger.end((model, sequence))
+
+
+@final
+class MeteredGateway:
+    """Implements `streamgate.session.gateway.Gateway` over another, for one tenant.
+
+    The first one made over a gateway is for those without a key; `of` makes the others.
+    """
+
+    def __init__(self, gateway: Gateway, meters: Meters, account: Account | None = None) -> None:
+        self._gateway = gateway
+        self._meters = meters
+        self._account = account if account is not None else meters.tenants.account("")
+        self._others: dict[str, MeteredGateway] = {self._account.tenant.name: self}
+        if account is None:
+            assert self._account.tenant.name == ANYBODY
+            gateway.watch_sequences(meters.end)
+
+    def of(self, key: str) -> "MeteredGateway":
+        account = self._meters.tenants.account(key)
+        name = account.tenant.name
+        if name == self._account.tenant.name:
+            return self
+        other = self._others.get(name)
+        if other is None:
+            other = MeteredGateway(self._gateway, self._meters, account)
+            self._others[name] = other
+        return other
+
+    def owe(self, size_bytes: int) -> float:
+        return self._account.owe(size_bytes, self._meters.now()) / NS
+
+    def tenants(self) -> Sequence[TenantStatistics]:
+        return self._meters.tenants.statistics()
+
+    def watch_sequences(self, on_gone: GoneSink) -> None:
+        self._gateway.watch_sequences(on_gone)
+
+    def connect(
+        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+    ) -> Connection:
+        connection = self._gateway.connect(on_sequence_end, on_idle_warning)
+        return _MeteredConnection(connection, self._gateway, self._meters, self._account)
+
+    def is_live(self) -> bool:
+        return self._gateway.is_live()
+
+    def is_ready(self) -> bool:
+        return self._gateway.is_ready()
+
+    async def is_model_ready(self, name: str, version: str) -> bool:
+        return await self._gateway.is_model_ready(name, version)
+
+    def server_info(self) -> ServerInfo:
+        return self._gateway.server_info()
+
+    def model(self, name: str, version: str) -> ModelInfo:
+        return self._gateway.model(name, version)
+
+    async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
+        return await self._gateway.statistics(name, version)
+
+    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
+        return await self._gateway.slots(name, version)
+
+    async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
+        return await self._gateway.repository_index(ready_only=ready_only)
+
+    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        await self._gateway.load_model(name, config, files)
+
+    async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
+        await self._gateway.unload_model(name, unload_dependents=unload_dependents)
+
+
+@final
+class _MeteredConnection:
+    """Implements `streamgate.session.gateway.Connection` for one tenant."""
+
+    __slots__ = (
+        "_account",
+        "_connection",
+        "_gateway",
+        "_meters",
+        "close",
+        "end_sequence",
+        "keep",
+        "pause",
+        "resume",
+    )
+
+    def __init__(
+        self, connection: Connection, gateway: Gateway, meters: Meters, account: Account
+    ) -> None:
+        self._connection = connection
+        self._gateway = gateway
+        self._meters = meters
+        self._account = account
+        self.keep = connection.keep
+        self.end_sequence = connection.end_sequence
+        self.pause = connection.pause
+        self.resume = connection.resume
+        self.close = connection.close
+
+    def submit(self, request: Request, sink: ResponseSink) -> Call:
+        if request.sequence and not request.start:
+            return self._connection.submit(request, sink)
+        model = self._gateway.model(request.model, request.version)
+        if not request.sequence or not model.config.stateful:
+            _check(self._account.ask(self._meters.now()))
+            return self._connection.submit(request, sink)
+        return self._start(model, request, sink)
+
+    async def reserve(self, model: str, version: str, sequence: SequenceKey) -> None:
+        info = self._gateway.model(model, version)
+        self._open(info, (model, sequence), reserve=True)
+        try:
+            await self._connection.reserve(model, version, sequence)
+        except BaseException:
+            self._meters.ledger.withdraw(self._account, (model, sequence))
+            raise
+
+    def _start(self, model: ModelInfo, request: Request, sink: ResponseSink) -> Call:
+        stream = (request.model, request.sequence)
+        ledger = self._meters.ledger
+        was_reserved = ledger.start(stream)
+        if not was_reserved:
+            self._open(model, stream, reserve=False)
+
+        def take_back() -> None:
+            if was_reserved:
+                ledger.take_back_start(stream)
+            else:
+                ledger.withdraw(self._account, stream)
+
+        def receive(response: Response) -> None:
+            if response.final and not response.admitted:
+                take_back()
+            sink(response)
+
+        try:
+            return self._connection.submit(request, receive)
+        except BaseException:
+            take_back()
+            raise
+
+    def _open(self, model: ModelInfo, stream: StreamKey, *, reserve: bool) -> None:
+        meters = self._meters
+        limit = meters.model_limit(model)
+        _check(meters.ledger.open(self._account, stream, limit, meters.now(), reserve=reserve))
+
+
+def _check(refusal: OverLimit | None) -> None:
+    if refusal is not None:
+        raise OverLimitError(refusal.message, max(RETRY_SECONDS_MIN, refusal.retry_ns / NS))
