@@ -13,11 +13,13 @@ from streamgate.observe.exposition import render_registry
 def render_tenants(tenants: Sequence[TenantStatistics]) -> bytes:
     """The families of these tenants; nothing for none."""
     registry = CollectorRegistry()
-    registry.register(_Tenants(tenants))
+    registry.register(TenantCollector(tenants))
     return render_registry(registry) if tenants else b""
 
 
-class _Tenants(Collector):
+class TenantCollector(Collector):
+    """Prometheus families of these tenants."""
+
     def __init__(self, tenants: Sequence[TenantStatistics]) -> None:
         self._tenants = tenants
 

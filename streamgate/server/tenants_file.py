@@ -91,12 +91,12 @@ class _Table:
             self._path, f"tenant '{self._name}': {field} is {shown!r}, expected {expected}"
         )
 
-    def keys(self) -> frozenset[bytes]:
+    def keys(self) -> tuple[bytes, ...]:
         """Their hashes. What is no key is not shown: it may be one with a slip."""
         found = self._entry.get("keys", [])
         if not isinstance(found, list) or not all(isinstance(key, str) and key for key in found):
             raise self.wrong("keys", "something else", "a list of texts")
-        return frozenset(self._hash(key) for key in found)
+        return tuple(sorted({self._hash(key) for key in found}))
 
     def count(self, field: str) -> int:
         found = self._entry[field]

@@ -42,7 +42,7 @@ class Tenant:
     """
 
     name: str
-    key_hashes: frozenset[bytes] = frozenset()
+    key_hashes: tuple[bytes, ...] = ()
     streams_max: int | None = None
     streams_max_by_model: Mapping[str, int] = field(default_factory=dict)
     requests: Rate | None = None

@@ -21,9 +21,9 @@ from tests.system.running_server import RunningServer, running, until
 from tests.system.tally import TallyStream, setting, total_of, value_tensor, write_tally
 
 TENANTS = (
-    Tenant("small", frozenset({hash_of("small-key")}), streams_max=1),
-    Tenant("rated", frozenset({hash_of("rated-key")}), requests=Rate(0.25, 2)),
-    Tenant("slow", frozenset({hash_of("slow-key")}), bytes=Rate(1000, 1)),
+    Tenant("small", (hash_of("small-key"),), streams_max=1),
+    Tenant("rated", (hash_of("rated-key"),), requests=Rate(0.25, 2)),
+    Tenant("slow", (hash_of("slow-key"),), bytes=Rate(1000, 1)),
     Tenant("", streams_max_by_model={"tally": 2}),
 )
 SMALL = {"authorization": "Bearer small-key"}

@@ -31,13 +31,14 @@ UNSENT_BYTES_MAX: Final = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """What a process is told first. `settings` are the server's, as text; `engines` the names of
-    all engines, whose sockets are in `directory`."""
+    all engines, whose sockets are in `directory`; there are so many `front_ends`."""
 
     kind: str
     name: str
     settings: str
     directory: str
     engines: list[str]
+    front_ends: int = 1
 
 
 @dataclass(frozen=True, slots=True)

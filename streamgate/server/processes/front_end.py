@@ -13,6 +13,7 @@ from streamgate.link.addresses import UnixAddress
 from streamgate.link.client import EngineLink
 from streamgate.observe.families import families_of
 from streamgate.observe.resumption import ResumeCollector
+from streamgate.observe.tenants import TenantCollector
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.ports import Ports
 from streamgate.server.processes.child import Beginning, Report
@@ -40,7 +41,13 @@ class FrontEndRole:
         ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = RemoteGateway(self._links, info, strict=settings.strict_readiness)
-        self._front_ends = FrontEnds(self._gateway, settings, shared=True, owner=beginning.name)
+        self._front_ends = FrontEnds(
+            self._gateway,
+            settings,
+            shared=True,
+            processes=beginning.front_ends,
+            owner=beginning.name,
+        )
 
     async def begin(self) -> None:
         for link in self._links:
@@ -68,6 +75,9 @@ class FrontEndRole:
     def _metrics(self) -> dict[str, Any]:
         counts = self._front_ends.resume_counts
         summed = [] if counts is None else families_of(ResumeCollector(lambda: counts).collect())
+        tenants = self._front_ends.tenants()
+        if tenants:
+            summed += families_of(TenantCollector(tenants).collect())
         return {"summed": summed, "process": families_of(REGISTRY.collect())}
 
     async def _open(self, ports: Ports) -> None:

@@ -187,7 +187,12 @@ class Supervisor:
             place = Place(
                 [*self._command, name],
                 Beginning(
-                    kind, name, write_settings(self._settings), str(self._directory), engines
+                    kind,
+                    name,
+                    write_settings(self._settings),
+                    str(self._directory),
+                    engines,
+                    self._topology.front_ends,
                 ),
                 self._settings.log_level,
                 self._topology.silence_seconds,

@@ -32,6 +32,7 @@ from streamgate.server.settings import (
     Settings,
     SpeechSettings,
 )
+from streamgate.session.tenants import Rate, Tenant, hash_of
 
 HOST = "127.0.0.1"
 
@@ -56,6 +57,20 @@ HOST = "127.0.0.1"
             resume=ResumeSettings(1.5, b"\x00\xff"),
             recording=RecordingOptions(Path("/d"), ("m",), 0.25, redacted=True),
             server_id='"\u00e9\\',
+        ),
+        Settings(
+            (Path("/models"),),
+            tenants=(
+                Tenant(
+                    "t",
+                    (hash_of("one"), hash_of("two")),
+                    3,
+                    {"m": 1},
+                    requests=Rate(0.5, 2),
+                    bytes=Rate(1e6, 5),
+                ),
+                Tenant("", streams_max=0),
+            ),
         ),
     ],
 )

@@ -19,7 +19,7 @@ OTHER = {"Authorization": "Bearer servers-key"}
 
 
 async def test_a_tenant_has_its_streams_and_no_more_on_every_dialect(tmp_path: Path) -> None:
-    tenant = Tenant("t", frozenset({hash_of("tenants-key")}), streams_max=1)
+    tenant = Tenant("t", (hash_of("tenants-key"),), streams_max=1)
     speech = SpeechSettings(api_keys=("servers-key",))
     async with speech_house(small_repository(tmp_path, 8), speech, tenants=(tenant,)) as house:
         port = house.ports.websocket
