@@ -12,14 +12,14 @@ from streamgate.model.request import Response
 
 
 class LateAnswers:
-    """Brings them to the host's thread. `on_delivered` is told there of each that was news, with
-    the row as which its request ran."""
+    """Brings them to the host's thread. `on_delivered` is told there of each, with the row as which
+    its request ran, and whether it was news to the client."""
 
     def __init__(self, host: Host, pressure: Pressure | None, delivery: Delivery) -> None:
         self._host = host
         self._pressure = pressure
         self._delivery = delivery
-        self.on_delivered: Callable[[LiveRequest, Row, Response], None] = _nobody
+        self.on_delivered: Callable[[LiveRequest, Row, Response, bool], None] = _nobody
 
     def deliver(self, live: LiveRequest, response: Response) -> None:
         """From any thread, while or after the step runs. Waits where `Pressure` says so."""
@@ -31,11 +31,11 @@ class LateAnswers:
         if self._pressure is not None:
             self._pressure.take(live)
         row = live.row
-        is_news = row is not None and not live.closed
+        is_news = not live.closed
         self._delivery.deliver(live, response)
-        if row is not None and is_news:
-            self.on_delivered(live, row, response)
+        if row is not None:
+            self.on_delivered(live, row, response, is_news)
 
 
-def _nobody(live: LiveRequest, row: Row, response: Response) -> None:
-    del live, row, response
+def _nobody(live: LiveRequest, row: Row, response: Response, is_news: bool) -> None:
+    del live, row, response, is_news

@@ -20,9 +20,10 @@ class LiveRequest:
 
     The engine's thread owns `closed` (the client has its final response), `cancelled` and the
     counters, and where it runs or ran last: on `instance` (NO_INSTANCE while it waits for a step)
-    as `row`; the model's threads own `answered` (the model has sent its final response).
-    `paused` (the client does not read) and `ahead` (responses that the engine has not taken in
-    yet) belong to the model's `Pressure`. `stepper` is the thread that runs its step.
+    as `row`; the model's threads own `answered` (the model has sent its final response) and `lost`
+    (that was for want of a model). `paused` (the client does not read) and `ahead` (responses that
+    the engine has not taken in yet) belong to the model's `Pressure`. `stepper` is the thread that
+    runs its step.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class LiveRequest:
         "deliver",
         "index",
         "instance",
+        "lost",
         "model",
         "number",
         "outbox",
@@ -69,6 +71,7 @@ class LiveRequest:
         self.instance = NO_INSTANCE
         self.row: Row | None = None
         self.answered = False
+        self.lost = False
         self.closed = False
         self.cancelled = False
         self.outbox: Outbox | None = None
@@ -114,7 +117,7 @@ class LiveRequest:
         """What was to answer it is gone: say so, unless it has answered already."""
         if self.answered:
             return
-        self.answered = True
+        self.answered = self.lost = True
         self._emit(
             Response(
                 self.request,

@@ -9,7 +9,7 @@ no business of the model any more. What the model keeps for it in objects of its
 `StateDropper.drop_state`, where the session has that.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -26,10 +26,12 @@ from streamgate.core.commands import (
     SequenceParked,
     SequenceStays,
     SlotTaken,
+    Step,
 )
-from streamgate.core.events import Arrived, Copied, Event, HandOver, NotCopied, Restore
+from streamgate.core.events import Arrived, Copied, Event, HandOver, Hibernate, NotCopied, Restore
 from streamgate.core.ids import NO_REQUEST, Ns, OwnerNumber, RequestNumber
 from streamgate.engine.arena import schema_of
+from streamgate.engine.backups import Backups
 from streamgate.engine.counters import Counters
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.instances import Instances
@@ -46,6 +48,10 @@ from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
 
 T = TypeVar("T")
+
+TURN_NS: Final = 250_000_000
+"""How long a sequence may keep its slot at the least, though others wait for it and it is busy:
+what it costs to change is then a small part of it."""
 
 LATE_NS: Final = 5_000_000_000
 """How long a sequence that is to go is waited for while its model still owes it answers."""
@@ -73,8 +79,7 @@ class _Going:
 class Moves:
     """The moves of one model version's sequences.
 
-    `lives` are the requests that still wait for their final response. The scheduler acts at once on
-    what it is told, and soon on what it is asked.
+    The scheduler acts at once on what it is told, and soon on what it is asked.
     """
 
     def __init__(
@@ -85,11 +90,11 @@ class Moves:
         places: Places,
         recent_ends: RecentEnds,
         counters: Counters,
-        lives: Iterable[LiveRequest],
         next_number: Callable[[], RequestNumber],
         ask: Callable[[Event], None],
         tell: Callable[[Event], None],
     ) -> None:
+        self._config = config
         self._model = config.name
         self._schema = schema_of(config.states)
         rules = config.sequences
@@ -99,7 +104,6 @@ class Moves:
         self._places = places
         self._recent_ends = recent_ends
         self._counters = counters
-        self._lives = lives
         self._next_number = next_number
         self._ask = ask
         self._tell = tell
@@ -107,7 +111,31 @@ class Moves:
         self._hand_overs: dict[RequestNumber, OnHandOver] = {}
         self._going: dict[Place, _Going] = {}
         self._copies: dict[Place, tuple[RequestNumber, Snapshot]] = {}
-        self.on_snapshot: OnSnapshot | None = None
+        self._backups: Backups | None = None
+        self._on_snapshot: OnSnapshot | None = None
+
+    def watch(self, on_snapshot: OnSnapshot) -> None:
+        """Take snapshots from now on, and let idle sequences hibernate, as the model asks for."""
+        self._on_snapshot = on_snapshot
+        if not self._has_sequences:
+            return
+        self._backups = Backups(
+            self._config, self._host, self._instances, self._places, on_snapshot
+        )
+        self._places.on_gone = self._backups.forget
+        idle_ns = self._config.durability.hibernate_ns
+        if idle_ns > 0:
+            self._ask(Hibernate(idle_ns, max(idle_ns, TURN_NS)))
+
+    def ran(self, step: Step, lives: Sequence[LiveRequest | None]) -> None:
+        """A step was given to its instance."""
+        if self._backups is not None:
+            self._backups.ran(step, lives)
+
+    def stop(self) -> None:
+        """Nobody moves any more."""
+        if self._backups is not None:
+            self._backups.stop()
 
     def change(self, command: SlotTaken | SequenceLeft | SequenceParked) -> None:
         """A slot changes hands: what is to be done in order with the steps of its instance."""
@@ -242,7 +270,7 @@ class Moves:
         number = command.request if isinstance(command, Leave) else NO_REQUEST
         place = (command.instance, command.slot, command.generation)
         going = _Going(command.sequence, number)
-        if self._is_owed(command.sequence):
+        if self._places.owed(command.sequence):
             give_up_at = Ns(self._host.now() + LATE_NS)
             going.timer = self._host.call_at(give_up_at, partial(self._give_up, place))
             self._going[place] = going
@@ -251,10 +279,12 @@ class Moves:
 
     def look_again(self) -> None:
         """Answers have been given: who waits for them may go now."""
+        if self._backups is not None:
+            self._backups.look_again()
         if not self._going:
             return
         for place, going in list(self._going.items()):
-            if not self._is_owed(going.sequence):
+            if not self._places.owed(going.sequence):
                 del self._going[place]
                 if going.timer is not None:
                     going.timer.cancel()
@@ -265,12 +295,6 @@ class Moves:
         if going is not None:
             text = f"model '{self._model}' still owes sequence {going.sequence} answers"
             self._stay(place, going, Failure(Code.UNAVAILABLE, text))
-
-    def _is_owed(self, sequence: SequenceKey) -> bool:
-        """Whether a request of this ID that a model has been given has no final response yet."""
-        return any(
-            live.row is not None and live.request.sequence == sequence for live in self._lives
-        )
 
     def _take(self, place: Place, going: _Going) -> None:
         instance, slot, _ = place
@@ -312,8 +336,8 @@ class Moves:
         on_answer = self._hand_overs.pop(command.request, None)
         if on_answer is not None:
             on_answer(snapshot)
-        elif self.on_snapshot is not None:
-            self.on_snapshot(command.sequence, snapshot, True)
+        elif self._on_snapshot is not None:
+            self._on_snapshot(command.sequence, snapshot, True)
 
     def _later(self, note: Callable[["Future[T]"], None]) -> Callable[["Future[T]"], None]:
         """From a stepper's thread: on the host's, note what came of it."""

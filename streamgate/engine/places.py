@@ -1,13 +1,14 @@
 """Where each sequence lives: which instance, which slot, and how to get at what is kept there."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from streamgate.core.commands import Row, SequenceEnded
 from streamgate.core.ids import Generation, InstanceIndex, SlotIndex
 from streamgate.engine.departures import Departure
 from streamgate.engine.instances import Instances
+from streamgate.engine.live import LiveRequest
 from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.request import Request, SequenceKey
@@ -23,9 +24,10 @@ T = TypeVar("T")
 
 
 class Places:
-    """The places of the sequences of which a step has been given to a model.
+    """The places of the sequences of which a step has been given to a model, or whose state has.
 
-    Before its first step a slot still holds what the sequence before it left there.
+    Before its first step a slot still holds what the sequence before it left there. `on_gone` is
+    told of each sequence that has a place no more.
     """
 
     def __init__(self, model: str, instances: Instances) -> None:
@@ -34,6 +36,8 @@ class Places:
         self._places: dict[SequenceKey, Place] = {}
         self._ending: set[Place] = set()
         self._positions: dict[SequenceKey, int] = {}
+        self._runs: dict[SequenceKey, list[LiveRequest]] = {}
+        self.on_gone: Callable[[SequenceKey], None] = _nobody
 
     def note(self, instance: InstanceIndex, row: Row) -> None:
         """A row with START or END is about to run."""
@@ -43,9 +47,35 @@ class Places:
         if row.end:
             self._ending.add(place)
 
-    def ran(self, sequence: SequenceKey, position: int) -> None:
-        """The step of this position is given to the model."""
-        self._positions[sequence] = position
+    def ran(self, sequence: SequenceKey, live: LiveRequest) -> None:
+        """A step is given to the model."""
+        self._positions[sequence] = live.position
+        runs = self._runs.get(sequence)
+        if runs is None:
+            self._runs[sequence] = [live]
+        else:
+            if len(runs) > 1 or (runs[0].answered and runs[0].closed):
+                runs[:] = [each for each in runs if not (each.answered and each.closed)]
+            runs.append(live)
+
+    def owed(self, sequence: SequenceKey) -> list[LiveRequest]:
+        """The requests of the sequence that a model was given, and has not answered for good, or
+        whose answers are not delivered."""
+        runs = self._runs.get(sequence, ())
+        return [each for each in runs if not (each.answered and each.closed)]
+
+    def take_back(self, lives: Iterable[LiveRequest | None]) -> None:
+        """These steps were lost with their instance: as far as states are concerned, they never
+        were."""
+        for live in lives:
+            if live is not None and live.lost:
+                sequence = live.request.sequence
+                if self._positions.get(sequence) == live.position:
+                    self._positions[sequence] = live.position - 1
+
+    def place_of(self, sequence: SequenceKey) -> Place | None:
+        """Where the sequence is; None before its first step."""
+        return self._places.get(sequence)
 
     def position_of(self, sequence: SequenceKey) -> int:
         """The position of the sequence's newest step that was given to the model; -1 for none."""
@@ -61,7 +91,7 @@ class Places:
         self._ending.discard(place)
         if self.is_at(sequence, place):
             del self._places[sequence]
-            self._positions.pop(sequence, None)
+            self._forget(sequence)
             self._instances.forget(place[0], sequence, place[1])
 
     def is_at(self, sequence: SequenceKey, place: Place) -> bool:
@@ -82,11 +112,16 @@ class Places:
         self._ending.discard(place)
         if self.is_at(ended.sequence, place):
             del self._places[ended.sequence]
-            self._positions.pop(ended.sequence, None)
+            self._forget(ended.sequence)
             self._instances.depart(
                 ended.instance,
                 Departure(ended.sequence, ended.slot, ended.generation, ended.reason, has_seen_end),
             )
+
+    def _forget(self, sequence: SequenceKey) -> None:
+        self._positions.pop(sequence, None)
+        self._runs.pop(sequence, None)
+        self.on_gone(sequence)
 
     async def snapshot(
         self,
@@ -138,3 +173,7 @@ class Places:
                 Code.NOT_FOUND, f"no step of sequence {sequence} of model '{self._model}' has run"
             )
         return place
+
+
+def _nobody(sequence: SequenceKey) -> None:
+    del sequence

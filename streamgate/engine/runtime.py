@@ -32,7 +32,6 @@ from streamgate.core.events import (
     EndSequence,
     Event,
     HangUp,
-    Hibernate,
     InstanceBack,
     InstanceLost,
     Pause,
@@ -85,10 +84,6 @@ from streamgate.model.statistics import ModelStatistics, SlotTable
 STEPS_IN_A_ROW_MAX = 16
 """Steps of one model that are run or waited for before other work of the loop gets its turn."""
 
-TURN_NS = 250_000_000
-"""How long a sequence may keep its slot at the least, though others wait for it and it is busy:
-what it costs to change is then a small part of it."""
-
 DEFAULT_RESTARTS = RestartPolicy()
 
 
@@ -134,7 +129,6 @@ class ModelRuntime:
             self.places,
             self._recent_ends,
             self._counters,
-            self._lives.values(),
             self._next_number,
             self._receive_soon,
             self._receive_and_turn,
@@ -191,6 +185,7 @@ class ModelRuntime:
             # A step that never ends holds up its own instance only.
             self.discard()
         self._alarm.stop()
+        self._moves.stop()
 
     # -- the link
 
@@ -230,10 +225,7 @@ class ModelRuntime:
         self._moves.hand_over(sequence, on_answer)
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
-        self._moves.on_snapshot = on_snapshot
-        hibernate_ns = self.config.durability.hibernate_ns
-        if hibernate_ns > 0:
-            self._receive_soon(Hibernate(hibernate_ns, max(hibernate_ns, TURN_NS)))
+        self._moves.watch(on_snapshot)
 
     def _next_number(self) -> RequestNumber:
         self._numbers += 1
@@ -379,10 +371,11 @@ class ModelRuntime:
                 live.instance = step.instance
                 live.row = row
                 if row.sequence:
-                    self.places.ran(row.sequence, live.position)
+                    self.places.ran(row.sequence, live)
             if row.start or row.end:
                 self.places.note(step.instance, row)
         self._instances.run(step.instance, step, lives)
+        self._moves.ran(step, lives)
 
     def _perform(self, command: Command) -> None:
         match command:
@@ -432,6 +425,8 @@ class ModelRuntime:
         for live in lives if outcome.rescheduled else ():
             if live is not None and live.number in outcome.rescheduled:
                 live.instance = NO_INSTANCE
+        if outcome.lost is not None:
+            self.places.take_back(lives)
         failed = outcome.spoiled
         if self._ends_on_error:
             failed |= frozenset(
@@ -460,12 +455,13 @@ class ModelRuntime:
     def instance_back(self, index: InstanceIndex) -> None:
         self._receive_and_turn(InstanceBack(index))
 
-    def _note_late(self, live: LiveRequest, row: Row, response: Response) -> None:
+    def _note_late(self, live: LiveRequest, row: Row, response: Response, is_news: bool) -> None:
         """An answer that did not come with its step concerns its sequence on its own, if that still
         is the one that the request belongs to: it is idle from now on only, and an error may end
         it."""
         self._moves.look_again()
-        if not self.places.is_at(row.sequence, (live.instance, row.slot, row.generation)):
+        place = (live.instance, row.slot, row.generation)
+        if not is_news or not self.places.is_at(row.sequence, place):
             return
         if self._ends_on_error and response.failure is not None and not response.lost:
             self.end_sequence(row.sequence, EndReason.ERROR, drain=False)

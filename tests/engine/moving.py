@@ -108,6 +108,7 @@ class Talk:
     key: SequenceKey
     history: list[Step] = field(default_factory=list)
     answers: "list[asyncio.Future[Response]]" = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
 
     def say(self, engine: Engine, *values: int, end: bool = False) -> RequestNumber:
         """The next step, which is a START if it is the first."""
@@ -131,6 +132,7 @@ class Talk:
 
         def sink(response: Response) -> None:
             assert response.position == position
+            self.answered.append(position)
             if response.outputs or response.failure is not None:
                 answer.set_result(response)
 
