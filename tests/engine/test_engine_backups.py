@@ -19,6 +19,7 @@ from tests.engine.test_engine_moves import LateBackend, PlainBackend
 from tests.engine.test_engine_sequences import (
     DIRECT,
     MODELS,
+    TWO_INSTANCES,
     request_model,
     tensor_model,
     until,
@@ -72,25 +73,22 @@ async def test_each_snapshot_is_what_was_after_its_step(config: ModelConfig) -> 
 
 
 async def test_a_snapshot_comes_behind_the_answers_up_to_it() -> None:
-    """Though answers are held back until those of older requests are there."""
-    rules = SequenceBatching(OldestStrategy(4, (4,), preserve_ordering=True), 4)
-    config = tensor_model(rules, durability=EACH_STEP)
-    talks = {key: Talk(key) for key in range(1, 5)}
-    found: list[tuple[SequenceKey, int, int]] = []
-
-    def receive(key: SequenceKey, snapshot: Snapshot, _: bool) -> None:
-        found.append((key, snapshot.position, len(talks[int(key)].answered)))
-
-    async with open_engine(config) as engine:
-        engine.runtime.watch_snapshots(receive)
-        for value in range(25):
-            for talk in talks.values():
-                talk.say(engine, value)
-        for talk in talks.values():
-            await talk.check()
-            assert talk.answered == list(range(25))
-        await until(lambda: {key for key, *_ in found} == set(talks))
-        assert all(position < answered for _, position, answered in found)
+    """Though they are held back until an older request on another instance is answered."""
+    rules = SequenceBatching(OldestStrategy(4, preserve_ordering=True), 4)
+    config = tensor_model(rules, durability=EACH_STEP, instances=TWO_INSTANCES)
+    block = Block()
+    async with open_engine(config, Plan({("fake_0", 0): block}), watches=True) as engine:
+        first, second = Talk(1), Talk(2)
+        first.say(engine, 1)
+        await asyncio.to_thread(block.entered.wait, 10)
+        second.say(engine, 1)
+        await until(lambda: len(engine.plan.steps) == 2)
+        await asyncio.sleep(0.01)
+        assert second.answered == []
+        assert engine.snapshots == []
+        block.release.set()
+        await until(lambda: set(kept(engine)) == {1, 2})
+        await second.check()
 
 
 async def test_who_rests_has_its_snapshot_in_time() -> None:
