@@ -16,6 +16,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgpack
@@ -34,7 +35,7 @@ UNSENT_BYTES_MAX: Final = 2**29
 """What may wait for the other side to read. Whoever is so far behind has failed."""
 
 _PREFIX: Final = struct.Struct("<II")
-_PADDING: Final = bytes(8)
+_PADDINGS: Final = tuple(bytes(size) for size in range(8))
 _READ_BYTES: Final = 2**18
 _ROOM_BYTES: Final = 2**14
 """A buffer with less room than this is not read into where more is to come."""
@@ -44,6 +45,9 @@ _SMALL_BYTES: Final = 2**10
 
 _PARTS_AT_A_TIME: Final = 512
 """Parts that one call of the kernel takes, at most: IOV_MAX is 1024."""
+
+_JOINED_BYTES: Final = 2**12
+"""Smaller frames are joined: a copy costs less than a part of a call."""
 
 _BIG_INTEGER: Final = 1
 
@@ -55,20 +59,28 @@ class FrameError(Exception):
 
 
 def encode_frame(header: tuple[Any, ...], bodies: Sequence[Buffer] = ()) -> list[Buffer]:
-    """The parts of a frame. Raises TypeError or ValueError for what msgpack does not take."""
-    sizes = tuple(
-        [len(body) if type(body) is bytes else memoryview(body).nbytes for body in bodies]
-    )
+    """The parts of a frame, each of which `len` tells the bytes of. Raises TypeError or ValueError
+    for what msgpack does not take, or for too much."""
+    flat = [body if type(body) is bytes else memoryview(body).cast("B") for body in bodies]
+    sizes = tuple(map(len, flat))
     head: bytes = _PACKER.pack((*header, sizes))
-    parts: list[Buffer] = [b"", head]
-    total = _pad(parts, len(head))
-    for body, size in zip(bodies, sizes, strict=True):
-        parts.append(body)
-        total += _pad(parts, size)
+    size = len(head)
+    total = _padded(size)
+    for body_size in sizes:
+        total += _padded(body_size)
     if total > FRAME_BYTES_MAX:
         raise ValueError(f"a frame of {total} bytes; at most {FRAME_BYTES_MAX} can be sent")
-    parts[0] = _PREFIX.pack(total, len(head))
-    return parts
+    parts: list[Buffer] = [_PREFIX.pack(total, size), head, _PADDINGS[-size & 7]]
+    if total <= _JOINED_BYTES:
+        for body in flat:
+            parts += (body, _PADDINGS[-len(body) & 7])
+        return [b"".join(parts)]
+    whole: list[Buffer] = [b"".join(parts)]
+    for body in flat:
+        whole.append(body)
+        if padding := -len(body) & 7:
+            whole.append(_PADDINGS[padding])
+    return whole
 
 
 def decode_frame(frame: memoryview, header_size: int) -> tuple[tuple[Any, ...], list[memoryview]]:
@@ -142,8 +154,8 @@ class FrameSocket:
         parts = encode_frame(header, bodies)
         if not self.is_open:
             return
-        self._outbox.extend(parts)
-        self.unsent_bytes += sum([memoryview(part).nbytes for part in parts])
+        self._outbox += parts
+        self.unsent_bytes += sum(map(len, parts))
         if self.unsent_bytes > UNSENT_BYTES_MAX:
             self._loop.call_soon(self.lose, f"{self.unsent_bytes} bytes wait to be read there")
         if not self._flush_due and not self._is_waiting:
@@ -177,7 +189,7 @@ class FrameSocket:
         self._flush_due = False
         outbox = self._outbox
         while outbox and self.is_open:
-            parts = [outbox[index] for index in range(min(len(outbox), _PARTS_AT_A_TIME))]
+            parts = list(islice(outbox, _PARTS_AT_A_TIME))
             try:
                 sent = self._socket.sendmsg(parts)
             except (BlockingIOError, InterruptedError):
@@ -186,20 +198,20 @@ class FrameSocket:
             except OSError as error:
                 self.lose(str(error))
                 return
-            self.unsent_bytes -= sent
             self._forget_sent(sent)
         if self.is_open and self.on_drained is not None:
             self.on_drained()
 
     def _forget_sent(self, sent: int) -> None:
         outbox = self._outbox
-        while sent or (outbox and not memoryview(outbox[0]).nbytes):
-            view = memoryview(outbox[0])
-            if view.nbytes > sent:
-                outbox[0] = view.cast("B")[sent:]
-                return
-            sent -= view.nbytes
-            outbox.popleft()
+        self.unsent_bytes -= sent
+        if not self.unsent_bytes:
+            outbox.clear()
+            return
+        while outbox and sent >= len(outbox[0]):
+            sent -= len(outbox.popleft())
+        if sent:
+            outbox[0] = memoryview(outbox[0])[sent:]
 
     def _wait_writable(self) -> None:
         if not self._is_waiting:
@@ -284,11 +296,3 @@ _PACKER: Final = msgpack.Packer(default=_default, unicode_errors="surrogatepass"
 
 def _padded(size: int) -> int:
     return size + 7 & ~7
-
-
-def _pad(parts: list[Buffer], size: int) -> int:
-    """Fill up to a multiple of eight. Returns the size then."""
-    padding = -size & 7
-    if padding:
-        parts.append(_PADDING[:padding])
-    return size + padding
