@@ -207,7 +207,9 @@ async def compare(path: Path, pid: int, options: argparse.Namespace) -> None:
                         count / took,
                     ]
                 rows.append(row)
-            one, _, _, front, back, speed = (statistics.median(each) for each in zip(*rows, strict=True))
+            one, _, _, front, back, speed = (
+                statistics.median(each) for each in zip(*rows, strict=True)
+            )
             print(
                 f"| {size:,} | {'yes' if in_sequences else 'no'} | {front:.1f} | {back:.1f} | "
                 f"{one:.1f} | {(front + back) / one:.1f} | {speed:,.0f} |"

@@ -20,6 +20,9 @@ class UnixAddress:
 
     path: Path
 
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
@@ -27,6 +30,9 @@ class TcpAddress:
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"tcp:{self.host}:{self.port}"
 
 
 Address = UnixAddress | TcpAddress

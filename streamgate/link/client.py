@@ -79,6 +79,8 @@ class EngineLink:
         heartbeat: Heartbeat | None = None,
     ) -> None:
         self.address = address
+        self.name = str(address)
+        """What tells it from others, for good."""
         self.models: dict[int, RemoteModel] = {}
         """What the engine exports on this connection, by number."""
         self.lines: Sequence[ModelLine] = ()

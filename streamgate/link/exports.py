@@ -7,7 +7,7 @@ from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import EndReason
-from streamgate.link.contract import Listener, movable
+from streamgate.link.contract import Listener, MovableLink
 from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.routing import Route
@@ -51,6 +51,13 @@ class ExportedModel:
         held = self.sequences.get(key)
         return held[-1] if held else None
 
+    def oldest_of(self, peer: Owner, key: SequenceKey) -> Held | None:
+        """The oldest that is this front end's."""
+        for held in self.sequences.get(key, ()):
+            if held.peer is peer:
+                return held
+        return None
+
     def newest_of(self, peer: Owner, key: SequenceKey) -> Held | None:
         """The newest that is this front end's."""
         for held in reversed(self.sequences.get(key, ())):
@@ -84,10 +91,12 @@ class ExportedModel:
             del self.sequences[held.key]
 
     def watch(self) -> None:
-        """Have snapshots taken from now on, and handed to whose sequences they are of."""
-        if not self.is_watched:
+        """Have snapshots taken from now on, where they can be, and handed to whose sequences they
+        are of."""
+        link = self.route.link
+        if not self.is_watched and isinstance(link, MovableLink):
             self.is_watched = True
-            movable(self.route.link).watch_snapshots(self._snapped)
+            link.watch_snapshots(self._snapped)
 
     def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:
         held = self.sequences.get(key)

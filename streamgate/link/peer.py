@@ -141,18 +141,20 @@ class Peer:
                 text = f"sequence {request.sequence} of model '{config.name}' is somebody else's"
                 self._refuse(step, Failure(Code.UNAVAILABLE, text))
                 return
-            if held is not None and step.position != held.next_position:
+            if held is not None and step.position < held.next_position:
                 self._counts.misplaced_steps += 1
                 self._refuse(step, _misplaced(step, held))
                 return
         if held is not None:
-            held.next_position += 1
+            # Positions of steps that were cancelled before they ran stay empty in a replay.
+            held.next_position = step.position + 1
             held.owner = owner
         number = model.route.submit_checked(
             request,
             partial(self._respond, step.number, held),
             owner,
             held.listener if held is not None else None,
+            step.position,
         )
         self._requests[step.number] = model, number
         if self._is_congested:
@@ -200,6 +202,7 @@ class Peer:
             admitted=False,
             position=step.position,
             lost=lost,
+            ran=False,
         )
         self._send_result(step.number, response)
 
@@ -249,8 +252,8 @@ class Peer:
 
     def _end_sequence(self, end: EndSequence) -> None:
         model = self._models.exported(end.model)
-        held = model.newest_of(self, end.sequence) if model is not None else None
-        if model is not None and held is not None and held.epoch == end.epoch:
+        held = model.oldest_of(self, end.sequence) if model is not None else None
+        if model is not None and held is not None and held.epoch <= end.epoch:
             model.route.link.end_sequence(end.sequence, end.reason, drain=end.drain)
 
     def _reserve(self, reserve: Reserve) -> None:
@@ -360,7 +363,7 @@ async def _ready(number: int, model: ExportedModel | None) -> Ready:
 def _misplaced(step: Step, held: Held) -> Failure:
     text = (
         f"step {step.position} of sequence {held.key} does not follow: step {held.next_position} "
-        "was expected"
+        "or a later one was expected"
     )
     return Failure(Code.INTERNAL, text)
 

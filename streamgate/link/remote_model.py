@@ -60,6 +60,7 @@ class ClientCounts:
 class Engine(Protocol):
     """The connection that a model is used over."""
 
+    is_live: bool
     calls: dict[int, tuple["RemoteModel", Call]]
     counts: ClientCounts
 
@@ -109,6 +110,11 @@ class RemoteModel:
         self._stateful = config.stateful
         self._statistics: ModelStatistics | None = None
         self._tables: Sequence[SlotTable] = ()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether new sequences are welcome there."""
+        return self.is_ready_there and self.engine.is_live
 
     @property
     def sequences(self) -> int:
@@ -411,6 +417,7 @@ class RemoteModel:
             admitted=admitted,
             position=call.position,
             lost=lost,
+            ran=call.sent,
         )
 
     def _tell(self, tell: Callable[[], None]) -> None:

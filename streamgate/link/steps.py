@@ -25,6 +25,7 @@ _FINAL: Final = 1
 _EMPTY: Final = 2
 _ADMITTED: Final = 4
 _LOST: Final = 8
+_RAN: Final = 16
 
 Header = tuple[Any, ...]
 
@@ -53,6 +54,7 @@ class Result:
     empty: bool
     admitted: bool
     lost: bool
+    ran: bool
     failure: Failure | None
     parameters: dict[str, Any]
     outputs: list[Tensor]
@@ -71,6 +73,7 @@ class Result:
             self.position,
             self.index,
             self.lost,
+            self.ran,
         )
 
 
@@ -127,6 +130,7 @@ def encode_result(number: int, response: Response) -> tuple[Header, list[Buffer]
         | (_EMPTY if response.empty else 0)
         | (_ADMITTED if response.admitted else 0)
         | (_LOST if response.lost else 0)
+        | (_RAN if response.ran else 0)
     )
     failure = response.failure
     header = (
@@ -157,7 +161,7 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
     return Result(
         *(number, position, index, version),
         *(bool(flags & _FINAL), bool(flags & _EMPTY)),
-        *(bool(flags & _ADMITTED), bool(flags & _LOST)),
+        *(bool(flags & _ADMITTED), bool(flags & _LOST), bool(flags & _RAN)),
         failure,
         parameters,
         outputs,

@@ -46,8 +46,9 @@ class Positions:
         """Be told of each sequence that was live and is not any more, before its listener is."""
         self._on_gone = on_gone
 
-    def assign(self, request: Request, listener: Listener | None) -> int:
+    def assign(self, request: Request, listener: Listener | None, at: int | None = None) -> int:
         """The request's position; -1 for one that belongs to no sequence, or to none that lives.
+        `at`: where it was given one that is not before the next.
 
         The listener of a sequence's newest request is told of it.
         """
@@ -63,8 +64,8 @@ class Positions:
             return -1
         newest = tenancies[-1]
         newest.listener = listener
-        position = newest.next_position
-        newest.next_position += 1
+        position = newest.next_position if at is None else at
+        newest.next_position = position + 1
         return position
 
     def refuse(self, request: Request) -> None:

@@ -1,21 +1,24 @@
 """The gateway of a front-end process: the same checks and connections, engines elsewhere.
 
-It mirrors the tables of its engines in one of its own, with a route for each version that at least
-one of them serves. Positions and checks are made here, once.
+It mirrors the tables of its engines in one of its own. Positions and checks are made here, once,
+and here are the logs of sequences: what an engine loses goes on at another, or when it is back.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
+from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.client import EngineLink
-from streamgate.link.contract import ModelLink
-from streamgate.link.messages import ModelLine
-from streamgate.link.remote_model import RemoteModel
-from streamgate.model.statistics import ModelStatistics, SlotTable
+from streamgate.model.config import ModelConfig
+from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
 from streamgate.session.connection import SessionConnection
+from streamgate.session.durable.link import DurableLink
+from streamgate.session.durable.observer import OpenObserver
 from streamgate.session.gateway import (
+    SLOTS_SHOWN,
     EndSink,
     GoneSink,
     IdleSink,
@@ -24,20 +27,11 @@ from streamgate.session.gateway import (
     ServerInfo,
 )
 from streamgate.session.local import LocalGateway
-from streamgate.session.routing import (
-    LOADING,
-    READY,
-    UNAVAILABLE,
-    UNLOADING,
-    ModelTable,
-    Route,
-    VersionState,
-)
+from streamgate.session.mirror import Mirror, is_better
+from streamgate.session.routing import ModelTable
+from streamgate.session.sums import join_slot_tables, sum_durability, sum_statistics
 
 T = TypeVar("T")
-
-_BEST_FIRST: Final = (READY, LOADING, UNLOADING, UNAVAILABLE, "")
-"""Which state is shown of a version that has several, on several engines."""
 
 
 class RemoteGateway:
@@ -49,16 +43,21 @@ class RemoteGateway:
         info: ServerInfo,
         *,
         strict: bool = True,
-        front: Callable[[ModelLink], ModelLink] | None = None,
+        open_observer: OpenObserver | None = None,
     ) -> None:
         self._engines = engines
-        self._table = ModelTable()
-        self._front = front
-        self._local = LocalGateway(self._table, _Engines(self), info, strict=strict)
-        self._routes: dict[RemoteModel, Route] = {}
+        self._strict = strict
+        self._open_observer = open_observer
+        table = ModelTable()
+        self._mirror = Mirror(engines, table, self._make_link)
+        self._local = LocalGateway(table, _Engines(self), info, strict=strict)
         for engine in engines:
-            engine.on_change = self._renew
-        self._renew()
+            engine.on_change = self._mirror.renew
+        self._mirror.renew()
+
+    def _make_link(self, config: ModelConfig, version: str) -> DurableLink:
+        host = AsyncioHost(asyncio.get_running_loop())
+        return DurableLink(config, version, host, open_observer=self._open_observer)
 
     def start(self) -> None:
         """Live from now on."""
@@ -67,6 +66,14 @@ class RemoteGateway:
     def stop_admission(self) -> None:
         """Refuse what is new, serve what is under way."""
         self._local.stop_admission()
+
+    def close(self) -> None:
+        """End what waits for an engine, and recover nothing any more."""
+        self._mirror.close()
+
+    def durability(self) -> Mapping[tuple[str, str], DurabilityStatistics]:
+        """What was recovered here and what is kept for it, by model and version."""
+        return self._mirror.durability()
 
     def connect(
         self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
@@ -88,7 +95,12 @@ class RemoteGateway:
         return self._local.is_live()
 
     def is_ready(self) -> bool:
-        return self._local.is_ready() and any(engine.is_live for engine in self._engines)
+        """Live, and each model that should be ready is, on one engine at least."""
+        return (
+            self._local.is_ready()
+            and any(engine.is_live for engine in self._engines)
+            and (not self._strict or all(service.is_served for service in self._mirror.services()))
+        )
 
     async def is_model_ready(self, name: str, version: str) -> bool:
         return await self._local.is_model_ready(name, version)
@@ -100,20 +112,28 @@ class RemoteGateway:
         return self._local.model(name, version)
 
     async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
+        """As the engines count, with what was recovered here."""
         found = await self._of_all(lambda engine: engine.statistics(name, version))
-        return [each for statistics in found for each in statistics]
+        here = self._mirror.durability()
+        return [
+            replace(
+                each,
+                durability=sum_durability(each.durability, here.get((each.name, each.version))),
+            )
+            for each in sum_statistics(statistics for _, statistics in found)
+        ]
 
     async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
         found = await self._of_all(lambda engine: engine.slots(name, version))
-        return [each for tables in found for each in tables]
+        return join_slot_tables(((engine.name, tables) for engine, tables in found), SLOTS_SHOWN)
 
     async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
         found = await self._of_all(lambda engine: engine.index(ready_only=ready_only))
         best: dict[tuple[str, str], ModelIndexEntry] = {}
-        for entry in (entry for entries in found for entry in entries):
+        for entry in (entry for _, entries in found for entry in entries):
             key = entry.name, entry.version
             known = best.get(key)
-            if known is None or _is_better(entry.state, known.state):
+            if known is None or is_better(entry.state, known.state):
                 best[key] = entry
         return [best[key] for key in sorted(best)]
 
@@ -132,18 +152,20 @@ class RemoteGateway:
             if outcome is not None:
                 raise outcome
 
-    async def _of_all(self, ask: Callable[[EngineLink], Awaitable[T]]) -> list[T]:
+    async def _of_all(
+        self, ask: Callable[[EngineLink], Awaitable[T]]
+    ) -> list[tuple[EngineLink, T]]:
         """The answers of all engines that are connected. Raises StreamGateError when none has
         one."""
         engines = self._connected()
         found = await asyncio.gather(*(ask(engine) for engine in engines), return_exceptions=True)
-        answers: list[T] = []
+        answers: list[tuple[EngineLink, T]] = []
         failures: list[BaseException] = []
-        for each in found:
+        for engine, each in zip(engines, found, strict=True):
             if isinstance(each, BaseException):
                 failures.append(each)
             else:
-                answers.append(each)
+                answers.append((engine, each))
         if failures and not answers:
             raise failures[0]
         return answers
@@ -153,55 +175,6 @@ class RemoteGateway:
         if not engines:
             raise StreamGateError(Code.UNAVAILABLE, "no engine is connected just now")
         return engines
-
-    # -- the table
-
-    def _renew(self) -> None:
-        """Bring the table up to what the engines say."""
-        wanted: dict[str, dict[int, VersionState]] = {}
-        trouble: dict[str, str] = {}
-        for engine in self._engines:
-            for line in engine.lines:
-                versions = wanted.setdefault(line.name, {})
-                self._add(engine, line, versions)
-                trouble[line.name] = line.trouble
-        for name, versions in wanted.items():
-            for number, state in versions.items():
-                self._enter(name, number, state)
-            if trouble[name] and not any(each.route for each in versions.values()):
-                self._table.note_trouble(name, trouble[name])
-        for model, route in list(self._routes.items()):
-            if not model.is_open:
-                route.retired = True
-                del self._routes[model]
-
-    def _add(self, engine: EngineLink, line: ModelLine, versions: dict[int, VersionState]) -> None:
-        for version in line.versions:
-            model = engine.models.get(version.model)
-            if model is not None:
-                state = VersionState(version.state, version.reason, self._route_of(model))
-            elif version.state == READY:
-                state = VersionState(UNAVAILABLE, "the engine is lost")
-            else:
-                state = VersionState(version.state, version.reason)
-            known = versions.get(version.number)
-            if known is None or _is_better(state.state, known.state):
-                versions[version.number] = state
-
-    def _enter(self, name: str, number: int, state: VersionState) -> None:
-        model = self._table.get(name)
-        known = model.versions.get(number) if model is not None else None
-        if known != state:
-            self._table.set(name, number, state)
-
-    def _route_of(self, model: RemoteModel) -> Route:
-        route = self._routes.get(model)
-        if route is None:
-            link = model if self._front is None else self._front(model)
-            route = self._routes[model] = Route(link)
-        elif route.config is not model.config:
-            route.renew_config()
-        return route
 
 
 class _Engines:
@@ -227,7 +200,3 @@ class _Engines:
         await self._gateway.on_all(
             lambda engine: engine.unload(name, unload_dependents=unload_dependents)
         )
-
-
-def _is_better(state: str, than: str) -> bool:
-    return _BEST_FIRST.index(state) < _BEST_FIRST.index(than)

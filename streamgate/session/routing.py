@@ -65,12 +65,14 @@ class Route:
         sink: Callable[[Response], None],
         owner: OwnerNumber,
         listener: Listener | None,
+        at: int | None = None,
     ) -> RequestNumber:
-        """As `submit`, for a request that was checked elsewhere, by the same rules."""
+        """As `submit`, for a request that was checked elsewhere, by the same rules, and has perhaps
+        been given its position there."""
         request.version = self.version
         if not request.sequence or not self.is_stateful:
             return self.link.submit(request, sink, NO_OWNER, -1)
-        position = self.positions.assign(request, listener)
+        position = self.positions.assign(request, listener, at)
         if not request.start:
             return self.link.submit(request, sink, owner, position)
 

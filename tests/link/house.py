@@ -44,7 +44,7 @@ class LinkHouse:
     async def front(self) -> ModelHouse:
         """As the engine's own house, but from a front end."""
         gateway = await self.front_end()
-        return ModelHouse(self.models.lifecycle, gateway, gateway._table)  # type: ignore[arg-type]
+        return ModelHouse(self.models.lifecycle, gateway, self.models.table)  # type: ignore[arg-type]
 
 
 @asynccontextmanager

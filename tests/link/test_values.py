@@ -18,7 +18,9 @@ from streamgate.model.config import ModelConfig, StateSpec
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 
-FEW = settings(max_examples=6, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=6, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck)
+)
 
 array_values = st.one_of(
     arrays.arrays(
@@ -110,8 +112,10 @@ def test_snapshots_come_out_with_arrays_of_their_own(snapshot: Snapshot) -> None
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2**64 - 1) | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=5).map(tuple)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=5).map(tuple)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=20,
 )
 
@@ -120,7 +124,7 @@ junk = st.recursive(
 @given(junk, st.sampled_from([*MESSAGES, ModelConfig, Snapshot]), st.lists(st.binary(), max_size=2))
 def test_nonsense_is_refused_by_one_error(packed: Any, kind: type, bodies: list[bytes]) -> None:
     try:
-        value: object = unpack(kind, packed, list(map(memoryview, bodies)))
+        value: object = unpack(kind, packed, [memoryview(body) for body in bodies])
     except ValueFormatError:
         return
     assert type(value) is kind
@@ -160,7 +164,8 @@ def test_types_that_are_not_known_are_not_sent(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [StateSpec("a", "b", None, ()), Failure(None, ""), Challenge("", "x")]  # type: ignore[arg-type]
+    "value",
+    [StateSpec("a", "b", None, ()), Failure(None, ""), Challenge("", "x")],  # type: ignore[arg-type]
 )
 def test_values_of_wrong_types_are_not_sent(value: object) -> None:
     with pytest.raises(TypeError, match="expected"):

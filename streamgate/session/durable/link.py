@@ -109,6 +109,12 @@ class DurableLink:
             self._recovery.recover(lane)
         self._stateless.leave(place)
 
+    def set_draining(self, link: MovableLink, *, draining: bool) -> None:
+        """Whether nothing new is to go there, where there is another place."""
+        place = self._places.of(link)
+        if place is not None:
+            place.is_draining = draining
+
     # -- life
 
     async def wait_idle(self) -> None:
@@ -307,9 +313,10 @@ class DurableLink:
         first = next(iter(self._places), None)
         assert first is not None
         statistics = first.link.statistics()
-        return replace(statistics, durability=self._durability())
+        return replace(statistics, durability=self.durability())
 
-    def _durability(self) -> DurabilityStatistics:
+    def durability(self) -> DurabilityStatistics:
+        """What was recovered here, and what is kept for that."""
         lanes = self._sequences.lanes.values()
         logs = [tenancy.log for lane in lanes for tenancy in lane.tenancies]
         kept = [log.snapshot.size_bytes for log in logs if log.snapshot is not None]

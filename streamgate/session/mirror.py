@@ -1,0 +1,196 @@
+"""The models of several engines as one table: a route for each version that some engine serves.
+
+In front of the engines' links stands one log for each version (`DurableLink`), whose places are the
+engines that serve it. It outlives them: while all of them are away, its sequences wait there for
+one to come back, and what is asked for meanwhile waits with them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from streamgate.link.client import EngineLink
+from streamgate.link.remote_model import RemoteModel
+from streamgate.model.config import ModelConfig
+from streamgate.model.statistics import DurabilityStatistics
+from streamgate.session.durable.link import DurableLink
+from streamgate.session.routing import (
+    LOADING,
+    READY,
+    UNAVAILABLE,
+    UNLOADING,
+    ModelTable,
+    Route,
+    VersionState,
+)
+
+_BEST_FIRST: Final = (READY, LOADING, UNLOADING, UNAVAILABLE, "")
+"""Which state is shown of a version that has several, on several engines."""
+
+MakeLink = Callable[[ModelConfig, str], DurableLink]
+
+
+@dataclass(eq=False)
+class Service:
+    """One version as clients reach it. `is_wanted`: an engine that is connected, or was when it was
+    lost, serves it."""
+
+    route: Route
+    link: DurableLink
+    config: ModelConfig
+    places: set[RemoteModel] = field(default_factory=set)
+    is_wanted: bool = True
+
+    def can_be_at(self, model: RemoteModel) -> bool:
+        return _essence(model.config) == _essence(self.config)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether an engine takes new sequences of it now."""
+        return any(model.is_accepting for model in self.places)
+
+
+class Mirror:
+    """Keeps a table as its engines have theirs. `renew` whenever one of them has changed."""
+
+    def __init__(self, engines: Sequence[EngineLink], table: ModelTable, make: MakeLink) -> None:
+        self._engines = engines
+        self._table = table
+        self._make = make
+        self._services: dict[tuple[str, int], list[Service]] = {}
+        self._renewed: set[tuple[str, int]] = set()
+
+    def renew(self) -> None:
+        self._renew_places()
+        lines: dict[str, dict[int, VersionState]] = {}
+        troubles: dict[str, str] = {}
+        for engine in self._engines:
+            for line in engine.lines:
+                troubles[line.name] = troubles.get(line.name, "") or line.trouble
+                versions = lines.setdefault(line.name, {})
+                for version in line.versions:
+                    state = self._state(line.name, version.number, version.state, version.reason)
+                    known = versions.get(version.number)
+                    if known is None or is_better(state.state, known.state):
+                        versions[version.number] = state
+        for name, versions in lines.items():
+            for number, state in versions.items():
+                self._enter(name, number, state)
+            is_served = any(each.route is not None for each in versions.values())
+            self._note_trouble(name, "" if is_served else troubles[name])
+
+    def services(self) -> Iterable[Service]:
+        """All that are in the table."""
+        for services in self._services.values():
+            yield from (service for service in services if service.is_wanted)
+
+    def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
+        """What was recovered here, by model and version."""
+        return {
+            (service.config.name, service.route.version): service.link.durability()
+            for service in self.services()
+        }
+
+    def close(self) -> None:
+        """Recover nothing any more."""
+        for services in self._services.values():
+            for service in services:
+                service.link.close()
+
+    # -- places
+
+    def _renew_places(self) -> None:
+        for engine in self._engines:
+            for model in list(engine.models.values()):
+                self._place(engine, model)
+        for key, services in list(self._services.items()):
+            for service in services:
+                for model in list(service.places):
+                    if not model.is_open:
+                        service.places.discard(model)
+                        service.link.remove_place(model)
+            wanted = self._wanted(*key)
+            for service in services:
+                service.is_wanted = service is wanted
+            self._services[key] = [each for each in services if not self._retire(each)]
+
+    def _place(self, engine: EngineLink, model: RemoteModel) -> None:
+        """See that a version of an engine is a place of the service that it belongs to."""
+        services = self._services.setdefault((model.config.name, int(model.version)), [])
+        service = next((each for each in services if model in each.places), None)
+        if service is None:
+            if not model.is_ready_there:
+                return
+            service = next((each for each in services if each.can_be_at(model)), None)
+            if service is None:
+                service = self._open(model)
+                services.append(service)
+            service.places.add(model)
+            service.link.add_place(model, engine.name)
+        if service.link.config is not service.route.config:
+            service.config = service.link.config
+            service.route.renew_config()
+            self._renewed.add((model.config.name, int(model.version)))
+        service.link.set_draining(model, draining=not model.is_accepting)
+
+    def _open(self, model: RemoteModel) -> Service:
+        link = self._make(model.config, model.version)
+        return Service(Route(link), link, model.config)
+
+    @staticmethod
+    def _retire(service: Service) -> bool:
+        """Let a service go when nothing lives there any more, nor will. Returns whether it goes."""
+        if service.is_wanted or service.places or len(service.route.positions):
+            return False
+        service.route.retired = True
+        service.link.close()
+        return True
+
+    def _wanted(self, name: str, number: int) -> Service | None:
+        """Which of a version's services new requests go to: the newest that is served, or was until
+        its engines were lost."""
+        services = self._services.get((name, number), [])
+        ready = [each for each in services if any(model.is_ready_there for model in each.places)]
+        if ready:
+            return ready[-1]
+        is_lost = any(
+            not engine.is_connected
+            and line.name == name
+            and any(each.number == number and each.model for each in line.versions)
+            for engine in self._engines
+            for line in engine.lines
+        )
+        return services[-1] if services and is_lost else None
+
+    # -- the table
+
+    def _state(self, name: str, number: int, state: str, reason: str) -> VersionState:
+        """What clients see of a version of which an engine says this."""
+        service = self._wanted(name, number)
+        if service is not None:
+            return VersionState(READY, "", service.route)
+        if state == READY:
+            return VersionState(UNAVAILABLE, "no engine serves it just now")
+        return VersionState(state, reason)
+
+    def _enter(self, name: str, number: int, state: VersionState) -> None:
+        model = self._table.get(name)
+        known = model.versions.get(number) if model is not None else None
+        if known != state or (name, number) in self._renewed:
+            self._renewed.discard((name, number))
+            self._table.set(name, number, state)
+
+    def _note_trouble(self, name: str, trouble: str) -> None:
+        model = self._table.get(name)
+        if (model.trouble if model is not None else "") != trouble:
+            self._table.note_trouble(name, trouble)
+
+
+def _essence(config: ModelConfig) -> ModelConfig:
+    """Without what engines may differ in, or be resized to."""
+    return replace(config, instances=(), json="", wire=b"")
+
+
+def is_better(state: str, than: str) -> bool:
+    """Whether this state of a version is shown rather than that one of another engine."""
+    return _BEST_FIRST.index(state) < _BEST_FIRST.index(than)
