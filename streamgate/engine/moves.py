@@ -247,6 +247,36 @@ class Moves:
         )
         return True
 
+    # -- here and now
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        """Copy a sequence that stays, behind the steps that its instance was given."""
+        place = self._places.place_of(sequence)
+        failure: Failure | None = None
+        if not self._has_sequences:
+            failure = self._unsupported()
+        elif place is None:
+            text = f"no step of sequence {sequence} of model '{self._model}' has run here"
+            failure = Failure(Code.NOT_FOUND, text)
+        elif self._is_owed(sequence):
+            text = f"model '{self._model}' still owes sequence {sequence} answers"
+            failure = Failure(Code.UNAVAILABLE, text)
+        if failure is not None:
+            self._host.call_soon(partial(on_answer, failure))
+            return
+        assert place is not None
+        instance, slot, _ = place
+        position = self._places.position_of(sequence)
+        asked = self._instances.ask_keepers(
+            instance, lambda keepers: keepers.take(slot, sequence, position)
+        )
+
+        def note(done: "Future[Snapshot]") -> None:
+            error = done.exception()
+            on_answer(failure_of(error) if isinstance(error, Exception) else done.result())
+
+        asked.add_done_callback(self._later(note))
+
     # -- away
 
     def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:

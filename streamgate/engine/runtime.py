@@ -224,6 +224,9 @@ class ModelRuntime:
     def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         self._moves.hand_over(sequence, on_answer)
 
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._moves.take_snapshot(sequence, on_answer)
+
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         self._moves.watch(on_snapshot)
 

@@ -67,6 +67,7 @@ class PlayModel(FakeMovableLink):
         def lose(failure: Failure, lost: bool) -> None:
             response = self._response(request, position, failure=failure, lost=lost)
             response.admitted = not request.start
+            response.ran = False
             sink(response)
 
         return self._add(request.sequence, do, lose, owner)

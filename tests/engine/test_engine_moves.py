@@ -394,3 +394,39 @@ class LateBackend(KeepingBackend):
 
 def open_stateless() -> Any:
     return open_engine(stateless_config(instances=ONE_INSTANCE))
+
+
+async def taken(engine: Engine, key: int) -> Snapshot | Failure:
+    answer: asyncio.Future[Snapshot | Failure] = asyncio.get_running_loop().create_future()
+    engine.runtime.take_snapshot(key, answer.set_result)
+    assert not answer.done(), "answered before the call returned"
+    return await answer
+
+
+@pytest.mark.parametrize("config", MODELS)
+async def test_a_copy_goes_on_elsewhere_while_the_sequence_stays(config: ModelConfig) -> None:
+    async with open_engine(config) as here, open_engine(config) as there:
+        talk = Talk(7)
+        for value in range(3):
+            talk.say(here, value)
+        await talk.check()
+        snapshot = snapshot_of(await taken(here, 7))
+        assert snapshot.position == 2
+        copy = Talk(7, list(talk.history), list(talk.answers))
+        assert await there.restore(7, snapshot) is None
+        for each, engine in ((talk, here), (copy, there)):
+            each.say(engine, 5)
+            each.say(engine, 6, end=True)
+            await each.check()
+        await until(lambda: here.ended == there.ended == [(7, EndReason.CLIENT_END)])
+
+
+async def test_who_asks_for_a_copy_of_what_is_not_there_is_told() -> None:
+    async with open_engine(request_model()) as engine:
+        answer = await taken(engine, 7)
+        assert isinstance(answer, Failure)
+        assert answer.code is Code.NOT_FOUND
+    async with open_engine(stateless_config(instances=ONE_INSTANCE)) as engine:
+        answer = await taken(engine, 7)
+        assert isinstance(answer, Failure)
+        assert answer.code is Code.UNSUPPORTED

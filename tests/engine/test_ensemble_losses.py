@@ -88,6 +88,19 @@ def test_and_fails_in_one_without() -> None:
     assert house.alive() == {"first": [7], "last": [7]}
 
 
+def test_a_request_that_came_to_no_stateful_model_says_so() -> None:
+    house = MovingHouse.build()
+    talk = Talk(house, 7)
+    sent(talk, 1)
+    house.finish()
+    sent(talk, 3)
+    house.work("first")
+    for call in talk.calls[1:]:
+        call.cancel()
+    house.finish()
+    assert [talk.finals[place].ran for place in range(4)] == [True, True, False, False]
+
+
 def test_a_request_of_no_sequence_is_lost_with_what_runs_it() -> None:
 
     config = ensemble(step("middle", "INPUT", "HASH"))

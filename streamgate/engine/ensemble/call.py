@@ -83,6 +83,8 @@ class EnsembleCall:
         self._answer: Response | None = None
         self._is_stopped = False
         self._has_begun = False
+        # How many runs may have left something in a stateful model.
+        self._traces = 0
         self._index = 0
 
     def enter(self, sequences: EnsembleSequences) -> None:
@@ -204,6 +206,7 @@ class EnsembleCall:
         if inner.sequence is not None and self.lane is not None:
             self.lane.reach(inner.sequence, run.step, inner.route, end=inner.request.end)
             inner.sequence.progress.runs += 1
+            self._traces += 1
         return inner.route, number
 
     def _listener(self, inner: _InnerCall) -> Listener | None:
@@ -263,6 +266,8 @@ class EnsembleCall:
         return sequence is not None and step in sequence.held and place.key == sequence.key
 
     def _on_response(self, inner: _InnerCall, response: Response) -> None:
+        if response.final and inner.sequence is not None and not response.ran:
+            self._traces -= 1
         self._take_in(inner, response)
         if response.final and inner.sequence is not None:
             assert self.lane is not None
@@ -381,6 +386,7 @@ class EnsembleCall:
             empty=empty,
             position=self._position,
             lost=lost,
+            ran=failure is None or self.sequence is None or self._traces > 0,
         )
 
 
