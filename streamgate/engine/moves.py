@@ -258,7 +258,7 @@ class Moves:
         elif place is None:
             text = f"no step of sequence {sequence} of model '{self._model}' has run here"
             failure = Failure(Code.NOT_FOUND, text)
-        elif self._is_owed(sequence):
+        elif self._places.owed(sequence):
             text = f"model '{self._model}' still owes sequence {sequence} answers"
             failure = Failure(Code.UNAVAILABLE, text)
         if failure is not None:

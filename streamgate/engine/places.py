@@ -77,10 +77,6 @@ class Places:
         """Where the sequence is; None before its first step."""
         return self._places.get(sequence)
 
-    def place_of(self, sequence: SequenceKey) -> Place | None:
-        """Where the sequence is; None before its first step."""
-        return self._places.get(sequence)
-
     def position_of(self, sequence: SequenceKey) -> int:
         """The position of the sequence's newest step that was given to the model; -1 for none."""
         return self._positions.get(sequence, -1)
