@@ -97,7 +97,9 @@ class FrontEnds:
             input_bytes_max=self._settings.http_input_bytes_max,
             forward_headers=self._settings.http_forward_headers,
         )
-        sockets = WebSocketMount(mounts.sockets, self._gateway.is_live, resumption=self._resumption)
+        sockets = WebSocketMount(
+            mounts.sockets, self._gateway.is_accepting, resumption=self._resumption
+        )
         return HttpFrontEnd(self._gateway, options, mounts.services, sockets)
 
     def _grpc(self, mounts: Mounts) -> FrontEnd:

@@ -16,7 +16,7 @@ from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
 from streamgate.server.settings import Settings
 from streamgate.session.gateway import ServerInfo
-from streamgate.session.local import EXTENSIONS, LocalGateway
+from streamgate.session.local import EXTENSIONS, LocalGateway, ModelControl
 from streamgate.session.model_server import ModelServers
 from streamgate.session.recorded import Recorder
 from streamgate.session.routing import ModelTable
@@ -28,10 +28,16 @@ WRITING_SECONDS = 10.0
 
 
 class ServedModels:
-    """All models of this process. Started and stopped once, on its event loop."""
+    """All models of this process. Started and stopped once, on its event loop.
 
-    def __init__(self, settings: Settings) -> None:
+    `control` gives what loads and unloads for clients, in place of the lifecycle itself.
+    """
+
+    def __init__(
+        self, settings: Settings, control: Callable[[ModelControl], ModelControl] | None = None
+    ) -> None:
         self._settings = settings
+        self._control = control
         self.table = ModelTable()
         self._lifecycle: Lifecycle | None = None
         self._gateway: LocalGateway | None = None
@@ -84,7 +90,10 @@ class ServedModels:
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = LocalGateway(
-            self.table, self._lifecycle, info, strict=settings.strict_readiness
+            self.table,
+            self._lifecycle if self._control is None else self._control(self._lifecycle),
+            info,
+            strict=settings.strict_readiness,
         )
         servers.attach(self._gateway)
         failures = await self._lifecycle.start(settings.load_models)

@@ -65,14 +65,14 @@ def _socket(
     def front_end(context: SpeechContext, resumption: Resumption | None) -> FrontEnd:
         dialect = create(context)
         return WebSocketServer(
-            [dialect], context.gateway.is_live, purpose=dialect.name, resumption=resumption
+            [dialect], context.gateway.is_accepting, purpose=dialect.name, resumption=resumption
         )
 
     return front_end
 
 
 def _wyoming(context: SpeechContext, _: Resumption | None) -> FrontEnd:
-    return WyomingServer(context, context.gateway.is_live)
+    return WyomingServer(context, context.gateway.is_accepting)
 
 
 OWN_PORTS: Mapping[str, Callable[[SpeechContext, Resumption | None], FrontEnd]] = {

@@ -56,11 +56,14 @@ class SessionConnection:
         table: ModelTable,
         on_sequence_end: EndSink | None,
         on_idle_warning: IdleSink | None = None,
+        check_accepting: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check_accepting` raises StreamGateError while no sequence may begin."""
         self._owner = owner
         self._table = table
         self._on_sequence_end = on_sequence_end
         self._on_idle_warning = on_idle_warning
+        self._check_accepting = check_accepting
         self._calls: set[OpenCall] = set()
         # The routes over which it sent sequences, each with whom to tell of their end.
         self._routes: dict[Route, Listener | None] = {}
@@ -70,6 +73,8 @@ class SessionConnection:
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
         route = self._table.route(request.model, request.version)
         is_of_sequence = request.sequence and route.is_stateful
+        if request.start and is_of_sequence and request.sequence not in route.positions:
+            self._check_accepting()
         is_new = is_of_sequence and route not in self._routes
         listener = self._listener(route) if is_new else self._routes.get(route)
         call = OpenCall(self, route, sink)
@@ -118,6 +123,7 @@ class SessionConnection:
         """As `reserve`, for callers that do not wait; where the sequence will live. Raises what can
         be told at once."""
         route = self._table.route(model, version)
+        self._check_accepting()
         is_new = route not in self._routes
         listener = self._listener(route) if is_new else self._routes[route]
         route.reserve(sequence, self._owner, listener, on_answer)

@@ -139,8 +139,11 @@ class Gateway(Protocol):
 
     def is_live(self) -> bool: ...
 
+    def is_accepting(self) -> bool:
+        """Live, and what is new is let in: not while the server drains."""
+
     def is_ready(self) -> bool:
-        """Live, and every model that should be ready is."""
+        """Accepting, and every model that should be ready is."""
 
     async def is_model_ready(self, name: str, version: str) -> bool:
         """Whether the version is loaded and the model itself says that it can serve; a few seconds

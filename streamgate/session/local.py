@@ -66,6 +66,7 @@ class LocalGateway:
         self._owners = 0
         self._live = False
         self._stopping = False
+        self._draining = False
 
     def start(self) -> None:
         """All start-up loads are done: live from now on."""
@@ -75,12 +76,18 @@ class LocalGateway:
         """The server is going down: refuse what is new, serve what is under way."""
         self._stopping = True
 
+    def drain(self) -> None:
+        """Live as before, but not ready: what is under way goes on, no sequence begins any more."""
+        self._draining = True
+
     def connect(
         self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
     ) -> SessionConnection:
         self._owners += 1
         owner = OwnerNumber(self._owners)
-        return SessionConnection(owner, self._table, on_sequence_end, on_idle_warning)
+        return SessionConnection(
+            owner, self._table, on_sequence_end, on_idle_warning, self._check_accepting
+        )
 
     def of(self, key: str) -> "LocalGateway":
         """All are served alike: limits are for a gateway in front of this one."""
@@ -97,8 +104,11 @@ class LocalGateway:
     def is_live(self) -> bool:
         return self._live and not self._stopping
 
+    def is_accepting(self) -> bool:
+        return self.is_live() and not self._draining
+
     def is_ready(self) -> bool:
-        return self.is_live() and (not self._strict or self._table.is_ready())
+        return self.is_accepting() and (not self._strict or self._table.is_ready())
 
     async def is_model_ready(self, name: str, version: str) -> bool:
         parse_version(version)
@@ -172,6 +182,12 @@ class LocalGateway:
     async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
         self._check_live()
         await self._control.unload(name, unload_dependents=unload_dependents)
+
+    def _check_accepting(self) -> None:
+        if self._draining:
+            raise StreamGateError(
+                Code.UNAVAILABLE, "Server is draining and does not let in new sequences."
+            )
 
     def _check_live(self) -> None:
         if self._stopping:

@@ -91,6 +91,13 @@ class RemoteGateway:
     def watch_sequences(self, on_gone: GoneSink) -> None:
         self._local.watch_sequences(on_gone)
 
+    def drain(self) -> None:
+        """Live as before, but not ready: no sequence begins any more."""
+        self._local.drain()
+
+    def is_accepting(self) -> bool:
+        return self._local.is_accepting()
+
     def is_live(self) -> bool:
         return self._local.is_live()
 

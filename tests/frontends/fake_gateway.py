@@ -360,6 +360,9 @@ class FakeGateway:
     def is_live(self) -> bool:
         return True
 
+    def is_accepting(self) -> bool:
+        return self.is_live()
+
     def is_ready(self) -> bool:
         return self.ready
 

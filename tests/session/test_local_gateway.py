@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.model.request import Request
 from streamgate.session.gateway import ModelIndexEntry, ServerInfo
 from streamgate.session.local import LocalGateway
 from streamgate.session.routing import READY, UNAVAILABLE, ModelTable, Route, VersionState
 from tests.session.fake_link import FakeLink
+from tests.session.plain_models import zeros
 
 INFO = ServerInfo("s", "1", ())
 
@@ -55,6 +57,32 @@ def test_it_lives_from_start_to_stop() -> None:
     assert (gateway.is_live(), gateway.is_ready()) == (True, True)
     gateway.stop_admission()
     assert (gateway.is_live(), gateway.is_ready()) == (False, False)
+
+
+async def test_while_it_drains_nothing_new_begins_and_what_lives_goes_on() -> None:
+    link = FakeLink()
+    table = ModelTable()
+    table.set("m", 1, VersionState(READY, route=Route(link)))
+    gateway = gateway_of(table)
+    gateway.start()
+    connection = gateway.connect()
+
+    def send(key: int, *, start: bool = False) -> None:
+        request = Request("m", inputs=[zeros("I", 1, 4)], sequence=key, start=start)
+        connection.submit(request, lambda _: None)
+
+    send(7, start=True)
+    gateway.drain()
+    assert (gateway.is_live(), gateway.is_accepting(), gateway.is_ready()) == (True, False, False)
+    send(7)
+    send(7, start=True)  # it has its slot: that it begins anew takes no other
+    assert link.positions == [0, 1, 0]
+    with pytest.raises(StreamGateError, match="does not let in new sequences"):
+        send(8, start=True)
+    with pytest.raises(StreamGateError, match="does not let in new sequences"):
+        await connection.reserve("m", "", 9)
+    gateway.stop_admission()
+    assert (gateway.is_live(), gateway.is_accepting()) == (False, False)
 
 
 @pytest.mark.parametrize("strict", [True, False])

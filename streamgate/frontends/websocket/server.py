@@ -39,7 +39,7 @@ class WebSocketFrontEnd:
             gateway, limits.in_flight, limits.in_flight_bytes, limits.open_seconds
         )
         self._server = WebSocketServer(
-            [sequences, *dialects], gateway.is_live, limits, resumption=resumption
+            [sequences, *dialects], gateway.is_accepting, limits, resumption=resumption
         )
 
     @property

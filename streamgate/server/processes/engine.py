@@ -13,10 +13,13 @@ from streamgate.observe.families import families_of
 from streamgate.observe.metrics import ModelCollector
 from streamgate.server.models import ServedModels
 from streamgate.server.processes.child import Beginning, Report
+from streamgate.server.processes.loads import LoadMemory, RememberedLoads
 from streamgate.server.processes.names import engine_socket
 from streamgate.server.processes.none_left import until_none
+from streamgate.server.processes.runtime_directory import LOADS
 from streamgate.server.processes.settings_text import read_settings
 from streamgate.server.settling import settle_memory
+from streamgate.session.local import ModelControl
 
 LOOK_SECONDS: Final = 1.0
 """How often sequences are counted: a beat that comes earlier says the same again."""
@@ -27,8 +30,11 @@ class EngineRole:
     """All models of the repositories in one process, without any port."""
 
     def __init__(self, beginning: Beginning, on_change: Callable[[], None]) -> None:
-        self._models = ServedModels(read_settings(beginning.settings))
-        self._socket = Path(beginning.directory) / engine_socket(beginning.name)
+        directory = Path(beginning.directory)
+        self._memory = LoadMemory(directory / LOADS)
+        self._loads: RememberedLoads | None = None
+        self._models = ServedModels(read_settings(beginning.settings), self._remembered)
+        self._socket = directory / engine_socket(beginning.name)
         self._on_change = on_change
         self._link: LinkServer | None = None
         self._is_ready = False
@@ -39,6 +45,8 @@ class EngineRole:
     async def begin(self) -> None:
         try:
             await self._models.load()
+            if self._loads is not None:
+                await self._loads.repeat()
             gateway = self._models.gateway
             gateway.start()
             self._link = LinkServer(self._models.table, gateway)
@@ -62,11 +70,17 @@ class EngineRole:
                 return self._metrics()
             case "drain":
                 return await self._drain(value)
+            case "sequences":
+                return await self._sequences()
             case "finish":
                 await self._finish(value)
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"an engine does not know '{what}'")
         return None
+
+    def _remembered(self, control: ModelControl) -> ModelControl:
+        self._loads = RememberedLoads(control, self._memory)
+        return self._loads
 
     def _metrics(self) -> dict[str, Any]:
         models = [route.link.statistics() for route in self._models.table.routes()]
@@ -95,7 +109,7 @@ class EngineRole:
         self._counted = (0, 0, 0)
         self._on_change()
 
-    def _sequences(self) -> int:
+    async def _sequences(self) -> int:
         self._count(asyncio.get_running_loop().time())
         return self._counted[0] + self._counted[2]
 

@@ -55,7 +55,7 @@ class FrontEndRole:
 
     def report(self) -> Report:
         is_ready = self._gateway.is_ready()
-        return Report(is_ready, is_ready)
+        return Report(is_ready, is_ready and self._gateway.is_accepting())
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:
@@ -63,8 +63,11 @@ class FrontEndRole:
                 await self._open(Ports(**value))
             case "metrics":
                 return self._metrics()
-            case "refuse" | "drain":
+            case "refuse":
                 self._gateway.stop_admission()
+                self._on_change()
+            case "drain":
+                self._gateway.drain()
                 self._on_change()
             case "close":
                 await self._front_ends.close()

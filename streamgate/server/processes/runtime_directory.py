@@ -4,6 +4,7 @@ $XDG_RUNTIME_DIR/streamgate/   or  $TMPDIR/streamgate-UID/
   4711/                            the number of the supervisor's process
     control.sock                   what `streamgate status` and `streamgate drain` ask
     engine-0.sock ...              where front ends reach the engines
+    loads/                         what clients have loaded
 """
 
 import os
@@ -16,6 +17,9 @@ from typing import Final
 from streamgate.errors import Code, StreamGateError
 
 CONTROL: Final = "control.sock"
+
+LOADS: Final = "loads"
+"""What clients have loaded, for engines that are started anew."""
 
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The longest address of a Unix socket that Linux knows."""
@@ -57,9 +61,15 @@ def create_runtime_directory(wanted: Path | None = None) -> Path:
         raise StreamGateError(
             Code.UNAVAILABLE, f"another server runs in the runtime directory {directory}"
         )
+    clear_runtime_directory(directory)
+    return directory
+
+
+def clear_runtime_directory(directory: Path) -> None:
+    """Remove what a server has left there."""
     for left in directory.glob("*.sock"):
         left.unlink(missing_ok=True)
-    return directory
+    shutil.rmtree(directory / LOADS, ignore_errors=True)
 
 
 def find_server(wanted: Path | None = None) -> Path:

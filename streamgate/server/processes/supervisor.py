@@ -30,7 +30,11 @@ from streamgate.server.processes.messages import Peer, PeerLostError
 from streamgate.server.processes.names import ENGINE, FRONT_END
 from streamgate.server.processes.none_left import until_none
 from streamgate.server.processes.placeholders import Placeholders
-from streamgate.server.processes.runtime_directory import CONTROL, create_runtime_directory
+from streamgate.server.processes.runtime_directory import (
+    CONTROL,
+    clear_runtime_directory,
+    create_runtime_directory,
+)
 from streamgate.server.processes.settings_text import write_settings
 from streamgate.server.processes.topology import Topology
 from streamgate.server.processes.tree import (
@@ -245,10 +249,13 @@ class Supervisor:
         await _ask_all(self.front_ends, "drain", ANSWER_SECONDS)
         return await until_none(self._sequences, seconds)
 
-    def _sequences(self) -> int:
-        return sum(
-            keeper.child.report.sequences for keeper in self.engines if keeper.child is not None
+    async def _sequences(self) -> int:
+        """In all engines, just now. One that does not answer has lost what it had, or will."""
+        answers = await asyncio.gather(
+            *(keeper.ask("sequences", seconds=ANSWER_SECONDS) for keeper in self.engines),
+            return_exceptions=True,
         )
+        return sum(answer for answer in answers if isinstance(answer, int))
 
     async def _answer(self, what: str, value: Any) -> Any:
         """What comes over the control socket."""
@@ -269,8 +276,7 @@ class Supervisor:
         if self._topology.runtime_directory is None:
             shutil.rmtree(self._directory, ignore_errors=True)
         else:
-            for left in self._directory.glob("*.sock"):
-                left.unlink(missing_ok=True)
+            clear_runtime_directory(self._directory)
 
 
 def _with_one_secret(settings: Settings) -> Settings:

@@ -50,6 +50,8 @@ class Toy:
             case "open":
                 assert value["metrics"] is None
                 self.is_accepting = True
+            case "sequences":
+                return self.sequences
             case "drain":
                 self.is_accepting = False
                 self.sequences = 0

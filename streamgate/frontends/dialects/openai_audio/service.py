@@ -69,7 +69,7 @@ class AudioService:
                 key = bearer(request.headers.get("Authorization", ""))
                 if not self._context.access.allows(key):
                     raise wrong_key()
-                if not self._context.gateway.is_live():
+                if not self._context.gateway.is_accepting():
                     raise going_away()
                 return await handler(self._context.of(key), request)
             except StreamGateError as error:

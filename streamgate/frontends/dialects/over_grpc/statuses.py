@@ -47,7 +47,7 @@ def invalid(text: str) -> StreamGateError:
 def refusal(context: SpeechContext, error: StreamGateError) -> GrpcStatus:
     """The status of a call that could not begin. When the server goes away, no slot is free
     either, but trying again soon is of no use."""
-    if isinstance(error, NoSlotError) and context.gateway.is_live():
+    if isinstance(error, NoSlotError) and context.gateway.is_accepting():
         return GrpcStatus(RESOURCE_EXHAUSTED, error.message, retry_trailers(error.retry_seconds))
     return GrpcStatus.of(error.failure)
 
