@@ -98,6 +98,9 @@ class MeteredGateway:
     def is_live(self) -> bool:
         return self._gateway.is_live()
 
+    def is_accepting(self) -> bool:
+        return self._gateway.is_accepting()
+
     def is_ready(self) -> bool:
         return self._gateway.is_ready()
 
