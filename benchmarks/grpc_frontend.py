@@ -118,6 +118,9 @@ class EchoGateway:
     def is_live(self) -> bool:
         return True
 
+    def is_accepting(self) -> bool:
+        return True
+
     def is_ready(self) -> bool:
         return True
 
