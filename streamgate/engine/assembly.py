@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from streamgate.core.commands import Row
-from streamgate.core.ids import NO_REQUEST
+from streamgate.core.ids import NO_REQUEST, SlotIndex
 from streamgate.engine.arena import Arena
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.rows import SCRATCH, zeros
@@ -76,6 +76,19 @@ def blanks(shapes: Shapes) -> list[Tensor]:
     ]
 
 
-def zeros_like(tensor: Tensor) -> Tensor:
-    array = zeros(tensor.shape, tensor.datatype.dtype)
-    return Tensor.of(tensor.name, array, tensor.datatype)
+def padding(pairs: Sequence[Pair], bucket: int, *, is_stateful: bool) -> list[Pair]:
+    """The null rows that fill a step up to the bucket: one for each place where rows have states
+    and controls, which a stateless row has not, that may stand for many."""
+    missing = bucket - sum(row.rows for row, _ in pairs)
+    if missing <= 0:
+        return []
+    if not is_stateful:
+        return [(Row(NO_REQUEST, rows=missing), None)]
+    first = len(pairs)
+    return [(Row(NO_REQUEST, SlotIndex(first + more)), None) for more in range(missing)]
+
+
+def zeros_like(tensor: Tensor, rows: int | None = None) -> Tensor:
+    """Zeros in the tensor's shape, or in that of so many rows of a batched one."""
+    shape = tensor.shape if rows is None else (rows, *tensor.shape[1:])
+    return Tensor.of(tensor.name, zeros(shape, tensor.datatype.dtype), tensor.datatype)

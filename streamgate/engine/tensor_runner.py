@@ -21,6 +21,7 @@ from streamgate.engine.assembly import (
     blanks,
     is_positional,
     null_row,
+    padding,
     shapes_of,
     state_slot,
     trusted,
@@ -95,6 +96,8 @@ class TensorRunner:
         self._says_farewell = says_farewell(config)
         self._shapes: Shapes = ()
         self._is_positional = is_positional(config)
+        self._is_stateful = config.sequences is not None
+        self._bucket = config.max_batch_size if config.durability.fixed_bucket else 0
 
     def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
         """Run the step; failures become responses. Never raises."""
@@ -148,6 +151,8 @@ class TensorRunner:
 
     def _run_part(self, pairs: Sequence[Pair], outcome: Outcome) -> None:
         config = self._config
+        if self._bucket:
+            pairs = [*pairs, *padding(pairs, self._bucket, is_stateful=self._is_stateful)]
         rows = [row for row, _ in pairs]
         real = [live for _, live in pairs if live is not None]
         sample = real[0].request.inputs
@@ -191,9 +196,9 @@ class TensorRunner:
         if len(pairs) == 1:
             return {tensor.name: self._reshaped(tensor.array, tensor.name) for tensor in sample}
         by_name: dict[str, list[Tensor]] = {tensor.name: [] for tensor in sample}
-        for _, live in pairs:
+        for row, live in pairs:
             for tensor in live.request.inputs if live else sample:
-                by_name[tensor.name].append(tensor if live else zeros_like(tensor))
+                by_name[tensor.name].append(tensor if live else zeros_like(tensor, row.rows))
         return {
             name: self._reshaped(_concatenated(tensors), name) for name, tensors in by_name.items()
         }
