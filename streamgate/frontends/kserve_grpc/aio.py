@@ -21,7 +21,8 @@ from streamgate.frontends.codes import GRPC_STATUS
 from streamgate.frontends.grpc_service import CallHandler, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey
-from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
+from streamgate.frontends.kserve_grpc.resumption import StreamReception
+from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits, StreamTransport
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
 from streamgate.model.request import ParameterValue
 from streamgate.session.gateway import Gateway
@@ -87,9 +88,14 @@ class InferHandlers:
     """ModelInfer and ModelStreamInfer on grpc.aio, and which of their calls are running."""
 
     def __init__(
-        self, gateway: Gateway, limits: StreamLimits, forwarding: HeaderForwarding
+        self,
+        gateway: Gateway,
+        limits: StreamLimits,
+        forwarding: HeaderForwarding,
+        reception: StreamReception,
     ) -> None:
         self._gateway = gateway
+        self._reception = reception
         self._limits = limits
         self._forwarding = forwarding
         self._streams: set[CallHandler] = set()
@@ -105,6 +111,7 @@ class InferHandlers:
     def drain(self) -> None:
         """Refuse new calls; open streams only finish what they have begun."""
         self._is_draining = True
+        self._reception.stop()
         for stream in tuple(self._streams):
             stream.drain()
 
@@ -142,16 +149,19 @@ class InferHandlers:
 
     async def stream(self, _requests: object, context: Context) -> None:
         """The ModelStreamInfer RPC."""
-        await self._serve(
-            context,
-            lambda pipe: InferStream(
-                self._gateway.of(key_in(metadata_of(context))),
-                pipe,
+        metadata = metadata_of(context)
+
+        def begin(transport: StreamTransport, says_places: bool) -> InferStream:
+            return InferStream(
+                self._gateway.of(key_in(metadata)),
+                transport,
                 limits=self._limits,
-                errors_end_stream=("triton_grpc_error", "true") in metadata_of(context),
+                errors_end_stream=("triton_grpc_error", "true") in metadata,
                 headers=self._headers(context),
-            ),
-        )
+                says_places=says_places,
+            )
+
+        await self._serve(context, lambda pipe: self._reception.receive(pipe, metadata, begin))
 
     def of_service(self, open_call: OpenCall) -> Handler[None]:
         """An RPC of a service beside the inference service."""
@@ -205,17 +215,22 @@ class InferHandlers:
 
 @final
 class _Pipe:
-    """The messages of one stream between its handler and grpc.aio: a `StreamTransport`, and a
+    """The messages of one stream between its handler and grpc.aio: a `ResumableWire`, and a
     `CallWire`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._outbox: deque[bytes] = deque()
+        self._metadata: Sequence[tuple[str, str]] | None = None
         self._is_finished = False
         self._failure: Failure | GrpcStatus | None = None
         loop = asyncio.get_running_loop()
         self._to_write = _Signal(loop)
         self._to_read = _Signal(loop)
+
+    def start(self, metadata: Sequence[tuple[str, str]], /) -> None:
+        self._metadata = metadata
+        self._to_write.set()
 
     def send(self, message: bytes) -> None:
         self._outbox.append(message)
@@ -256,6 +271,9 @@ class _Pipe:
         write: Callable[[bytes], Awaitable[None]] = self._context.write
         outbox = self._outbox
         while True:
+            if self._metadata is not None:
+                metadata, self._metadata = self._metadata, None
+                await self._context.send_initial_metadata(tuple(metadata))
             while outbox:
                 message = outbox.popleft()
                 try:

@@ -81,6 +81,26 @@ def stream_empty_final(request_id: str, model: str, version: str) -> bytes:
     return b"".join([_STREAM_RESPONSE, _varint(len(body)), body])
 
 
+def stream_greeting(parameters: Mapping[str, ParameterValue]) -> bytes:
+    """A message that answers no request: parameters and nothing else."""
+    body = _parameters(parameters)
+    return b"".join([_STREAM_RESPONSE, _varint(len(body)), body])
+
+
+def with_parameters(message: bytes, parameters: Mapping[str, ParameterValue]) -> bytes:
+    """A stream's message with more parameters in its response."""
+    start = 0
+    if message[:1] == _STREAM_ERROR:
+        size, start = _read_varint(message, 1)
+        start += size
+    body = _parameters(parameters)
+    if start == len(message):
+        return b"".join([message, _STREAM_RESPONSE, _varint(len(body)), body])
+    size, first = _read_varint(message, start + 1)
+    length = _varint(size + len(body))
+    return b"".join([message[:start], _STREAM_RESPONSE, length, memoryview(message)[first:], body])
+
+
 def _closing(request_id: str, model: str, version: str, *, final: bool) -> bytes:
     return b"".join(
         [
@@ -189,6 +209,18 @@ def _text(tag: bytes, text: str) -> bytes:
 
 
 _ONE_BYTE: Final = [bytes([number]) for number in range(128)]
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
 
 
 def _varint(number: int) -> bytes:

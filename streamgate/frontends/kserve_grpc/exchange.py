@@ -22,6 +22,9 @@ from streamgate.frontends.kserve_grpc.unary import not_single
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Response, SequenceKey
 
+POSITION_PARAMETER: Final = "streamgate_position"
+INDEX_PARAMETER: Final = "streamgate_index"
+
 LaneKey = tuple[str, SequenceKey]
 """Model, and sequence; 0 outside sequences."""
 
@@ -30,6 +33,8 @@ class ExchangeOwner(Protocol):
     """The stream that an exchange belongs to."""
 
     errors_end_stream: bool
+    says_places: bool
+    """Whether each message says which result of its sequence it is."""
     is_over: bool
 
     def send(self, message: bytes | Failure) -> None:
@@ -91,13 +96,15 @@ class Exchange:
         if failure is None:
             if not response.empty:
                 try:
-                    self._emit(encode.stream_message(response, config, received.classes))
+                    message = encode.stream_message(response, config, received.classes)
+                    self._emit(self._placed(message, response))
                 except StreamGateError as error:
                     failure = error.failure
             elif not config.decoupled:
                 failure = not_single(0)
             elif received.empty_final:
-                self._emit(encode.stream_empty_final(self._request_id, self.model, self._version))
+                message = encode.stream_empty_final(self._request_id, self.model, self._version)
+                self._emit(self._placed(message, response))
         if failure is not None:
             self._fail(failure, response)
         if response.final:
@@ -115,15 +122,20 @@ class Exchange:
     def _fail(self, failure: Failure, response: Response) -> None:
         text = failure_text(failure)
         if not response.admitted:
-            self._emit(encode.stream_refusal(self._request_id, text))
+            self._emit(self._placed(encode.stream_refusal(self._request_id, text), response))
         elif self.owner.errors_end_stream:
             self._emit(Failure(failure.code, text))
         else:
-            self._emit(
-                encode.stream_failure(
-                    self._request_id, self.model, self._version, text, final=response.final
-                )
+            message = encode.stream_failure(
+                self._request_id, self.model, self._version, text, final=response.final
             )
+            self._emit(self._placed(message, response))
+
+    def _placed(self, message: bytes, response: Response) -> bytes:
+        if not self.owner.says_places or response.position < 0:
+            return message
+        places = {POSITION_PARAMETER: response.position, INDEX_PARAMETER: response.index}
+        return encode.with_parameters(message, places)
 
     def _emit(self, message: bytes | Failure) -> None:
         lane = self.lane

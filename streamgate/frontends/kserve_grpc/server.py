@@ -22,6 +22,7 @@ from streamgate.frontends.kserve_grpc.access import (
 from streamgate.frontends.kserve_grpc.aio import Handler, InferHandlers, guarded, unary_handler
 from streamgate.frontends.kserve_grpc.control import ControlMethods
 from streamgate.frontends.kserve_grpc.health import HEALTH_SERVICE, Health, add_reflection
+from streamgate.frontends.kserve_grpc.resumption import StreamReception, StreamResumption
 from streamgate.frontends.kserve_grpc.stream import StreamLimits
 from streamgate.session.gateway import Gateway
 
@@ -40,7 +41,8 @@ class GrpcOptions:
     RESOURCE_EXHAUSTED. A client that sends nothing is pinged every `keepalive_ms` and given up
     when it doesn't answer for `keepalive_timeout_ms`, so that a lost peer's sequences end. Clients
     may ping us every `client_ping_ms`. `restricted` maps categories of RPCs to the key that they
-    need. `credentials` None listens without TLS.
+    need. `credentials` None listens without TLS. `resumption` says what clients are promised that
+    want to resume streams.
     """
 
     credentials: grpc.ServerCredentials | None = None
@@ -52,6 +54,7 @@ class GrpcOptions:
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     forward_headers: str = ""
     restricted: Mapping[str, RestrictedKey] = field(default_factory=dict)
+    resumption: StreamResumption = field(default_factory=StreamResumption)
 
     def channel_arguments(self, *, shared: bool = False) -> list[tuple[str, int]]:
         """The options of grpc-core's server; `shared`: its port is others' too."""
@@ -102,7 +105,12 @@ class GrpcFrontEnd:
             compression=self._options.compression,
             maximum_concurrent_rpcs=self._options.calls_max,
         )
-        self._infer = InferHandlers(self._gateway, self._options.stream_limits, self._forwarding)
+        self._infer = InferHandlers(
+            self._gateway,
+            self._options.stream_limits,
+            self._forwarding,
+            StreamReception(self._options.resumption),
+        )
         server.add_generic_rpc_handlers(self._handlers(self._infer))
         add_reflection(server, [service.name for service in self._services])
         bound = self._bind(server, host, port)

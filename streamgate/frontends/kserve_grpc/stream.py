@@ -84,7 +84,7 @@ class InferStream:
 
     `errors_end_stream` is Triton's `triton_grpc_error`: the first error of a model ends the call
     with its status, and whatever else is under way is cancelled. `headers` are forwarded to the
-    model with each request.
+    model with each request. With `says_places`, messages of sequences say which result they are.
     """
 
     def __init__(
@@ -95,8 +95,10 @@ class InferStream:
         limits: StreamLimits,
         errors_end_stream: bool,
         headers: Mapping[str, ParameterValue],
+        says_places: bool = False,
     ) -> None:
         self.errors_end_stream = errors_end_stream
+        self.says_places = says_places
         self.is_over = False
         self._gateway = gateway
         self._transport = transport
@@ -178,6 +180,11 @@ class InferStream:
         self._unsent_bytes -= size_bytes
         if self._is_congested and not self.is_over:
             self._on_progress()
+
+    def keep(self) -> None:
+        """The client is away, and may come back: its sequences do not run out for that."""
+        for model, sequence in self._live:
+            self._connection.keep(model, "", sequence)
 
     def drain(self) -> None:
         """Serve only the sequences that are live here; end the stream once there are none."""

@@ -83,10 +83,10 @@ class AnswerBlocks:
             self._uses_table = False
             self._must_shrink = True
 
-    def start(self) -> bytes:
+    def start(self, metadata: Trailers = ()) -> bytes:
         """The headers before the messages of a call."""
-        if not self._uses_table:
-            return self._first(_START_LITERAL)
+        if not self._uses_table or metadata:
+            return self._first(_START_LITERAL + _literals(metadata))
         if self._has_type:
             return _STATUS_200 + (_SECOND if self._has_status else _NEWEST)
         self._has_type = True
@@ -128,6 +128,11 @@ def _failure(status: int, text: str, trailers: Trailers) -> bytes:
     block = b"\x00" + _GRPC_STATUS + _text(b"%d" % status)
     if text:
         block += b"\x00" + _text(b"grpc-message") + _text(percent_encoded(text))
-    for name, value in trailers:
-        block += b"\x00" + _text(name.encode("ascii")) + _text(value.encode("ascii"))
-    return block
+    return block + _literals(trailers)
+
+
+def _literals(metadata: Trailers) -> bytes:
+    return b"".join(
+        b"\x00" + _text(name.encode("ascii")) + _text(value.encode("ascii"))
+        for name, value in metadata
+    )

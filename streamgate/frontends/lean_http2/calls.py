@@ -22,8 +22,9 @@ from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey, restricted_methods
 from streamgate.frontends.kserve_grpc.control import ControlMethods, Method
 from streamgate.frontends.kserve_grpc.health import HEALTH_SERVICE, WATCH_PERIOD_SECONDS
+from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_grpc.server import GrpcOptions
-from streamgate.frontends.kserve_grpc.stream import InferStream
+from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
 from streamgate.frontends.lean_http2.heads import UNIMPLEMENTED
 from streamgate.frontends.lean_http2.stream import RESOURCE_EXHAUSTED, Http2Stream
@@ -60,6 +61,7 @@ class Calls:
         self._gateway = gateway
         self._options = options
         self._forwarding = HeaderForwarding(options.forward_headers)
+        self._reception = StreamReception(options.resumption)
         self._streams: set[CallHandler] = set()
         self._count = 0
         self._inferring = 0
@@ -76,6 +78,7 @@ class Calls:
     def drain(self) -> None:
         """Refuse new calls; open streams only finish what they have begun."""
         self._is_draining = True
+        self._reception.stop()
         for stream in tuple(self._streams):
             stream.drain()
 
@@ -163,22 +166,27 @@ class Calls:
     def _open_stream(self, stream: Http2Stream) -> None:
         if not self._begin_inference(stream):
             return
-        handler = InferStream(
-            self._gateway.of(key_in(stream.head.metadata)),
-            _StreamWire(stream),
-            limits=self._options.stream_limits,
-            errors_end_stream=("triton_grpc_error", "true") in stream.head.metadata,
-            headers=self.headers(stream),
-        )
-        self._streams.add(handler)
-        stream.sink = handler
-        stream.on_end = partial(self._stream_ended, handler)
+        metadata = stream.head.metadata
+
+        def begin(transport: StreamTransport, says_places: bool) -> InferStream:
+            return InferStream(
+                self._gateway.of(key_in(metadata)),
+                transport,
+                limits=self._options.stream_limits,
+                errors_end_stream=("triton_grpc_error", "true") in metadata,
+                headers=self.headers(stream),
+                says_places=says_places,
+            )
+
+        self._carry(stream, self._reception.receive(_StreamWire(stream), metadata, begin))
 
     def _open_call(self, open_call: OpenCall, stream: Http2Stream) -> None:
         """A call of a service beside the inference service."""
         if not self._begin_inference(stream):
             return
-        handler = open_call(_StreamWire(stream), stream.head.metadata)
+        self._carry(stream, open_call(_StreamWire(stream), stream.head.metadata))
+
+    def _carry(self, stream: Http2Stream, handler: CallHandler) -> None:
         if not stream.is_over:  # it may have been refused
             self._streams.add(handler)
             stream.sink = handler
@@ -228,12 +236,13 @@ def _open_control(method: Method, stream: Http2Stream) -> None:
 
 @final
 class _StreamWire:
-    """A `StreamTransport`, and a `CallWire`, on an HTTP/2 stream."""
+    """A `ResumableWire`, and a `CallWire`, on an HTTP/2 stream."""
 
-    __slots__ = ("_stream", "resume", "send")
+    __slots__ = ("_stream", "resume", "send", "start")
 
     def __init__(self, stream: Http2Stream) -> None:
         self._stream = stream
+        self.start = stream.start
         self.send = stream.send
         self.resume = stream.resume
 

@@ -79,10 +79,15 @@ class Outbox:
             self.paused_control_bytes += len(data)
         self._wake()
 
+    def start(self, stream: SendingStream, metadata: Trailers) -> None:
+        """Write the call's headers, which have metadata."""
+        stream.has_started = True
+        self.control(frame(HEADERS, END_HEADERS, stream.id, self.blocks.start(metadata)))
+
     def message(self, stream: SendingStream, message: bytes) -> None:
         """Write a message, with the call's headers if it is the first."""
         if not stream.has_started:
-            self._start(stream)
+            self.start(stream, ())
         size = len(message) + _PREFIX_BYTES
         if self._is_clear(stream, size):
             self._write_message(stream, message, size)
@@ -207,10 +212,6 @@ class Outbox:
         if stream.send_window > 0:
             self._turns[stream.id] = stream
         self._wake()
-
-    def _start(self, stream: SendingStream) -> None:
-        stream.has_started = True
-        self.control(frame(HEADERS, END_HEADERS, stream.id, self.blocks.start()))
 
     def _write_end(self, stream: SendingStream) -> None:
         assert stream.ending is not None

@@ -96,6 +96,11 @@ class Http2Stream:
         """Whether the call's status is settled."""
         return self.is_over or self.ending is not None
 
+    def start(self, metadata: Trailers, /) -> None:
+        """Write the call's headers with this metadata, before any message."""
+        if not self.is_answered:
+            self._connection.outbox.start(self, metadata)
+
     def send(self, message: bytes) -> None:
         """Write a message; `on_sent` of the sink is told later."""
         if not self.is_answered:
