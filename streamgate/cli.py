@@ -229,7 +229,7 @@ def _add_resume(serve: argparse.ArgumentParser) -> None:
         default=30.0,
         metavar="S",
         help="how long a WebSocket session whose connection was lost waits for its client to come "
-        "back; 0 keeps none (%(default)s)",
+        "back, and at most a gRPC stream whose client asks for it; 0 keeps none (%(default)s)",
     )
     resume.add_argument(
         "--resume-secret-file",

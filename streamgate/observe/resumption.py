@@ -1,5 +1,6 @@
 """Sessions that were cut off from their clients: how many wait, and what became of the others."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,20 @@ class ResumeCounts:
     relayed: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
+
+
+def together(one: ResumeCounts, other: ResumeCounts) -> ResumeCounts:
+    """What became of both kinds of sessions."""
+    return ResumeCounts(
+        one.detached + other.detached,
+        one.detached_bytes + other.detached_bytes,
+        one.detachments + other.detachments,
+        one.resumed + other.resumed,
+        one.taken_over + other.taken_over,
+        one.relayed + other.relayed,
+        Counter(one.ended) + Counter(other.ended),
+        Counter(one.refused) + Counter(other.refused),
+    )
 
 
 class ResumeCollector(Collector):

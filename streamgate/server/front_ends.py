@@ -5,16 +5,17 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
+from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
 from streamgate.frontends.sockets.http_mount import WebSocketMount
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.model.statistics import TenantStatistics
-from streamgate.observe.resumption import ResumeCounts
+from streamgate.observe.resumption import ResumeCounts, together
 from streamgate.server.front_end import FrontEnd
 from streamgate.server.ports import Ports
-from streamgate.server.resuming import resumption_of
+from streamgate.server.resuming import resumption_of, stream_resumption_of
 from streamgate.server.settings import GrpcTransport, Settings
 from streamgate.server.speech import Mounts, speech_mounts
 from streamgate.session.gateway import Gateway
@@ -44,12 +45,15 @@ class FrontEnds:
         self._settings = settings
         self._shared = shared
         self._resumption = resumption_of(settings.resume, owner)
+        self._streams = StreamReception(stream_resumption_of(settings.resume))
         self._open: list[FrontEnd] = []
 
     @property
     def resume_counts(self) -> ResumeCounts | None:
         """What became of sessions whose connection was lost; None where none is kept."""
-        return self._resumption.counts if self._resumption is not None else None
+        if self._resumption is None:
+            return None
+        return together(self._resumption.counts, self._streams.counts)
 
     async def open(
         self, ports: Ports, scrape: Callable[[], Awaitable[bytes]] | None = None
@@ -106,7 +110,7 @@ class FrontEnds:
         options = GrpcOptions(forward_headers=self._settings.grpc_forward_headers)
         is_lean = self._settings.grpc_transport is GrpcTransport.LEAN
         return (LeanGrpcFrontEnd if is_lean else GrpcFrontEnd)(
-            self._gateway, options, services=mounts.grpc_services
+            self._gateway, options, services=mounts.grpc_services, reception=self._streams
         )
 
     async def _start(self, name: str, front_end: FrontEnd, port: int) -> int:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.kserve_grpc.resumption import StreamResumption
 from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
 from streamgate.frontends.sockets.tokens import SECRET_BYTES_MIN
 from streamgate.server.settings import ResumeSettings
+from streamgate.session.tokens import TokenSigner
 
 _SECRET_BYTES: Final = 32
 
@@ -19,6 +21,12 @@ def resumption_of(settings: ResumeSettings, owner: str = "server") -> Resumption
         return None
     secret = settings.secret or secrets.token_bytes(_SECRET_BYTES)
     return Resumption(ResumeOptions(secret, settings.seconds, owner))
+
+
+def stream_resumption_of(settings: ResumeSettings) -> StreamResumption:
+    """What clients of gRPC streams are promised that ask to be waited for."""
+    signer = TokenSigner(settings.secret) if settings.secret else TokenSigner.random()
+    return StreamResumption(signer, settings.seconds)
 
 
 def read_secret(path: Path) -> bytes:

@@ -51,10 +51,11 @@ class SpeechSettings:
 
 @dataclass(frozen=True, slots=True)
 class ResumeSettings:
-    """How clients of WebSocket dialects come back to a session whose connection was lost.
+    """How clients of WebSocket dialects, and of gRPC streams, come back to a session whose
+    connection was lost.
 
-    It waits for `seconds`; 0 keeps none. `secret` seals the tokens: servers that are to read each
-    other's share one; None makes one for this process.
+    It waits for `seconds`, a gRPC stream at most so long; 0 keeps none. `secret` seals the tokens:
+    servers that are to read each other's share one; None makes one for this process.
     """
 
     seconds: float = 30.0

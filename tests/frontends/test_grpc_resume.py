@@ -70,7 +70,7 @@ def reception_of(service: GrpcService) -> StreamReception:
 
 
 def detached(service: GrpcService) -> int:
-    return reception_of(service).detached
+    return reception_of(service).counts.detached
 
 
 def status(stream: Stream) -> tuple[grpc.StatusCode, str]:
@@ -167,7 +167,8 @@ def test_another_call_takes_over(service: GrpcService) -> None:
         assert text == "superseded: the stream was resumed over another call"
         second.send(step(2))
         assert values_of(second.receive().infer_response, "int32") == [3]
-        assert detached(service) == 0
+        counts = reception_of(service).counts
+        assert (counts.detached, counts.resumed, counts.taken_over) == (0, 1, 1)
         assert service.gateway.ended == []
 
 

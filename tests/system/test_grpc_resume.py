@@ -51,7 +51,7 @@ class Client:
             }
         came: queue.Queue[tuple[Any, Any]] = queue.Queue()
         self._came = came
-        self._client.start_stream(lambda *message: came.put(message), headers=headers)
+        self._client.start_stream(lambda result, error: came.put((result, error)), headers=headers)
 
     def send(self, count: int) -> None:
         assert self._client is not None

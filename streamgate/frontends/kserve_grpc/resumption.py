@@ -25,6 +25,7 @@ from streamgate.frontends.kserve_grpc.resumable import (
     ResumableWire,
 )
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
+from streamgate.observe.resumption import ResumeCounts
 from streamgate.session.tokens import TokenError, TokenFault, TokenSigner
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,11 @@ class StreamReception:
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._keeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
-        self.counts: Counter[str] = Counter()
+        self._detachments = 0
+        self._resumed = 0
+        self._taken_over = 0
+        self._ended: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
 
     def receive(self, wire: ResumableWire, metadata: Metadata, begin: BeginStream) -> CallHandler:
         """What handles a call that comes with this metadata."""
@@ -123,9 +128,9 @@ class StreamReception:
         if self._is_stopping:
             return False
         if len(self._waiting) >= self._options.streams:
-            self.counts["not kept"] += 1
+            self._ended["too many"] += 1
             return False
-        self.counts["detached"] += 1
+        self._detachments += 1
         loop = asyncio.get_running_loop()
         self._waiting[stream.number] = loop.call_later(stream.seconds, stream.end, "expired")
         self._thin()
@@ -138,7 +143,7 @@ class StreamReception:
         timer = self._waiting.pop(stream.number, None)
         if timer is not None:
             timer.cancel()
-            self.counts[why] += 1
+            self._ended[why] += 1
         self._ends[stream.number] = why
         if len(self._ends) > ENDS_KNOWN:
             self._ends.popitem(last=False)
@@ -150,16 +155,24 @@ class StreamReception:
             self._streams[number].end("stopped")
 
     @property
-    def detached(self) -> int:
-        """How many wait for their clients."""
-        return len(self._waiting)
+    def counts(self) -> ResumeCounts:
+        """How many wait for their clients, and what became of the others."""
+        return ResumeCounts(
+            len(self._waiting),
+            sum(self._streams[number].kept_bytes for number in self._waiting),
+            self._detachments,
+            self._resumed,
+            self._taken_over,
+            ended=dict(self._ended),
+            refused=dict(self._refused),
+        )
 
     def _resume(self, wire: ResumableWire, wishes: Mapping[str, str]) -> CallHandler:
         number = self._number(wishes[TOKEN_KEY])
         last_event = _last_event(wishes.get(LAST_EVENT_KEY, "0"))
         stream = self._streams.get(number)
         if stream is None:
-            self.counts["refused"] += 1
+            self._refused["expired"] += 1
             why = _WHY.get(self._ends.get(number, ""), "it is not known here")
             raise _RefusalError(
                 Code.NOT_FOUND, f"the stream of '{TOKEN_KEY}' is over: {why}; begin a new one"
@@ -167,19 +180,20 @@ class StreamReception:
         try:
             attachment = stream.go_on(wire, last_event, self._token(number))
         except StreamGateError as error:
-            self.counts["refused"] += 1
+            self._refused["gap"] += 1
             raise _RefusalError(error.code, error.message) from None
         timer = self._waiting.pop(number, None)
         if timer is not None:
             timer.cancel()
-        self.counts["taken over" if timer is None else "resumed"] += 1
+        self._resumed += 1
+        self._taken_over += timer is None
         return attachment
 
     def _number(self, token: str) -> str:
         try:
             return self._options.signer.verify(PURPOSE, token)
         except TokenError as error:
-            self.counts[error.fault.value] += 1
+            self._refused[error.fault.value] += 1
             what = "is not valid" if error.fault is TokenFault.FORGED else "has expired"
             text = f"the token in '{TOKEN_KEY}' {what}"
             raise _RefusalError(Code.INVALID_ARG, text, UNAUTHENTICATED) from None

@@ -84,11 +84,14 @@ class GrpcFrontEnd:
         gateway: Gateway,
         options: GrpcOptions | None = None,
         services: Sequence[GrpcService] = (),
+        reception: StreamReception | None = None,
     ) -> None:
-        """Raises ConfigError for options that can't be."""
+        """`reception` lets clients resume streams, as the options say where there is none. Raises
+        ConfigError for options that can't be."""
         self._gateway = gateway
         self._services = services
         self._options = options or GrpcOptions()
+        self._reception = reception or StreamReception(self._options.resumption)
         self._forwarding = HeaderForwarding(self._options.forward_headers)
         self._restricted = restricted_methods(self._options.restricted)
         self._server: grpc.aio.Server | None = None
@@ -109,7 +112,7 @@ class GrpcFrontEnd:
             self._gateway,
             self._options.stream_limits,
             self._forwarding,
-            StreamReception(self._options.resumption),
+            self._reception,
         )
         server.add_generic_rpc_handlers(self._handlers(self._infer))
         add_reflection(server, [service.name for service in self._services])

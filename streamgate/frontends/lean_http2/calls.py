@@ -55,13 +55,17 @@ class Calls:
     """Every call of a front end, over all of its connections."""
 
     def __init__(
-        self, gateway: Gateway, options: GrpcOptions, services: Sequence[GrpcService] = ()
+        self,
+        gateway: Gateway,
+        options: GrpcOptions,
+        services: Sequence[GrpcService],
+        reception: StreamReception,
     ) -> None:
         """Raises ConfigError for options that can't be."""
         self._gateway = gateway
         self._options = options
         self._forwarding = HeaderForwarding(options.forward_headers)
-        self._reception = StreamReception(options.resumption)
+        self._reception = reception
         self._streams: set[CallHandler] = set()
         self._count = 0
         self._inferring = 0

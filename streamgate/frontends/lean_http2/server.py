@@ -11,6 +11,7 @@ import grpc
 
 from streamgate.errors import Code, ConfigError, StreamGateError
 from streamgate.frontends.grpc_service import GrpcService
+from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_grpc.server import PARTING_SECONDS, GrpcOptions
 from streamgate.frontends.lean_http2.calls import Calls
 from streamgate.frontends.lean_http2.limits import Http2Limits
@@ -34,15 +35,18 @@ class LeanGrpcFrontEnd:
         options: GrpcOptions | None = None,
         limits: Http2Limits | None = None,
         services: Sequence[GrpcService] = (),
+        reception: StreamReception | None = None,
     ) -> None:
-        """Raises ConfigError for options that can't be."""
+        """`reception` lets clients resume streams, as the options say where there is none. Raises
+        ConfigError for options that can't be."""
         self._options = options or GrpcOptions()
         if self._options.credentials is not None:
             raise ConfigError("the lean gRPC transport has no TLS; grpcio has")
         if self._options.compression is not grpc.Compression.NoCompression:
             raise ConfigError("the lean gRPC transport doesn't compress responses; grpcio does")
         self._limits = limits or Http2Limits()
-        self._calls = Calls(gateway, self._options, services)
+        reception = reception or StreamReception(self._options.resumption)
+        self._calls = Calls(gateway, self._options, services, reception)
         self._server: asyncio.Server | None = None
         self._peers: set[Http2Protocol] = set()
         self._gone = asyncio.Event()
