@@ -15,7 +15,7 @@ import soundfile
 import voice_activity_graph
 import voice_activity_windows_graph
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Request, Response
+from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Array, Tensor
 from tests.server.model_house import ModelHouse, model_house
 
@@ -84,7 +84,7 @@ class Sequence:
 
     house: ModelHouse
     model: str
-    key: int = field(default_factory=lambda: next(_keys))
+    key: SequenceKey = field(default_factory=lambda: next(_keys))
     events: list[Event] = field(default_factory=list)
     _begun: bool = False
 
