@@ -159,7 +159,8 @@ async def test_the_models_of_the_tests_of_dialects() -> None:
     rng = np.random.default_rng(1)
     tones = [400 + 200 * int(rng.integers(0, 14)) for _ in range(10)]
     at = np.arange(4800) / 16000
-    audio = np.concatenate([0.3 * np.sin(2 * np.pi * tone * at) * (at < 0.22) for tone in tones])
+    sounds = [0.3 * np.sin(2 * np.pi * tone * at) * (at < 0.22) for tone in tones]
+    audio = np.concatenate([*sounds[:5], np.zeros(20_000), *sounds[5:]])
     words = [{"TEXT": text} for text in ("one two th", "ree ", "", "four five", " six")]
     async with model_house(REPOSITORY) as house:
         await check(house, "tone_transcriber", chunks(audio.astype(np.float32)))
