@@ -14,13 +14,15 @@ from streamgate.session.tokens import TokenSigner
 _SECRET_BYTES: Final = 32
 
 
-def resumption_of(settings: ResumeSettings, owner: str = "server") -> Resumption | None:
+def resumption_of(
+    settings: ResumeSettings, owner: str = "server", directory: Path | None = None
+) -> Resumption | None:
     """None where no session is to be kept. `owner` is the name of this process among those that
-    share the secret."""
+    share the secret, `directory` where they find each other's sockets."""
     if not settings.seconds:
         return None
     secret = settings.secret or secrets.token_bytes(_SECRET_BYTES)
-    return Resumption(ResumeOptions(secret, settings.seconds, owner))
+    return Resumption(ResumeOptions(secret, settings.seconds, owner, directory))
 
 
 def stream_resumption_of(settings: ResumeSettings) -> StreamResumption:

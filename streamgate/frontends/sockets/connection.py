@@ -89,10 +89,19 @@ class SocketConnection:
     def was_upgraded(self) -> bool:
         return self._socket is not None
 
+    def ask(self) -> None:
+        """Find out soon what the client has got: `on_heard` follows."""
+        self._to_ping.set()
+
+    @property
+    def farewell(self) -> int | None:
+        """The code with which the client closed, or answered our close; None for neither."""
+        return self._socket.farewell if self._socket is not None else None
+
     @property
     def is_lost(self) -> bool:
         """Once it is over: whether the client is gone without meaning to end anything."""
-        farewell = self._socket.farewell if self._socket is not None else None
+        farewell = self.farewell
         if farewell is None:
             return True
         return self._closing is None and farewell in LOST_CODES

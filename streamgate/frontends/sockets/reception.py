@@ -9,7 +9,9 @@ from typing import Final, final
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.sockets.connection import SocketConnection
 from streamgate.frontends.sockets.contract import Accepted, Dialect, Handshake, Refusal
+from streamgate.frontends.sockets.relay import relayed
 from streamgate.frontends.sockets.resumption import Resumption
+from streamgate.frontends.sockets.tokens import Claim
 
 TOKEN_HEADER: Final = "StreamGate-Resume"  # noqa: S105 - a header's name
 RECEIVED_HEADER: Final = "StreamGate-Received"
@@ -33,9 +35,9 @@ class Reception:
         self, dialect: Dialect, handshake: Handshake, connection: SocketConnection
     ) -> Accepted | Refusal:
         """Decide. A server that accepts nothing new still lets sessions be resumed."""
-        wish = handshake.headers.get(TOKEN_HEADER.lower()) or handshake.value("resume")
+        wish = _wish(handshake)
         if wish not in ("", "on", "off"):
-            return self._resume(dialect, handshake, connection, wish)
+            return await self._resume(dialect, handshake, connection, wish)
         if not self._is_accepting():
             return Refusal(503, "the server is not accepting connections\n")
         wants = wish == "on" or (dialect.offers_resume and wish != "off")
@@ -67,27 +69,63 @@ class Reception:
         headers = {**answer.headers, TOKEN_HEADER: session.grant.token}
         return Accepted(attachment, answer.subprotocol, headers)
 
-    def _resume(
+    async def resume_here(
+        self, dialect: Dialect, handshake: Handshake, connection: SocketConnection
+    ) -> Accepted | Refusal:
+        """As `receive`, for a client that another process relays: it resumes a session of this one,
+        or nothing."""
+        barred = dialect.bar(handshake)
+        if barred is not None:
+            return barred
+        try:
+            resumption = self._kept()
+            return self._go_on(
+                resumption, resumption.read(_wish(handshake)), dialect, handshake, connection
+            )
+        except StreamGateError as error:
+            return dialect.refuse(error.failure)
+
+    async def _resume(
         self, dialect: Dialect, handshake: Handshake, connection: SocketConnection, token: str
     ) -> Accepted | Refusal:
         barred = dialect.bar(handshake)
         if barred is not None:
             return barred
-        resumption = self._resumption
         try:
-            if resumption is None:
-                raise StreamGateError(
-                    Code.UNSUPPORTED, "this server keeps no sessions that could be resumed"
-                )
-            session = resumption.find(resumption.read(token), dialect.name)
-            received = session.received
-            try:
-                attachment = session.resume(connection, _last_event(handshake))
-            except StreamGateError:
-                resumption.refuse("gap")
-                raise
+            resumption = self._kept()
+            claim = resumption.read(token)
+            path = resumption.path_to(claim)
+            if path is None:
+                return self._go_on(resumption, claim, dialect, handshake, connection)
+            answer = await relayed(path, dialect, handshake, connection)
+            resumption.count_relayed()
+            return answer
         except StreamGateError as error:
             return dialect.refuse(error.failure)
+
+    def _kept(self) -> Resumption:
+        if self._resumption is None:
+            raise StreamGateError(
+                Code.UNSUPPORTED, "this server keeps no sessions that could be resumed"
+            )
+        return self._resumption
+
+    def _go_on(
+        self,
+        resumption: Resumption,
+        claim: Claim,
+        dialect: Dialect,
+        handshake: Handshake,
+        connection: SocketConnection,
+    ) -> Accepted:
+        """Raises StreamGateError for a session that can't be gone on with from there."""
+        session = resumption.find(claim, dialect.name)
+        received = session.received
+        try:
+            attachment = session.resume(connection, _last_event(handshake))
+        except StreamGateError:
+            resumption.refuse("gap")
+            raise
         resumption.take_down(session)
         connection.attach(attachment, attachment.on_heard)
         headers = {
@@ -96,6 +134,11 @@ class Reception:
         }
         offered = session.subprotocol in handshake.subprotocols
         return Accepted(attachment, session.subprotocol if offered else None, headers)
+
+
+def _wish(handshake: Handshake) -> str:
+    """What the client wants: a token, `on`, `off`, or "" for what is usual."""
+    return handshake.headers.get(TOKEN_HEADER.lower()) or handshake.value("resume")
 
 
 def _last_event(handshake: Handshake) -> int:

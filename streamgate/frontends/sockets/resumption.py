@@ -5,11 +5,13 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, final
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.sockets.contract import Grant
 from streamgate.frontends.sockets.kept import KeepLimits
+from streamgate.frontends.sockets.relay import socket_path
 from streamgate.frontends.sockets.session import Session
 from streamgate.frontends.sockets.tokens import SESSION_BYTES, Claim, Tokens
 from streamgate.observe.resumption import ResumeCounts
@@ -32,11 +34,12 @@ _TEXTS: Final = {
 class ResumeOptions:
     """`seconds` is how long a detached session waits, at most `sessions` of them at once, with at
     most `bytes` of messages kept for all together. `owner` is this process's name, under which
-    others that share the secret find it."""
+    others that share the secret find it in `directory`; without one, they do not."""
 
     secret: bytes
     seconds: float = 30.0
     owner: str = "server"
+    directory: Path | None = None
     sessions: int = 1000
     bytes: int = 256 * 2**20
     keep: KeepLimits = field(default_factory=KeepLimits)
@@ -57,13 +60,9 @@ class Resumption:
         self._detachments = 0
         self._resumed = 0
         self._taken_over = 0
+        self._relayed = 0
         self._ended: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-
-    @property
-    def owner(self) -> str:
-        """This process's name."""
-        return self._options.owner
 
     @property
     def counts(self) -> ResumeCounts:
@@ -73,7 +72,7 @@ class Resumption:
             self._detachments,
             self._resumed,
             self._taken_over,
-            0,
+            self._relayed,
             dict(self._ended),
             dict(self._refused),
         )
@@ -95,6 +94,18 @@ class Resumption:
         except StreamGateError:
             self._refused["forged"] += 1
             raise
+
+    def path_to(self, claim: Claim) -> Path | None:
+        """The socket of the process that has the session; None where that is this one, or where
+        nobody else can be asked."""
+        options = self._options
+        if claim.owner == options.owner or options.directory is None:
+            return None
+        return socket_path(options.directory, claim.owner)
+
+    def count_relayed(self) -> None:
+        """A client of another process's session was led there."""
+        self._relayed += 1
 
     def find(self, claim: Claim, dialect: str) -> Session:
         """The session that a token names. Raises StreamGateError: NOT_FOUND for one that is over,

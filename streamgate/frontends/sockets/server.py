@@ -57,6 +57,11 @@ class WebSocketServer:
         self._is_stopping = False
 
     @property
+    def dialects(self) -> Sequence[Dialect]:
+        """Those that it serves."""
+        return self._dialects
+
+    @property
     def connections(self) -> list[SocketConnection]:
         """Those that are open."""
         return list(self._connections.values())

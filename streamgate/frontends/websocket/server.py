@@ -43,6 +43,11 @@ class WebSocketFrontEnd:
         )
 
     @property
+    def dialects(self) -> Sequence[Dialect]:
+        """Those that it serves."""
+        return self._server.dialects
+
+    @property
     def connections(self) -> Sequence[SocketConnection]:
         """Those that are open."""
         return self._server.connections
