@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
@@ -9,7 +10,12 @@ from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
+from streamgate.frontends.sockets.contract import Dialect
 from streamgate.frontends.sockets.http_mount import WebSocketMount
+from streamgate.frontends.sockets.reception import Reception
+from streamgate.frontends.sockets.relay import socket_path
+from streamgate.frontends.sockets.relay_post import RelayPost
+from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.model.statistics import TenantStatistics
 from streamgate.observe.resumption import ResumeCounts, together
@@ -29,7 +35,8 @@ PARTING_SECONDS = 2.0
 class FrontEnds:
     """Those that the settings ask for. `shared`: other processes of this server open the same
     ports, `processes` in all, and each has its part of what tenants and models may have; `owner` is
-    the name of this one among them, in tokens of sessions."""
+    the name of this one among them, in tokens of sessions, and `directory` is where they find each
+    other's sessions."""
 
     def __init__(
         self,
@@ -39,13 +46,16 @@ class FrontEnds:
         shared: bool = False,
         processes: int = 1,
         owner: str = "server",
+        directory: Path | None = None,
     ) -> None:
         self._tenants = Tenants(settings.tenants, processes)
         self._gateway = MeteredGateway(gateway, Meters(self._tenants, processes))
         self._settings = settings
         self._shared = shared
-        self._resumption = resumption_of(settings.resume, owner)
+        self._resumption = resumption_of(settings.resume, owner, directory)
         self._streams = StreamReception(stream_resumption_of(settings.resume))
+        self._post_path = None if directory is None else socket_path(directory, owner)
+        self._post: RelayPost | None = None
         self._open: list[FrontEnd] = []
 
     @property
@@ -83,6 +93,7 @@ class FrontEnds:
             name: await self._start(name, mounts.own_ports[name], port)
             for name, port in ports.dialects.items()
         }
+        await self._open_post(mounts)
         return Ports(http, grpc, metrics, websocket, dialects)
 
     def tenants(self) -> Sequence[TenantStatistics]:
@@ -94,7 +105,20 @@ class FrontEnds:
         if self._resumption is not None:
             self._resumption.stop()
         front_ends, self._open = self._open, []
-        await asyncio.gather(*(front_end.stop(PARTING_SECONDS) for front_end in front_ends))
+        post, self._post = self._post, None
+        stops = [front_end.stop(PARTING_SECONDS) for front_end in front_ends]
+        await asyncio.gather(*stops, *([] if post is None else [post.stop(PARTING_SECONDS)]))
+
+    async def _open_post(self, mounts: Mounts) -> None:
+        """Where other processes bring clients whose sessions are here."""
+        if self._resumption is None or self._post_path is None:
+            return
+        dialects: dict[str, Dialect] = {each.name: each for each in mounts.sockets}
+        for front_end in self._open:
+            if isinstance(front_end, WebSocketServer | WebSocketFrontEnd):
+                dialects |= {each.name: each for each in front_end.dialects}
+        self._post = RelayPost(dialects, Reception(self._gateway.is_live, self._resumption))
+        await self._post.start(self._post_path)
 
     def _http(self, mounts: Mounts) -> FrontEnd:
         options = HttpOptions(

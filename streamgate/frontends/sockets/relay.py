@@ -32,7 +32,7 @@ GONE: Final = (1012, "the process that had the session is gone")
 
 def socket_path(directory: Path, owner: str) -> Path:
     """Where a process of this name can be found."""
-    return directory / f"sessions-{owner}.sock"
+    return directory / f"{owner}-ws.sock"
 
 
 async def relayed(

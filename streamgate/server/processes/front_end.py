@@ -47,6 +47,7 @@ class FrontEndRole:
             shared=True,
             processes=beginning.front_ends,
             owner=beginning.name,
+            directory=directory,
         )
 
     async def begin(self) -> None:

@@ -5,6 +5,7 @@ $XDG_RUNTIME_DIR/streamgate/   or  $TMPDIR/streamgate-UID/
     control.sock                   what `streamgate status` and `streamgate drain` ask
     engine-0.sock ...              where front ends reach the engines
     loads/                         what clients have loaded
+    front-0-ws.sock ...            where front ends reach sessions of each other
 """
 
 import os
@@ -24,7 +25,7 @@ LOADS: Final = "loads"
 SOCKET_PATH_BYTES_MAX: Final = 107
 """The longest address of a Unix socket that Linux knows."""
 
-_LONGEST_NAME: Final = len("/engine-999.sock")
+_LONGEST_NAME: Final = len("/front-999-ws.sock")
 
 
 def create_runtime_directory(wanted: Path | None = None) -> Path:
