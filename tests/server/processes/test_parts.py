@@ -282,7 +282,7 @@ def test_what_a_killed_server_has_left_is_cleared(base: Path) -> None:
 
 
 def test_a_folder_whose_sockets_would_have_too_long_names_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StreamGateError, match="at most 107 bytes, expected a path of at most 91"):
+    with pytest.raises(StreamGateError, match="at most 107 bytes, expected a path of at most 89"):
         create_runtime_directory(tmp_path / ("x" * 100))
 
 
