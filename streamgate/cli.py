@@ -143,6 +143,14 @@ def _add_running(serve: argparse.ArgumentParser) -> None:
     _add_switch(
         running, "--durable", True, "keep logs of sequences, which outlive the loss of their engine"
     )
+    running.add_argument(
+        "--device-turns",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="models on one device run at most N steps on it at a time, the most urgent first "
+        "(0: as many as there are)",
+    )
     running.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(%(default)s)")
 
 
@@ -299,6 +307,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) > 10_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 10000")
+    return int(text)
+
+
 def _bytes(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of bytes above 0")
@@ -358,6 +372,7 @@ def _serve(options: argparse.Namespace) -> int:
             tenants=read_tenants(options.tenants) if options.tenants is not None else (),
             recording=recording_options(options),
             durable=options.durable,
+            device_turns=options.device_turns,
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

@@ -14,7 +14,9 @@ from typing import Protocol, TypeVar
 from streamgate.backend.contract import Session, SessionLostError
 from streamgate.core.commands import Step
 from streamgate.core.ids import InstanceIndex, Ns, SlotIndex
+from streamgate.core.urgency import Urgency
 from streamgate.engine.departures import Departure
+from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.snapshots import Keepers
@@ -99,8 +101,14 @@ class Instances:
         watcher: InstanceWatcher,
         on_outcome: Callable[[Outcome], None],
         policy: RestartPolicy,
+        turns: DeviceTurns | None = None,
     ) -> None:
         self._config = config
+        self._turns = turns
+        rules = config.sequences
+        self._urgency = Urgency.of(
+            config.deadline_ns, rules.pace_ns if rules else 0, of_sequences=rules is not None
+        )
         self._slots = config.sequences.slots if config.sequences else 1
         self._host = host
         self._watcher = watcher
@@ -199,7 +207,13 @@ class Instances:
         """Run a step; its outcome goes to `on_outcome`, and what it says is told to `ended`."""
         unit = self._units[index]
         unit.is_busy = True
-        unit.stepper.run(step, lives)
+        if self._turns is None:
+            unit.stepper.run(step, lives)
+            return
+        requests = (
+            (live.arrived_ns, live.request.timeout_us * 1000) for live in lives if live is not None
+        )
+        unit.stepper.run(step, lives, self._urgency.deadline_at(requests, self._host.now()))
 
     def ended(self, index: InstanceIndex, outcome: Outcome) -> None:
         """A step is over, and the scheduler knows it."""
@@ -255,7 +269,11 @@ class Instances:
         self._added += 1
         inline = self._config.execution is Execution.INLINE
         worker = Inline() if inline else self._host.worker(f"stepper-{instance.name}")
-        stepper = Stepper(instance.name, worker, self._on_outcome)
+        device = None
+        if self._turns is not None and not inline:
+            # What runs inline runs on the engine's own thread, which waits for nobody.
+            device = self._turns.device_of(instance)
+        stepper = Stepper(instance.name, worker, self._on_outcome, device)
         return _Unit(index, instance, stepper)
 
     def _add(self, units: Sequence[_Unit]) -> None:

@@ -53,6 +53,7 @@ from streamgate.engine.alarm import Alarm
 from streamgate.engine.bookings import Bookings
 from streamgate.engine.counters import Counters
 from streamgate.engine.delivery import CANCELED, Delivery
+from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.late import LateAnswers
@@ -96,6 +97,7 @@ class ModelRuntime:
         version: str,
         host: Host,
         restarts: RestartPolicy = DEFAULT_RESTARTS,
+        turns: DeviceTurns | None = None,
     ) -> None:
         self.config = config
         self.version = version
@@ -111,7 +113,7 @@ class ModelRuntime:
         inline = config.execution is Execution.INLINE
         self._outcomes = Outcomes(host, wake=None if inline else self._wake)
         self._patience_ns = restarts.patience_ns
-        self._instances = Instances(config, host, self, self._outcomes.put, restarts)
+        self._instances = Instances(config, host, self, self._outcomes.put, restarts, turns)
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
         self.places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error

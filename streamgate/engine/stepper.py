@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from streamgate.backend.contract import (
     ReadinessAware,
@@ -18,9 +18,10 @@ from streamgate.backend.contract import (
     TensorSession,
 )
 from streamgate.core.commands import Step
-from streamgate.core.ids import SlotIndex
+from streamgate.core.ids import Ns, SlotIndex
 from streamgate.engine.arena import Arena
 from streamgate.engine.departures import Departure, hears_ends, logged, says_farewell, tell
+from streamgate.engine.device_turns import Device
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NO_DEADLINE: Final = Ns(2**63 - 1)
+
 
 class Runner(Protocol):
     """What runs a step on a session, whatever its kind."""
@@ -47,13 +50,21 @@ class Runner(Protocol):
 class Stepper:
     """Runs what it is given, in order, on one thread.
 
-    `on_outcome` is called on that thread after each step.
+    `on_outcome` is called on that thread after each step. On a `device` that is shared, each step
+    waits for its turn there.
     """
 
-    def __init__(self, name: str, worker: Worker, on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        worker: Worker,
+        on_outcome: Callable[[Outcome], None],
+        device: Device | None = None,
+    ) -> None:
         self.name = name
         self._worker = worker
         self._on_outcome = on_outcome
+        self._device = device
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
@@ -90,12 +101,20 @@ class Stepper:
 
         return self.ask(job)
 
-    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> None:
-        """Run a step; its outcome goes to `on_outcome`."""
+    def run(
+        self, step: Step, lives: Sequence[LiveRequest | None], deadline_at: Ns = NO_DEADLINE
+    ) -> None:
+        """Run a step; its outcome goes to `on_outcome`. Where devices are shared, the one with the
+        earliest deadline has its turn first."""
 
         def job() -> None:
             assert self._runner is not None, "a step before load"
-            self._on_outcome(self._runner.run(step, lives))
+            if self._device is None:
+                outcome = self._runner.run(step, lives)
+            else:
+                with self._device.turn(deadline_at):
+                    outcome = self._runner.run(step, lives)
+            self._on_outcome(outcome)
 
         self._worker.do(job)
 

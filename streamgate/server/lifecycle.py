@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from streamgate.backend.contract import Backend
+from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host
 from streamgate.errors import Code, ConfigError, ConfigPhase, StreamGateError
 from streamgate.link.contract import ModelLink
@@ -60,7 +61,8 @@ class Lifecycle:
 
     `drain_seconds` is how long a version that goes out of service may take over the requests that
     it has. `front` gives the link through which a model is served, in place of its own. With
-    `durable`, sequences outlive the processes that run them, as far as each model says.
+    `durable`, sequences outlive the processes that run them, as far as each model says. With
+    `turns`, models take turns on the devices that they share.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Lifecycle:
         front: Callable[[ModelLink], ModelLink] | None = None,
         *,
         durable: bool = False,
+        turns: DeviceTurns | None = None,
     ) -> None:
         self._repository = repository
         self._find_backend = find_backend
@@ -84,6 +87,7 @@ class Lifecycle:
         self._servers = servers
         self._front = front
         self._is_durable = durable
+        self._device_turns = turns
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns = asyncio.Semaphore(LOADS_AT_A_TIME)
@@ -239,7 +243,9 @@ class Lifecycle:
             return
         self._enter(name, numbers, LOADING)
         try:
-            loaded = await load_versions(source, self._find_backend, self._host, self._servers)
+            loaded = await load_versions(
+                source, self._find_backend, self._host, self._servers, self._device_turns
+            )
         except asyncio.CancelledError:
             self._enter(name, numbers, UNAVAILABLE, "Unavailable: loading was given up")
             raise

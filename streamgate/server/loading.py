@@ -14,6 +14,7 @@ from streamgate.backend.contract import (
     Session,
     SessionLostError,
 )
+from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host
 from streamgate.engine.instances import LoadInstance
 from streamgate.engine.runtime import ModelRuntime
@@ -69,7 +70,11 @@ def reason_of(error: StreamGateError) -> str:
 
 
 async def load_versions(
-    source: ModelSource, find_backend: FindBackend, host: Host, servers: ModelServers
+    source: ModelSource,
+    find_backend: FindBackend,
+    host: Host,
+    servers: ModelServers,
+    turns: DeviceTurns | None = None,
 ) -> LoadedVersions:
     """Load all versions of a source, beside each other.
 
@@ -82,7 +87,7 @@ async def load_versions(
     if loaded.failures:
         return loaded
     loads = [
-        asyncio.create_task(_load(version, find_backend, host, servers))
+        asyncio.create_task(_load(version, find_backend, host, servers, turns))
         for version in source.versions
     ]
     try:
@@ -101,10 +106,14 @@ async def load_versions(
 
 
 async def _load(
-    version: VersionSource, find_backend: FindBackend, host: Host, servers: ModelServers
+    version: VersionSource,
+    find_backend: FindBackend,
+    host: Host,
+    servers: ModelServers,
+    turns: DeviceTurns | None,
 ) -> ModelRuntime:
     backend = await asyncio.to_thread(find_backend, version.config.backend)
-    runtime = ModelRuntime(version.config, version.version, host)
+    runtime = ModelRuntime(version.config, version.version, host, turns=turns)
     try:
         await runtime.load(loader(backend, version, partial(servers.open, runtime)))
     except BaseException:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamgate
 from streamgate.backend import registry
+from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.contract import ModelLink
@@ -87,6 +88,7 @@ class ServedModels:
             servers,
             await self._recording_front(),
             durable=settings.durable,
+            turns=DeviceTurns(settings.device_turns) if settings.device_turns else None,
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = LocalGateway(

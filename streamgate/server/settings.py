@@ -93,5 +93,6 @@ class Settings:
     tenants: Sequence[Tenant] = ()
     recording: RecordingOptions | None = None
     durable: bool = True
+    device_turns: int = 0
     log_level: str = "info"
     server_id: str = "streamgate"

@@ -115,6 +115,7 @@ def running(
     recording: RecordingOptions | None = None,
     *,
     durable: bool = True,
+    device_turns: int = 0,
     tenants: Sequence[Tenant] = (),
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
@@ -132,6 +133,7 @@ def running(
         exit_timeout_seconds=2.0,
         recording=recording,
         durable=durable,
+        device_turns=device_turns,
         tenants=tenants,
     )
     server = Server(settings)
