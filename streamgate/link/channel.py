@@ -1,8 +1,6 @@
 """A connection with somebody who is known: messages by their class, signs of life both ways."""
 
 import asyncio
-import hashlib
-import hmac
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +13,6 @@ from streamgate.model.tensor import Buffer
 
 GREETING_BYTES_MAX: Final = 2**16
 """What a frame may have before both sides know each other."""
-
-NONCE_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +115,3 @@ class Channel:
 
 
 _BEAT: Final = Beat()
-
-
-def proof_of(secret: bytes, role: str, ours: bytes, theirs: bytes) -> bytes:
-    """That whoever plays this role knows the secret, for these two nonces only; b"" without one."""
-    if not secret:
-        return b""
-    return hmac.digest(secret, role.encode() + b"\0" + ours + theirs, hashlib.sha256)
-
-
-def is_proof(proof: bytes, secret: bytes, role: str, ours: bytes, theirs: bytes) -> bool:
-    return hmac.compare_digest(proof, proof_of(secret, role, ours, theirs))

@@ -9,22 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.link.addresses import Address, connect
-from streamgate.link.channel import NONCE_BYTES, Channel, Heartbeat, is_proof, proof_of
+from streamgate.link.addresses import Address
+from streamgate.link.channel import Channel, Heartbeat
+from streamgate.link.greeting import Handlers, introduce
 from streamgate.link.lanes import Call
 from streamgate.link.messages import (
-    SHAPE,
     Answered,
     AskIndex,
     AskOwner,
     AskSlots,
     AskStatistics,
-    Challenge,
     Done,
     Ended,
     Export,
     HandedOver,
-    Hello,
     Idle,
     Index,
     Load,
@@ -57,9 +55,6 @@ ANSWER_SECONDS: Final = 10.0
 
 LOAD_SECONDS: Final = 3_600.0
 """How long loading a model may take."""
-
-CONNECT_SECONDS: Final = 5.0
-"""How long an engine may take to accept a connection and say who it is."""
 
 BACKOFF_SECONDS: Final = (0.05, 1.0)
 """Between attempts to connect: first and longest."""
@@ -146,29 +141,17 @@ class EngineLink:
             await self._over.wait()
 
     async def _connect(self) -> None:
-        connection = await connect(self.address, CONNECT_SECONDS)
         self._over.clear()
         self._first_table.clear()
-        greeting = _Greeting(self, self._incarnation, self._peer_path, self._secret)
-        channel = Channel(connection, greeting.handlers, greeting.lost, self._heartbeat)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await greeting.answered(channel)
-        except BaseException:
-            channel.close()
-            raise
+        me = self._incarnation, self._peer_path
+        await introduce(self.address, me, self._secret, self._heartbeat, self._adopt, self.lost)
 
-    def adopt(
-        self, channel: Channel, welcome: Welcome, handlers: dict[type, Callable[[Any], None]]
-    ) -> None:
-        """The engine is known: what it says from now on is dealt with here."""
+    def _adopt(self, channel: Channel, welcome: Welcome) -> Handlers:
         self._channel = channel
         self.info, self.engine_incarnation = welcome.info, welcome.incarnation
-        handlers.clear()
-        handlers.update(self._handlers())
-        channel.begin()
+        return self._handlers()
 
-    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+    def _handlers(self) -> Handlers:
         return {
             Result: self._result,
             Export: self._export,
@@ -391,56 +374,3 @@ class EngineLink:
                 calls[model].append(call)
         for model in models:
             model.lose(calls[model])
-
-
-class _Greeting:
-    """Finds out who the other end is, and says who this one is."""
-
-    def __init__(self, link: EngineLink, incarnation: str, peer_path: str, secret: bytes) -> None:
-        self._link = link
-        self._incarnation = incarnation
-        self._peer_path = peer_path
-        self._secret = secret
-        self._nonce = secrets.token_bytes(NONCE_BYTES)
-        self._their_nonce = b""
-        self._channel: Channel | None = None
-        self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.handlers: dict[type, Callable[[Any], None]] = {
-            Challenge: self._challenged,
-            Welcome: self._welcomed,
-            Refused: self._refused,
-        }
-
-    async def answered(self, channel: Channel) -> None:
-        self._channel = channel
-        await self._welcome
-
-    def lost(self, why: str) -> None:
-        if not self._welcome.done():
-            self._fail(why)
-        elif not self._welcome.cancelled() and self._welcome.exception() is None:
-            self._link.lost(why)
-
-    def _challenged(self, challenge: Challenge) -> None:
-        self._their_nonce = challenge.nonce
-        if challenge.shape != SHAPE:
-            self._fail(f"it is of another version: messages {challenge.shape} there, {SHAPE} here")
-            return
-        assert self._channel is not None
-        proof = proof_of(self._secret, "front end", self._nonce, challenge.nonce)
-        self._channel.send(Hello(SHAPE, self._nonce, proof, self._incarnation, self._peer_path))
-
-    def _welcomed(self, welcome: Welcome) -> None:
-        if not is_proof(welcome.proof, self._secret, "engine", self._their_nonce, self._nonce):
-            self._fail("it does not know the link's secret")
-        elif not self._welcome.done():
-            assert self._channel is not None
-            self._welcome.set_result(None)
-            self._link.adopt(self._channel, welcome, self.handlers)
-
-    def _refused(self, refused: Refused) -> None:
-        self._fail(refused.failure.message)
-
-    def _fail(self, why: str) -> None:
-        if not self._welcome.done():
-            self._welcome.set_exception(StreamGateError(Code.UNAVAILABLE, why))

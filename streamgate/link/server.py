@@ -4,27 +4,23 @@ Each front end is told the whole table, and every change of it at once. What it 
 own: when its connection is over, its sequences end, as its clients are not reached any more.
 """
 
-import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.link.addresses import TcpAddress, listen_tcp, listen_unix
-from streamgate.link.channel import NONCE_BYTES, Channel, Heartbeat, is_proof, proof_of
+from streamgate.link.addresses import TcpAddress
+from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.exports import ExportedModel
+from streamgate.link.greeting import Doorkeeper, Handlers, OnLost
 from streamgate.link.messages import (
-    SHAPE,
     AskIndex,
     AskOwner,
     AskSlots,
     AskStatistics,
-    Challenge,
     Done,
     Export,
     Hello,
@@ -32,7 +28,6 @@ from streamgate.link.messages import (
     Load,
     ModelLine,
     Owner,
-    Refused,
     Slots,
     Statistics,
     Table,
@@ -46,9 +41,6 @@ from streamgate.session.gateway import Gateway
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
-
-GREETING_SECONDS: Final = 5.0
-"""How long a front end may take to introduce itself."""
 
 
 class LinkServer:
@@ -68,8 +60,6 @@ class LinkServer:
     ) -> None:
         self._table = table
         self._gateway = gateway
-        self._secret = secret
-        self._heartbeat = heartbeat or Heartbeat()
         self.incarnation = secrets.token_hex(8)
         self.counts = Counts()
         self._exports: dict[int, ExportedModel] = {}
@@ -78,10 +68,7 @@ class LinkServer:
         self._last_number = 0
         self._last_peer = 0
         self._peers: dict[str, tuple[Channel, Peer]] = {}
-        self._greeting: set[_Greeting] = set()
-        self._accepting: list[asyncio.Task[None]] = []
-        self._listeners: list[socket.socket] = []
-        self._paths: list[Path] = []
+        self._door = Doorkeeper(secret, heartbeat or Heartbeat(), self._admit)
         table.watch(self._changed)
         self._export_new()
 
@@ -89,36 +76,19 @@ class LinkServer:
 
     def listen_unix(self, path: Path) -> None:
         """Serve on a Unix socket. Raises StreamGateError."""
-        self._listen(listen_unix(path))
-        self._paths.append(path)
+        self._door.listen_unix(path)
 
     def listen_tcp(self, address: TcpAddress) -> int:
         """Serve on a port, which is returned. Raises StreamGateError, also without a secret."""
-        if not self._secret:
-            raise StreamGateError(
-                Code.INVALID_ARG, "a link over TCP needs a secret: whoever connects may do anything"
-            )
-        listener = listen_tcp(address)
-        self._listen(listener)
-        port: int = listener.getsockname()[1]
-        return port
+        return self._door.listen_tcp(address)
 
     async def stop(self) -> None:
         """Take no more connections, and end those that there are. Idempotent."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listener in self._listeners:
-            listener.close()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        for greeting in list(self._greeting):
-            greeting.close()
+        await self._door.stop()
         for channel, peer in list(self._peers.values()):
             channel.close()
             peer.leave()
         self._peers.clear()
-        self._accepting, self._listeners, self._paths = [], [], []
         with contextlib.suppress(ValueError):
             self._table.unwatch(self._changed)
 
@@ -139,30 +109,9 @@ class LinkServer:
     def exported(self, number: int) -> ExportedModel | None:
         return self._exports.get(number)
 
-    # -- connections
+    # -- front ends
 
-    def _listen(self, listener: socket.socket) -> None:
-        self._listeners.append(listener)
-        self._accepting.append(asyncio.create_task(self._accept(listener)))
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                # Out of descriptors, or who connected is gone already.
-                log.warning("a connection could not be accepted: %s", error)
-                await asyncio.sleep(0.1)
-                continue
-            if connection.family != socket.AF_UNIX:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            greeting = _Greeting(
-                connection, self._secret, self._heartbeat, self._welcome, self._greeting.discard
-            )
-            self._greeting.add(greeting)
-
-    def _welcome(self, channel: Channel, hello: Hello, proof: bytes) -> "tuple[Peer, _OnLost]":
+    def _admit(self, channel: Channel, hello: Hello, proof: bytes) -> tuple[Handlers, OnLost]:
         """A front end has introduced itself. One of its name that seems to live still does not."""
         older = self._peers.pop(hello.incarnation, None)
         if older is not None:
@@ -188,7 +137,7 @@ class LinkServer:
                 )
                 peer.leave()
 
-        return peer, lost
+        return peer.handlers, lost
 
     # -- the table
 
@@ -286,67 +235,6 @@ class LinkServer:
                 if held is not None:
                     return held.peer.peer_path
         return ""
-
-
-_OnLost = Callable[[str], None]
-
-
-class _Greeting:
-    """A connection until its front end is known."""
-
-    def __init__(
-        self,
-        connection: socket.socket,
-        secret: bytes,
-        heartbeat: Heartbeat,
-        welcome: Callable[[Channel, Hello, bytes], tuple[Peer, _OnLost]],
-        on_over: Callable[["_Greeting"], None],
-    ) -> None:
-        self._secret = secret
-        self._welcome = welcome
-        self._on_over = on_over
-        self._nonce = secrets.token_bytes(NONCE_BYTES)
-        self._handlers: dict[type, Callable[[Any], None]] = {Hello: self._hear}
-        self._on_lost: _OnLost | None = None
-        self._channel = Channel(connection, self._handlers, self._lost, heartbeat)
-        self._timer = asyncio.get_running_loop().call_later(
-            GREETING_SECONDS, self._refuse, f"no greeting came within {GREETING_SECONDS:g} s"
-        )
-        self._channel.send(Challenge(SHAPE, self._nonce))
-
-    def close(self) -> None:
-        self._timer.cancel()
-        self._channel.close()
-
-    def _hear(self, hello: Hello) -> None:
-        if hello.shape != SHAPE:
-            self._refuse(
-                f"front end and engine are of different versions: messages {hello.shape} there, "
-                f"{SHAPE} here"
-            )
-        elif not is_proof(hello.proof, self._secret, "front end", hello.nonce, self._nonce):
-            self._refuse("the front end does not know the link's secret")
-        else:
-            self._timer.cancel()
-            self._on_over(self)
-            del self._handlers[Hello]
-            proof = proof_of(self._secret, "engine", self._nonce, hello.nonce)
-            peer, self._on_lost = self._welcome(self._channel, hello, proof)
-            self._handlers.update(peer.handlers)
-
-    def _refuse(self, why: str) -> None:
-        log.warning("a connection over a link was refused: %s", why)
-        self._channel.send(Refused(0, Failure(Code.UNAVAILABLE, why)))
-        self._timer.cancel()
-        self._channel.close()
-        self._on_over(self)
-
-    def _lost(self, why: str) -> None:
-        if self._on_lost is not None:
-            self._on_lost(why)
-        else:
-            self._timer.cancel()
-            self._on_over(self)
 
 
 def _ask(peer: Peer, answer: Callable[[Any], Coroutine[Any, Any, object]], ask: Any) -> None:
