@@ -90,8 +90,9 @@ class EngineLink:
         self.counts = ClientCounts()
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[str], None] = lambda _: None
-        self._incarnation = incarnation or secrets.token_hex(8)
-        self._peer_path = peer_path
+        self.incarnation = incarnation or secrets.token_hex(8)
+        self.peer_path = peer_path
+        """Where the engine tells other front ends that this one is reached. Before `start`."""
         self._secret = secret
         self._heartbeat = heartbeat or Heartbeat()
         self._numbers = itertools.count(1)
@@ -143,7 +144,7 @@ class EngineLink:
     async def _connect(self) -> None:
         self._over.clear()
         self._first_table.clear()
-        me = self._incarnation, self._peer_path
+        me = self.incarnation, self.peer_path
         await introduce(self.address, me, self._secret, self._heartbeat, self._adopt, self.lost)
 
     def _adopt(self, channel: Channel, welcome: Welcome) -> Handlers:
@@ -257,10 +258,9 @@ class EngineLink:
         """As `Gateway.unload_model`."""
         await self.ask(lambda number: Unload(number, name, unload_dependents), Done)
 
-    async def owner_of(self, name: str, sequence: SequenceKey) -> str:
-        """Where the front end is reached that holds the log of a sequence; "" for nobody's."""
-        told = await self.ask(lambda number: AskOwner(number, name, sequence), Owner)
-        return told.peer_path
+    async def owner_of(self, name: str, sequence: SequenceKey, seconds: float) -> Owner:
+        """Where the front end is reached that holds the log of a sequence, and where all are."""
+        return await self.ask(lambda number: AskOwner(number, name, sequence), Owner, seconds)
 
     def _models_of(self, name: str, version: str) -> list[RemoteModel]:
         return [

@@ -345,7 +345,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class AskOwner:
-    """Which front end holds the log of a sequence of this model; answered by `Owner`."""
+    """Which front end holds the log of a sequence of this model; answered by `Owner`. Front ends
+    answer for themselves."""
 
     number: int
     name: str
@@ -354,10 +355,31 @@ class AskOwner:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where that front end is reached; "" for nobody's sequence."""
+    """Where that front end is reached; "" for nobody's sequence. `peers`: where all are that an
+    engine knows, as one may hold a sequence that is nowhere just now."""
 
     number: int
     peer_path: str
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """From one front end to the one that holds a sequence: the step of this number, which follows,
+    is for this model."""
+
+    number: int
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardEnd:
+    """The same of `Connection.end_sequence`."""
+
+    name: str
+    version: str
+    sequence: SequenceKey
 
 
 MESSAGES: Final = (
@@ -377,7 +399,7 @@ MESSAGES: Final = (
     ),
     *(WatchSnapshots, Ended, Idle, Snapped),
     *(AskReady, Ready, AskStatistics, Statistics, AskSlots, Slots, AskIndex, Index),
-    *(Load, Unload, Done, Refused, AskOwner, Owner),
+    *(Load, Unload, Done, Refused, AskOwner, Owner, Forward, ForwardEnd),
 )
 """All messages but steps and results. A frame's kind is the place here, from 2."""
 

@@ -216,7 +216,8 @@ class LinkServer:
             return Done(ask.number)
 
         async def owner(ask: AskOwner) -> Owner:
-            return Owner(ask.number, self._owner_of(ask))
+            paths = (each.peer_path for _, each in self._peers.values())
+            return Owner(ask.number, self._owner_of(ask), tuple(filter(None, paths)))
 
         answers: dict[type, Callable[[Any], Coroutine[Any, Any, object]]] = {
             AskStatistics: statistics,

@@ -12,6 +12,7 @@ from typing import Final
 from streamgate.link.client import EngineLink
 from streamgate.link.remote_model import RemoteModel
 from streamgate.model.config import ModelConfig
+from streamgate.model.request import SequenceKey
 from streamgate.model.statistics import DurabilityStatistics
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.routing import (
@@ -83,6 +84,15 @@ class Mirror:
         """All that are in the table."""
         for services in self._services.values():
             yield from (service for service in services if service.is_wanted)
+
+    def holds(self, name: str, sequence: SequenceKey) -> bool:
+        """Whether the log of such a sequence is kept here."""
+        return any(
+            sequence in service.route.positions
+            for (model, _), services in self._services.items()
+            if model == name
+            for service in services
+        )
 
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
         """What was recovered here, by model and version."""

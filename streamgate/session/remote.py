@@ -5,8 +5,10 @@ and here are the logs of sequences: what an engine loses goes on at another, or 
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from streamgate.engine.host import AsyncioHost
@@ -14,11 +16,12 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.link.client import EngineLink
 from streamgate.model.config import ModelConfig
 from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
-from streamgate.session.connection import SessionConnection
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.durable.observer import OpenObserver
+from streamgate.session.forwarding import Forwarding, ForwardingConnection
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
+    Connection,
     EndSink,
     GoneSink,
     IdleSink,
@@ -28,6 +31,7 @@ from streamgate.session.gateway import (
 )
 from streamgate.session.local import LocalGateway
 from streamgate.session.mirror import Mirror, is_better
+from streamgate.session.peers import PeerLinks, PeerServer
 from streamgate.session.routing import ModelTable
 from streamgate.session.sums import join_slot_tables, sum_durability, sum_statistics
 
@@ -48,7 +52,9 @@ class RemoteGateway:
         self._engines = engines
         self._strict = strict
         self._open_observer = open_observer
-        table = ModelTable()
+        self._forwarding: Forwarding | None = None
+        self._peer_server: PeerServer | None = None
+        self._table = table = ModelTable()
         self._mirror = Mirror(engines, table, self._make_link)
         self._local = LocalGateway(table, _Engines(self), info, strict=strict)
         for engine in engines:
@@ -67,9 +73,26 @@ class RemoteGateway:
         """Refuse what is new, serve what is under way."""
         self._local.stop_admission()
 
-    def close(self) -> None:
-        """End what waits for an engine, and recover nothing any more."""
+    def join_peers(self, path: Path) -> None:
+        """There are other front ends of these engines: they reach this one at this Unix socket, and
+        each hands requests on whose sequences another holds. Before the engines are connected.
+        Raises StreamGateError when it can't be listened there."""
+        incarnation = secrets.token_hex(8)
+        self._peer_server = PeerServer(self._local, self._mirror.holds, incarnation)
+        self._peer_server.listen_unix(path)
+        for engine in self._engines:
+            engine.peer_path = str(path)
+        peers = PeerLinks(incarnation)
+        self._forwarding = Forwarding(self._engines, self._table, peers, str(path))
+
+    async def close(self) -> None:
+        """End what waits for an engine, recover nothing any more, and leave the other front ends.
+        Idempotent."""
         self._mirror.close()
+        if self._forwarding is not None:
+            self._forwarding.close()
+        if self._peer_server is not None:
+            await self._peer_server.stop()
 
     def durability(self) -> Mapping[tuple[str, str], DurabilityStatistics]:
         """What was recovered here and what is kept for it, by model and version."""
@@ -77,8 +100,9 @@ class RemoteGateway:
 
     def connect(
         self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
-    ) -> SessionConnection:
-        return self._local.connect(on_sequence_end, on_idle_warning)
+    ) -> Connection:
+        here = self._local.connect(on_sequence_end, on_idle_warning)
+        return here if self._forwarding is None else ForwardingConnection(here, self._forwarding)
 
     def of(self, key: str) -> "RemoteGateway":
         """All are served alike: limits are for a gateway in front of this one."""

@@ -43,7 +43,7 @@ async def front_end(
                 await link.wait_connected()
         yield gateway, links
     finally:
-        gateway.close()
+        await gateway.close()
         for link in links:
             await link.stop()
 
