@@ -17,7 +17,7 @@ from streamgate.observe.tenants import TenantCollector
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.ports import Ports
 from streamgate.server.processes.child import Beginning, Report
-from streamgate.server.processes.names import engine_socket
+from streamgate.server.processes.names import engine_socket, front_end_socket
 from streamgate.server.processes.settings_text import read_settings
 from streamgate.server.settling import settle_memory
 from streamgate.session.gateway import ServerInfo
@@ -50,7 +50,13 @@ class FrontEndRole:
             directory=directory,
         )
 
+        self._peer_path = (
+            directory / front_end_socket(beginning.name) if beginning.front_ends > 1 else None
+        )
+
     async def begin(self) -> None:
+        if self._peer_path is not None:
+            self._gateway.join_peers(self._peer_path)
         for link in self._links:
             link.start()
 
@@ -72,6 +78,7 @@ class FrontEndRole:
                 self._on_change()
             case "close":
                 await self._front_ends.close()
+                await self._gateway.close()
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
         return None

@@ -13,3 +13,8 @@ NAME_LETTERS: Final = len(SUPERVISOR)
 def engine_socket(name: str) -> str:
     """Where an engine is reached, in the server's runtime directory."""
     return f"{name}.sock"
+
+
+def front_end_socket(name: str) -> str:
+    """Where front ends hand each other requests, in the server's runtime directory."""
+    return f"{name}.sock"

@@ -4,6 +4,7 @@ $XDG_RUNTIME_DIR/streamgate/   or  $TMPDIR/streamgate-UID/
   4711/                            the number of the supervisor's process
     control.sock                   what `streamgate status` and `streamgate drain` ask
     engine-0.sock ...              where front ends reach the engines
+    front-0.sock ...               where front ends hand each other requests
     front-0-ws.sock ...            where front ends reach sessions of each other
     loads/                         what clients have loaded
 """
