@@ -44,7 +44,11 @@ def compose(config: ModelConfig, models: Mapping[str, ModelConfig]) -> ModelConf
             )
         _check_inputs(config.name, step, model, tensors)
         _check_outputs(config.name, step, model, tensors)
-    return with_ensemble(config, _with_traits(config, ensemble, models))
+    made = with_ensemble(config, _with_traits(config, ensemble, models))
+    # Its results are the same bits again where those of all its models are.
+    exact = all(models[step.model].durability.fixed_bucket for step in ensemble.steps)
+    durability = dataclasses.replace(made.durability, fixed_bucket=exact)
+    return dataclasses.replace(made, durability=durability)
 
 
 def _with_traits(

@@ -16,18 +16,22 @@ from functools import partial
 from typing import Final
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import EndReason, StreamGateError
+from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
     UNSTARTED,
     FindRoute,
     ModelLink,
+    MovableLink,
     Needs,
     OnAnyEnd,
+    OnHandOver,
     OnIdleWarning,
     OnReservation,
+    OnSnapshot,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.recording.options import PARAMETER, RecordingOptions
 from streamgate.recording.values import Composing, End, Header, Result, Step, StoredTensor
@@ -37,6 +41,9 @@ log = logging.getLogger(__name__)
 
 REFUSED: Final = "refused"
 """The end of a sequence whose START was not admitted."""
+
+MOVED: Final = "the sequence went on elsewhere"
+"""Why a bundle has not all of its sequence."""
 
 Sink = Callable[[Response], None]
 
@@ -62,6 +69,8 @@ class Recorder:
         names = self._options.models
         if not config.stateful or (names and config.name not in names):
             return link
+        if isinstance(link, MovableLink):
+            return RecordedMovableLink(link, self)
         return RecordedLink(link, self)
 
     def begin(self, link: ModelLink, start: Request) -> "SequenceRecording | None":
@@ -147,6 +156,11 @@ class SequenceRecording:
             self._end = End(reason, self._now())
             self._finish_if_over()
 
+    def cut(self, why: str) -> None:
+        """There is more of it, which is not seen here."""
+        if not self._recording.is_over:
+            self._writer.cut(self._recording, why)
+
     def _finish_if_over(self) -> None:
         if self._end is not None and not self._open and not self._recording.is_over:
             self._writer.put(self._recording, self._end)
@@ -191,9 +205,9 @@ class SequenceRecording:
 
 @dataclass(slots=True, eq=False)
 class _Tenancy:
-    """One sequence from its START on, recorded or not."""
+    """One sequence from its START on, or from when it came back, recorded or not."""
 
-    start: Request
+    key: SequenceKey
     recording: SequenceRecording | None
 
 
@@ -238,13 +252,14 @@ class RecordedLink:
         return self._link.submit(request, sink, owner, position)
 
     def _tenancy(self, request: Request) -> _Tenancy | None:
-        tenancies = self._live.get(request.sequence)
         if not request.start:
+            tenancies = self._live.get(request.sequence)
             return tenancies[-1] if tenancies else None
-        tenancy = _Tenancy(request, self._recorder.begin(self._link, request))
-        if tenancies is None:
-            tenancies = self._live[request.sequence] = deque()
-        tenancies.append(tenancy)
+        return self._add(request.sequence, self._recorder.begin(self._link, request))
+
+    def _add(self, key: SequenceKey, recording: SequenceRecording | None) -> _Tenancy:
+        tenancy = _Tenancy(key, recording)
+        self._live.setdefault(key, deque()).append(tenancy)
         return tenancy
 
     def _receive(self, tenancy: _Tenancy, number: int, sink: Sink, response: Response) -> None:
@@ -261,12 +276,11 @@ class RecordedLink:
                 recording.note_response(response, number)
 
     def _remove(self, tenancy: _Tenancy) -> None:
-        key = tenancy.start.sequence
-        tenancies = self._live.get(key)
+        tenancies = self._live.get(tenancy.key)
         if tenancies is not None and tenancy in tenancies:
             tenancies.remove(tenancy)
             if not tenancies:
-                del self._live[key]
+                del self._live[tenancy.key]
 
     def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         def ended(key: SequenceKey, reason: EndReason, place: int) -> None:
@@ -317,3 +331,56 @@ class RecordedLink:
         self, limit: int, only: Collection[SequenceKey] | None = None
     ) -> Sequence[SlotTable]:
         return self._link.slot_tables(limit, only)
+
+
+class RecordedMovableLink(RecordedLink):
+    """Implements `streamgate.link.contract.MovableLink` in front of another such link. What leaves
+    cuts its recording, and what comes from elsewhere has none: it lacks the beginning."""
+
+    def __init__(self, link: MovableLink, recorder: Recorder) -> None:
+        super().__init__(link, recorder)
+        self._movable = link
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        tenancy = self._add(sequence, None)
+
+        def answered(failure: Failure | None) -> None:
+            if failure is not None:
+                self._remove(tenancy)
+            on_answer(failure)
+
+        self._movable.restore(sequence, owner, snapshot, answered)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        def answered(answer: Snapshot | Failure) -> None:
+            if isinstance(answer, Snapshot):
+                self._leave(sequence)
+            on_answer(answer)
+
+        self._movable.hand_over(sequence, answered)
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._movable.take_snapshot(sequence, on_answer)
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        def taken(sequence: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:
+            if has_left:
+                self._leave(sequence)
+            on_snapshot(sequence, snapshot, has_left)
+
+        self._movable.watch_snapshots(taken)
+
+    def _leave(self, sequence: SequenceKey) -> None:
+        """The oldest sequence of this ID lives elsewhere now."""
+        tenancies = self._live.get(sequence)
+        if tenancies:
+            tenancy = tenancies[0]
+            self._remove(tenancy)
+            if tenancy.recording is not None:
+                tenancy.recording.cut(MOVED)

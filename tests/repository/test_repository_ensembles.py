@@ -328,6 +328,17 @@ def test_a_stateful_step_makes_the_ensemble_stateful(models: Models) -> None:
     assert outer.ensemble.sequence_models == {"x"}
 
 
+def test_an_ensemble_of_models_with_fixed_buckets_gives_the_same_bits_again(
+    models: Models,
+) -> None:
+    exact = dataclasses.replace(model(), durability=Durability(fixed_bucket=True))
+    other = dataclasses.replace(model(), name="other")
+    config = ensemble(step("i=I", "o=t"), step("i=t", "o=O", "other"))
+    assert not composed(models, config, exact, other).durability.fixed_bucket
+    both = dataclasses.replace(exact, name="other")
+    assert composed(models, config, exact, both).durability.fixed_bucket
+
+
 def test_the_sequences_of_an_iterative_step_are_its_own(models: Models) -> None:
     scheduling = SequenceBatching(DirectStrategy(), 1, iterative=True)
     part = dataclasses.replace(model(), scheduling=scheduling)

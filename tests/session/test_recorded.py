@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 
 from streamgate.core.ids import OwnerNumber
-from streamgate.errors import Code, EndReason, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import UNSTARTED, ModelRoute
 from streamgate.model.config import Ensemble, EnsembleStep
 from streamgate.model.request import Request, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.model.tensor import Tensor
 from streamgate.recording.bundle import Bundle, read_bundle
 from streamgate.recording.options import RecordingOptions
 from streamgate.recording.values import StoredTensor
 from streamgate.recording.writer import BundleWriter
-from streamgate.session.recorded import RecordedLink, Recorder
+from streamgate.session.recorded import RecordedLink, RecordedMovableLink, Recorder
 from streamgate.session.routing import Route
-from tests.session.fake_link import FakeLink, sequence_config
+from tests.session.fake_link import FakeLink, FakeMovableLink, sequence_config
 from tests.session.plain_models import config_of, spec, zeros
 
 
@@ -31,7 +32,7 @@ class House:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
-        self.link = FakeLink()
+        self.link = FakeMovableLink()
         settings = RecordingOptions(folder, **options)
         self.writer = BundleWriter(settings)
         self.recorder = Recorder(settings, self.writer, "0.0", no_route)
@@ -103,6 +104,47 @@ def test_a_start_that_is_refused(tmp_path: Path) -> None:
         house.link.answer(place)
     house.link.on_end(1, EndReason.IDLE, 0)
     assert house.told() == [(["a0", "a1"], "idle"), (["b0"], "refused")]
+
+
+SNAPSHOT = Snapshot(4, "s")
+
+
+def test_a_recording_ends_where_its_sequence_leaves(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for id, key in (("a0", 1), ("b0", 2), ("c0", 3)):
+        house.send(key, start=True, id=id)
+        house.link.answer(house.link.positions.index(0, len(house.link.positions) - 1))
+    answers: list[object] = []
+    house.route.hand_over(1, answers.append)
+    house.link.handed_over[0][-1](SNAPSHOT)
+    assert isinstance(house.route.link, RecordedMovableLink)
+    house.route.link.watch_snapshots(lambda *told: answers.append(told))
+    house.link.on_snapshot(2, SNAPSHOT, True)
+    house.link.on_snapshot(3, SNAPSHOT, False)
+    house.link.on_end(3, EndReason.IDLE, 0)
+    assert answers == [SNAPSHOT, (2, SNAPSHOT, True), (3, SNAPSHOT, False)]
+    why = "the sequence went on elsewhere"
+    assert house.told() == [(["a0"], why), (["b0"], why), (["c0"], "idle")]
+
+
+def test_what_comes_from_elsewhere_is_not_recorded_and_takes_nobodys_place(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for answer in (Failure(Code.UNAVAILABLE, "no"), None):
+        house.route.restore(1, OwnerNumber(1), None, SNAPSHOT, lambda failure: None)
+        house.link.restored[-1][-1](answer)
+    house.send(1, id="old")
+    house.send(1, start=True, id="a0")
+    assert house.link.positions == [5, 0]
+    house.link.answer(0)
+    house.link.answer(1)
+    house.link.on_end(1, EndReason.SUPERSEDED, 0)
+    house.link.on_end(1, EndReason.IDLE, 0)
+    assert house.told() == [(["a0"], "idle")]
+
+
+def test_a_link_that_can_not_move_stays_one(tmp_path: Path) -> None:
+    link = FakeLink()
+    assert type(House(tmp_path).recorder.front(link)) is RecordedLink
 
 
 def test_a_reservation_that_ends(tmp_path: Path) -> None:
