@@ -110,6 +110,8 @@ class Supervisor:
         self._state = "stopping"
         for keeper in self._all:
             keeper.stop_keeping()
+            if not keeper.has_begun:
+                keeper.kill()  # it has nothing yet that could end well
         drain_seconds = self._settings.exit_timeout_seconds + GOODBYE_SECONDS
         await _ask_all(self.front_ends, "refuse", ANSWER_SECONDS)
         await _ask_all(self.engines, "finish", drain_seconds)

@@ -170,6 +170,16 @@ async def test_a_server_that_is_drained_lets_in_nothing_new(directory: Path) -> 
         assert process(supervisor, "front-0").is_accepting is False
 
 
+@pytest.mark.usefixtures("no_children_left")
+async def test_what_has_not_begun_again_does_not_hold_up_a_stop(directory: Path) -> None:
+    async with toys(directory, engines=1, front_ends=1, exit_timeout_seconds=600) as supervisor:
+        os.kill(process(supervisor, "engine-0").pid, signal.SIGKILL)
+        await until(lambda: process(supervisor, "engine-0").state == "starting")
+        os.kill(process(supervisor, "engine-0").pid, signal.SIGSTOP)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await supervisor.stop()
+
+
 def tree_of(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
