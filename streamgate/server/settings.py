@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from streamgate.recording.options import RecordingOptions
-from streamgate.session.tenants import Tenant
+from streamgate.session.tenant import Tenant
 
 OWN_PORTS: Mapping[str, int] = {
     "sherpa-onnx": 6006,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamgate.errors import Code, StreamGateError
-from streamgate.session.tenants import ANYBODY, Rate, Tenant, hash_of
+from streamgate.session.tenant import Rate, Tenant
+from streamgate.session.tenants import ANYBODY, hash_of
 
 HASH_PREFIX: Final = "sha256:"
 NAME_CHARS_MAX: Final = 64

@@ -5,13 +5,14 @@ are kept as their SHA-256 alone. `docs/admission.md` says what each limit means 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Final, final
 
 from streamgate.model.statistics import TenantStatistics
+from streamgate.session.tenant import Rate, Tenant
 
 NS: Final = 10**9
 _FINE: Final = 10**6
@@ -22,31 +23,6 @@ ANYBODY: Final = ""
 
 STREAM_RETRY_NS: Final = NS
 """When a client that has all its streams may try again: nobody knows when one will end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many units a second on average, and at most `burst` at once after a pause."""
-
-    per_second: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """What one tenant may have; None is without limit.
-
-    `streams_max` counts its live sequences and reservations of all models together,
-    `streams_max_by_model` those of one. `requests` are new sequences and requests outside of
-    sequences; `bytes` is all that it sends.
-    """
-
-    name: str
-    key_hashes: tuple[bytes, ...] = ()
-    streams_max: int | None = None
-    streams_max_by_model: Mapping[str, int] = field(default_factory=dict)
-    requests: Rate | None = None
-    bytes: Rate | None = None
 
 
 class Limit(Enum):

@@ -8,7 +8,8 @@ import pytest
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.server.tenants_file import read_tenants
-from streamgate.session.tenants import Rate, Tenant, hash_of
+from streamgate.session.tenant import Rate, Tenant
+from streamgate.session.tenants import hash_of
 
 GOOD = {
     "tenants": [

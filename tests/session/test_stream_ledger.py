@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from streamgate.session.stream_ledger import StreamKey, StreamLedger
-from streamgate.session.tenants import Account, Limit, Tenant
+from streamgate.session.tenant import Tenant
+from streamgate.session.tenants import Account, Limit
 from tests.model.settings import MODEL
 
 STREAMS: tuple[StreamKey, ...] = (("m", 1), ("m", 2), ("m", "a"), ("n", 1))

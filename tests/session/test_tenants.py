@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamgate.session.tenant import Rate, Tenant
 from streamgate.session.tenants import (
     NS,
     STREAM_RETRY_NS,
     Account,
     Bucket,
     Limit,
-    Rate,
-    Tenant,
     Tenants,
     hash_of,
     part_of,

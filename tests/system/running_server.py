@@ -18,7 +18,7 @@ from streamgate.recording.options import RecordingOptions
 from streamgate.server.ports import Ports
 from streamgate.server.server import Server
 from streamgate.server.settings import ControlMode, GrpcTransport, Settings
-from streamgate.session.tenants import Tenant
+from streamgate.session.tenant import Tenant
 from tests.frontends.conftest import LoopThread
 from tests.server.model_house import Gates, gates_for_models
 

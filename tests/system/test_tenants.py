@@ -16,7 +16,8 @@ from tritonclient.utils import InferenceServerException
 from websockets.sync.client import connect
 
 from streamgate.server.settings import GrpcTransport
-from streamgate.session.tenants import Rate, Tenant, hash_of
+from streamgate.session.tenant import Rate, Tenant
+from streamgate.session.tenants import hash_of
 from tests.system.running_server import RunningServer, running, until
 from tests.system.tally import TallyStream, setting, total_of, value_tensor, write_tally
 

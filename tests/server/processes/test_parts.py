@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -32,9 +34,11 @@ from streamgate.server.settings import (
     Settings,
     SpeechSettings,
 )
-from streamgate.session.tenants import Rate, Tenant, hash_of
+from streamgate.session.tenant import Rate, Tenant
+from streamgate.session.tenants import hash_of
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -301,3 +305,22 @@ def test_restarts_begin_anew_after_a_steady_time() -> None:
     assert restarts.next_delay(STEADY_SECONDS) == 0.0
     assert restarts.next_delay(0.0) == 0.1
     assert restarts.count == 9
+
+
+# -- the supervisor itself
+
+
+def test_a_supervisor_imports_no_model_and_no_gateway() -> None:
+    modules = "streamgate.cli, streamgate.server.main, streamgate.server.processes.supervisor"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "streamgate.server.processes.keeper" in loaded
+    heavy = {"numpy", "grpc", "google.protobuf", "aiohttp", "websockets", "prometheus_client"}
+    ours = {"streamgate.engine", "streamgate.core", "streamgate.frontends", "streamgate.backend"}
+    assert loaded & (heavy | ours) == set()

@@ -6,7 +6,8 @@ from pathlib import Path
 from streamgate.frontends.speech import SpeechStream
 from streamgate.server.settings import SpeechSettings
 from streamgate.session.metered import MeteredGateway, Meters
-from streamgate.session.tenants import NS, Rate, Tenant, Tenants, hash_of
+from streamgate.session.tenant import Rate, Tenant
+from streamgate.session.tenants import NS, Tenants, hash_of
 from tests.speech.dialects.peer import dialled, refusal, small_repository
 from tests.speech.house import speech_house
 from tests.speech.test_stream import PCM, Listener
