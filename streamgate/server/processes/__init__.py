@@ -9,5 +9,5 @@ messages           what they say to each other; settings_text: and how they are 
 placeholders       the shared ports; runtime_directory: where sockets are
 control            the socket behind `streamgate status` and `streamgate drain`
 tree, tree_text    the processes as values, and on a terminal; proc: what the kernel knows
-scrape, log_lines  metrics and logs of all in one place
+scrape, log_lines  metrics and logs of all in one place; adopted: what process 1 must do beside
 """

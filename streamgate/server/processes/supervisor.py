@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,6 +22,7 @@ from typing import Any, Final, final
 import streamgate
 from streamgate.errors import Code, StreamGateError
 from streamgate.server.ports import Ports, wanted_ports
+from streamgate.server.processes.adopted import bury_adopted
 from streamgate.server.processes.child import Beginning
 from streamgate.server.processes.control import ControlSocket
 from streamgate.server.processes.keeper import Keeper, Place
@@ -94,6 +96,8 @@ class Supervisor:
         try:
             self._ports = self._placeholders.take(wanted_ports(self._settings))
             await self._control.open()
+            if os.getpid() == 1:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._bury)
             for keeper in self._all:
                 keeper.start()
             await self._open_metrics()
@@ -206,6 +210,9 @@ class Supervisor:
             settle = self._open_ports if kind == FRONT_END else _nothing_more
             keepers.append(Keeper(place, settle, partial(show_line, name)))
         return keepers
+
+    def _bury(self) -> None:
+        bury_adopted([keeper.child.pid for keeper in self._all if keeper.child is not None])
 
     async def _open_ports(self, front_end: Peer) -> None:
         """Ports open when there is something to serve behind them."""

@@ -307,6 +307,38 @@ def test_restarts_begin_anew_after_a_steady_time() -> None:
     assert restarts.count == 9
 
 
+# -- process 1
+
+ADOPTS = """
+import ctypes, os, subprocess, sys, time
+from streamgate.server.processes.adopted import bury_adopted
+
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+own = subprocess.Popen(["true"])
+subprocess.run(["sh", "-c", "true & echo $! > left"], check=True)
+left = int(open("left").read())
+buried = []
+while not buried:
+    time.sleep(0.01)
+    buried += bury_adopted([own.pid])
+print(buried == [left], own.wait())
+"""
+
+
+def test_dead_processes_of_others_are_buried(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ADOPTS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout == "True 0\n"
+
+
 # -- the supervisor itself
 
 
