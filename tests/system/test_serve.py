@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from tests.frontends.websocket_client import Client, connected
 from tests.system.server_process import (
     ROOT,
+    WAIT_SECONDS,
     ServerProcess,
     serving,
     started,
@@ -72,6 +73,14 @@ async def status_of(url: str) -> int:
         return answer.status
 
 
+async def until_status(status: int, url: str) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            if await status_of(url) == status:
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_it_serves_on_four_ports_and_lets_a_sequence_end_before_it_exits(
     models: Path,
 ) -> None:
@@ -91,8 +100,7 @@ async def test_it_serves_on_four_ports_and_lets_a_sequence_end_before_it_exits(
             await begin(client)
             server.terminate()
             await server.read_error("SIGTERM: draining, once more to exit at once")
-            while await status_of(f"http://{http}/v2/health/ready") != 400:
-                await asyncio.sleep(0.01)
+            await until_status(400, f"http://{http}/v2/health/ready")
             with pytest.raises(InvalidStatus, match="503"):
                 await connect(sequence_url(server))
             for _ in range(3):
