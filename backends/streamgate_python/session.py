@@ -11,7 +11,7 @@ from asyncio import iscoroutine
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any, Final, final
 
 from streamgate.backend.contract import ModelRequest
 from streamgate.errors import EndReason
@@ -27,6 +27,9 @@ from streamgate_python.requests import ReceivedRequest
 from streamgate_python.responses import InferenceResponse
 
 _logger = logging.getLogger(__name__)
+
+MOVED: Final = "moved"
+"""What a model is told of a sequence that has left it, and has not ended."""
 
 MODEL_FAULTS = (Exception, SystemExit, asyncio.CancelledError)
 """What a model may raise and the gateway survives: a model's `sys.exit()` ends no server."""
@@ -125,6 +128,11 @@ class PythonSession:
     def on_sequence_end(self, correlation_id: SequenceKey, reason: EndReason) -> None:
         """Tell the model that a sequence is over. Raises ModelRuleError with what it raised."""
         self._call("on_sequence_end", correlation_id, reason.value)
+
+    def drop_state(self, correlation_id: SequenceKey) -> None:
+        """Tell the model that a sequence goes on elsewhere. Raises as `on_sequence_end`."""
+        if self.hears_sequence_ends:
+            self._call("on_sequence_end", correlation_id, MOVED)
 
     def get_state(self, correlation_id: SequenceKey) -> bytes:
         """What the model's `get_state` returns. Raises ModelRuleError when that is no bytes, and

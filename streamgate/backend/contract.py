@@ -261,7 +261,8 @@ class StateDropper(StateKeeper, Protocol):
     """What a `StateKeeper` may implement to hear that a sequence lives on elsewhere."""
 
     def drop_state(self, correlation_id: SequenceKey) -> None:
-        """The sequence has left with what `get_state` gave: forget it. It has not ended."""
+        """The sequence has left, with what `get_state` gave if it can: forget it. It has not
+        ended."""
 
 
 @runtime_checkable

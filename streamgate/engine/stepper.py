@@ -206,7 +206,7 @@ class Stepper:
         session: object = self._session
         if session is None:
             return
-        if isinstance(session, StateDropper) and session.keeps_states:
+        if isinstance(session, StateDropper):
             try:
                 session.drop_state(sequence)
             except Exception:

@@ -12,6 +12,7 @@ from streamgate.backend.contract import (
     ReadinessAware,
     SequenceListener,
     SessionLostError,
+    StateDropper,
     StateKeeper,
 )
 from streamgate.errors import EndReason
@@ -299,6 +300,36 @@ class TestHooks:
         assert other.get_state("there") == b"x" * size
         with pytest.raises(ModelRuleError, match=r"^KeyError: 'nobody'\n\nAt:\n"):
             one.get_state("nobody")
+
+    def test_a_model_is_told_of_what_has_left_it(self, model: Model, opened: Opened) -> None:
+        model.write(
+            """
+            class TritonPythonModel:
+                def initialize(self, args):
+                    self.told = []
+
+                def on_sequence_end(self, correlation_id, reason):
+                    self.told.append(f"{correlation_id!r} {reason}")
+
+                def get_state(self, correlation_id):
+                    return " ".join(self.told).encode()
+
+                def set_state(self, correlation_id, state):
+                    pass
+            """
+        )
+        session = opened(model)
+        assert isinstance(session, StateDropper)
+        session.drop_state(7)
+        session.drop_state("a")
+        assert session.get_state(0) == b"7 moved 'a' moved"
+
+    def test_a_model_that_hears_no_ends_hears_of_no_moves(
+        self, model: Model, opened: Opened
+    ) -> None:
+        session = opened(model.write("class TritonPythonModel:\n    pass\n"))
+        assert isinstance(session, StateDropper)
+        session.drop_state(7)
 
     def test_a_crash_in_a_hook_is_told(self, model: Model, opened: Opened) -> None:
         told: list[SessionLostError] = []

@@ -143,6 +143,11 @@ class ProcessSession:
         """As `PythonSession.on_sequence_end`."""
         self._call("on_sequence_end", correlation_id, reason.value)
 
+    def drop_state(self, correlation_id: SequenceKey) -> None:
+        """As `PythonSession.drop_state`."""
+        if self.hears_sequence_ends:
+            self._call("drop_state", correlation_id)
+
     def get_state(self, correlation_id: SequenceKey) -> bytes:
         """As `PythonSession.get_state`."""
         [state] = self._call("get_state", correlation_id).buffers

@@ -133,6 +133,8 @@ class Worker:
                     value = session.is_ready()
                 case "on_sequence_end", [correlation_id, reason]:
                     session.on_sequence_end(correlation_id, EndReason(reason))
+                case "drop_state", [correlation_id]:
+                    session.drop_state(correlation_id)
                 case "get_state", [correlation_id]:
                     sent.append(session.get_state(correlation_id))
                 case "set_state", [correlation_id]:
