@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 from streamgate.server.processes.control import ask_server
+from streamgate.server.processes.hardware import Hardware, parse_cpus
 from streamgate.server.processes.runtime_directory import find_server
 from streamgate.server.processes.topology import SILENCE_SECONDS, Topology
 from streamgate.server.processes.tree import server_view
@@ -18,6 +20,18 @@ RESTART_SECONDS: Final = 660.0
 """How long a drained engine may take to be back: a little longer than the supervisor waits."""
 
 PROCESSES_MAX: Final = 256
+
+_OF_SEVERAL: Final = {
+    f"--{field.replace('_', '-')}": field
+    for field in (
+        "engines",
+        "front_ends",
+        "engine_gpus",
+        "engine_cpus",
+        "freeze_limit_secs",
+        "runtime_directory",
+    )
+}
 
 
 def add_processes(serve: argparse.ArgumentParser) -> None:
@@ -33,7 +47,23 @@ def add_processes(serve: argparse.ArgumentParser) -> None:
         type=_count,
         default=None,
         metavar="N",
-        help="processes that run the models, all of them each (1)",
+        help="processes that run the models, all of them each (1, or one for each --engine-gpus or "
+        "--engine-cpus)",
+    )
+    processes.add_argument(
+        "--engine-gpus",
+        action="append",
+        default=[],
+        metavar="GPUS",
+        help="the GPUs of an engine, as CUDA_VISIBLE_DEVICES has them; once for each engine (all)",
+    )
+    processes.add_argument(
+        "--engine-cpus",
+        type=_cpus,
+        action="append",
+        default=[],
+        metavar="CPUS",
+        help="the processors of an engine, such as 0-3,8; once for each engine (all)",
     )
     processes.add_argument(
         "--front-ends",
@@ -55,19 +85,28 @@ def add_processes(serve: argparse.ArgumentParser) -> None:
 
 def topology_of(options: argparse.Namespace) -> Topology | None:
     """What the flags of `serve` say; None for one process. Complains of flags that contradict."""
-    given = (options.engines, options.front_ends, options.freeze_limit_secs)
     if options.embedded:
-        if any(each is not None for each in (*given, options.runtime_directory)):
-            options.complain(
-                "--engines, --front-ends, --freeze-limit-secs and --runtime-directory are about "
-                "several processes, --embedded is one"
-            )
+        given = [flag for flag, field in _OF_SEVERAL.items() if getattr(options, field)]
+        if given:
+            options.complain(f"{given[0]} is about several processes, --embedded is one")
         return None
+    named = max(len(options.engine_gpus), len(options.engine_cpus))
+    engines = options.engines or named or 1
+    if any(given and len(given) != engines for given in (options.engine_gpus, options.engine_cpus)):
+        options.complain(
+            f"{engines} engines need {engines} of --engine-gpus or --engine-cpus each, or none"
+        )
     return Topology(
-        options.engines or 1,
+        engines,
         options.front_ends or 1,
         options.runtime_directory,
         options.freeze_limit_secs or SILENCE_SECONDS,
+        [
+            Hardware(gpus, cpus or ())
+            for _, gpus, cpus in zip_longest(
+                range(engines), options.engine_gpus, options.engine_cpus
+            )
+        ],
     )
 
 
@@ -136,6 +175,13 @@ def _count(text: str) -> int:
             f"'{text}' is no number of processes, expected 1 to {PROCESSES_MAX}"
         )
     return int(text)
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    try:
+        return parse_cpus(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:

@@ -1,6 +1,6 @@
 """A server as several processes: a supervisor, engines, and front ends that share the ports.
 
-topology           how many of what
+topology           how many of what; hardware: and where
 supervisor         starts, stops and restarts all; keeper: one place in its tree; launch: one
                    process of it; restarts: when the next one comes
 child, orphan      a process from its own side: it lives, says so, and never outlives the others

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, final
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.server.logs import log_to_stderr
+from streamgate.server.processes.hardware import Hardware, keep_to
 from streamgate.server.processes.messages import Peer, attach
 from streamgate.server.processes.orphan import die_with
 from streamgate.server.settling import leave_threads
@@ -31,7 +32,8 @@ UNSENT_BYTES_MAX: Final = 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """What a process is told first. `settings` are the server's, as text; `engines` the names of
-    all engines, whose sockets are in `directory`; there are so many `front_ends`."""
+    all engines, whose sockets are in `directory`; there are so many `front_ends`. `gpus` and `cpus`
+    are those of `Hardware`."""
 
     kind: str
     name: str
@@ -39,6 +41,8 @@ class Beginning:
     directory: str
     engines: list[str]
     front_ends: int = 1
+    gpus: str | None = None
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class _Child:
         if what == "begin":
             beginning = Beginning(**value["beginning"])
             log_to_stderr(value["log_level"])
+            keep_to(Hardware(beginning.gpus, tuple(beginning.cpus)))
             self._role = self._make_role(beginning, self._beat)
             await self._role.begin()
             self._beat()

@@ -25,6 +25,7 @@ from streamgate.server.ports import Ports, wanted_ports
 from streamgate.server.processes.adopted import bury_adopted
 from streamgate.server.processes.child import Beginning
 from streamgate.server.processes.control import ControlSocket
+from streamgate.server.processes.hardware import Hardware
 from streamgate.server.processes.keeper import Keeper, Place
 from streamgate.server.processes.launch import own_command
 from streamgate.server.processes.log_lines import show_line
@@ -194,6 +195,9 @@ class Supervisor:
         keepers = []
         for number in range(count):
             name = f"{kind}-{number}"
+            hardware = Hardware()
+            if kind == ENGINE and self._topology.hardware:
+                hardware = self._topology.hardware[number]
             place = Place(
                 [*self._command, name],
                 Beginning(
@@ -203,6 +207,8 @@ class Supervisor:
                     str(self._directory),
                     engines,
                     self._topology.front_ends,
+                    hardware.gpus,
+                    hardware.cpus,
                 ),
                 self._settings.log_level,
                 self._topology.silence_seconds,

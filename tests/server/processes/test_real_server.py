@@ -47,6 +47,17 @@ class TritonPythonModel:
         return []
 """
 
+WHERE = """
+import os, sys
+
+class TritonPythonModel:
+    def initialize(self, args):
+        print("it sees", os.environ["CUDA_VISIBLE_DEVICES"], file=sys.stderr)
+
+    def execute(self, requests):
+        return []
+"""
+
 BROKEN = "raise ValueError('no such luck')\n"
 
 
@@ -275,3 +286,13 @@ def test_the_commands(models: Path, runtime: Path, tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("streamgate: no server of this user runs here: none in ")
+
+
+async def test_an_engine_keeps_to_its_part_of_the_machine(models: Path, runtime: Path) -> None:
+    write_python_model(models, "where", WHERE)
+    cpu = min(os.sched_getaffinity(0))
+    flags = ("--engine-gpus", "MIG-a", "--engine-cpus", str(cpu))
+    async with running(models, runtime, *flags) as run:
+        engine = psutil.Process((await run.process("engine-0"))["pid"])
+        assert {tuple(os.sched_getaffinity(each.id)) for each in engine.threads()} == {(cpu,)}
+        await run.server.read_error("it sees MIG-a")
