@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, final
 
-from websockets.asyncio.client import ClientConnection
-
 from streamgate.errors import Code, StreamGateError
 from streamgate.transcribe.audio import RATE_HZ, Audio, f32le, s16le
-from streamgate.transcribe.socket import Wanted, address, converse
+from streamgate.transcribe.resuming import ResumingTalk
+from streamgate.transcribe.socket import Mouth, Wanted, address, converse
 from streamgate.transcribe.transcript import Listener, Transcript, Utterance, Word
 
 USUAL: Final = "http://localhost:8000"
+FLOAT_BYTES: Final = 4
 USUAL_VOSK: Final = "ws://localhost:2700"
 
 
@@ -50,7 +50,7 @@ class _Conversation:
 class _Native(_Conversation):
     """StreamGate's own."""
 
-    async def speak(self, socket: ClientConnection, audio: Audio) -> None:
+    async def speak(self, socket: Mouth, audio: Audio) -> None:
         async for piece in audio.pieces():
             await socket.send(f32le(piece))
         await socket.send('{"type":"end"}')
@@ -87,7 +87,7 @@ class _Native(_Conversation):
 class _Deepgram(_Conversation):
     """Deepgram's `/v1/listen`."""
 
-    async def speak(self, socket: ClientConnection, audio: Audio) -> None:
+    async def speak(self, socket: Mouth, audio: Audio) -> None:
         async for piece in audio.pieces():
             await socket.send(s16le(piece))
         await socket.send('{"type":"CloseStream"}')
@@ -131,7 +131,7 @@ class _Vosk(_Conversation):
         self._sent_seconds = 0.0
         self._is_last = False
 
-    async def speak(self, socket: ClientConnection, audio: Audio) -> None:
+    async def speak(self, socket: Mouth, audio: Audio) -> None:
         await socket.send(json.dumps({"config": {"sample_rate": RATE_HZ, "words": True}}))
         async for piece in audio.pieces():
             self._replied.clear()
@@ -165,7 +165,7 @@ class NativeClient:
         }
         conversation = _Native(listener)
         url = address(wanted.url, USUAL, "/v1/speech", query)
-        await converse(url, wanted.key, "Bearer", conversation, audio)
+        await ResumingTalk(url, wanted.key, conversation, FLOAT_BYTES * RATE_HZ).run(audio)
         conversation.transcript.seconds = audio.seconds or conversation.transcript.seconds
         return conversation.transcript
 

@@ -30,10 +30,16 @@ class Wanted:
     key: str = ""
 
 
+class Mouth(Protocol):
+    """Where messages go: a WebSocket, or what stands for one connection after the other."""
+
+    async def send(self, message: str | bytes) -> None: ...
+
+
 class Conversation(Protocol):
     """One dialect's words, without its socket."""
 
-    async def speak(self, socket: ClientConnection, audio: Audio) -> None:
+    async def speak(self, socket: Mouth, audio: Audio) -> None:
         """Send all the audio, and that it is over."""
 
     def hear(self, message: Mapping[str, Any]) -> bool:
@@ -59,26 +65,23 @@ async def converse(
 ) -> None:
     """Have the conversation to its end. Raises StreamGateError."""
     headers = {"Authorization": f"{scheme} {key}"} if key else {}
-    async with _dialled(url, headers) as socket:
+    async with dialled(url, headers) as socket:
         failures: list[StreamGateError] = []
         speaking = asyncio.create_task(_speak(socket, conversation, audio, failures))
         try:
-            while not _heard(conversation, await _receive(socket, speaking)):
+            while not heard(conversation, await receive(socket, speaking)):
                 pass
         except ConnectionClosed as closed:
             if failures:
                 raise failures[0] from None
-            frame = closed.rcvd
-            reason = (
-                f"{frame.reason or 'no reason given'} ({frame.code})" if frame else "it is gone"
-            )
-            raise StreamGateError(Code.UNAVAILABLE, f"the server hung up: {reason}") from None
+            raise hung_up(closed) from None
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
 
 
-def _heard(conversation: Conversation, message: Mapping[str, Any]) -> bool:
+def heard(conversation: Conversation, message: Mapping[str, Any]) -> bool:
+    """Whether that was the last message. Raises StreamGateError."""
     try:
         return conversation.hear(message)
     except (LookupError, TypeError, ValueError):
@@ -88,23 +91,36 @@ def _heard(conversation: Conversation, message: Mapping[str, Any]) -> bool:
         ) from None
 
 
+def hung_up(closed: ConnectionClosed) -> StreamGateError:
+    frame = closed.rcvd
+    reason = f"{frame.reason or 'no reason given'} ({frame.code})" if frame else "it is gone"
+    return StreamGateError(Code.UNAVAILABLE, f"the server hung up: {reason}")
+
+
+async def speak(
+    mouth: Mouth, conversation: Conversation, audio: Audio, failures: list[StreamGateError]
+) -> None:
+    """Send all. What goes wrong with the audio is put in `failures`: it ends the conversation."""
+    try:
+        await conversation.speak(mouth, audio)
+    except ConnectionClosed:
+        pass  # who listens sees it as well, and why
+    except StreamGateError as error:
+        failures.append(error)
+
+
 async def _speak(
     socket: ClientConnection,
     conversation: Conversation,
     audio: Audio,
     failures: list[StreamGateError],
 ) -> None:
-    """Send all. What goes wrong with the audio ends the conversation, and is put in `failures`."""
-    try:
-        await conversation.speak(socket, audio)
-    except ConnectionClosed:
-        pass  # who listens sees it as well, and why
-    except StreamGateError as error:
-        failures.append(error)
+    await speak(socket, conversation, audio, failures)
+    if failures:
         await socket.close()
 
 
-async def _receive(socket: ClientConnection, speaking: asyncio.Task[None]) -> Mapping[str, Any]:
+async def receive(socket: ClientConnection, speaking: asyncio.Task[None]) -> Mapping[str, Any]:
     """The next message. While audio is being sent there may be none for long."""
     while True:
         was_speaking = not speaking.done()
@@ -126,22 +142,32 @@ async def _receive(socket: ClientConnection, speaking: asyncio.Task[None]) -> Ma
     return message
 
 
+async def dial(url: str, headers: Mapping[str, str]) -> ClientConnection:
+    """A connection. Raises what the library raises."""
+    return await connect(
+        url,
+        additional_headers=headers,
+        compression=None,
+        open_timeout=CONNECT_SECONDS,
+        proxy=None,
+    )
+
+
+def refused(url: str, error: InvalidStatus) -> StreamGateError:
+    """Who refused, and why."""
+    status, body = error.response.status_code, bytes(error.response.body or b"")
+    why = "it is no WebSocket" if status == 200 else said(body)
+    place = url.partition("?")[0]
+    return StreamGateError(Code.UNAVAILABLE, f"{place} refused ({status}): {why}")
+
+
 @asynccontextmanager
-async def _dialled(url: str, headers: Mapping[str, str]) -> AsyncIterator[ClientConnection]:
+async def dialled(url: str, headers: Mapping[str, str]) -> AsyncIterator[ClientConnection]:
     """A connection. Raises StreamGateError that says who refused, and why."""
     try:
-        socket = await connect(
-            url,
-            additional_headers=headers,
-            compression=None,
-            open_timeout=CONNECT_SECONDS,
-            proxy=None,
-        )
+        socket = await dial(url, headers)
     except InvalidStatus as error:
-        status, body = error.response.status_code, bytes(error.response.body or b"")
-        why = "it is no WebSocket" if status == 200 else said(body)
-        place = url.partition("?")[0]
-        raise StreamGateError(Code.UNAVAILABLE, f"{place} refused ({status}): {why}") from None
+        raise refused(url, error) from None
     except (InvalidURI, InvalidHandshake) as error:
         raise StreamGateError(Code.INVALID_ARG, f"{url} is no WebSocket: {error}") from None
     except (OSError, TimeoutError) as error:

@@ -97,8 +97,8 @@ class CuttingProxy:
                 for work in works:
                     work.cancel()
                 await asyncio.gather(*works, failing, return_exceptions=True)
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            """The server is not there, or the test is over."""
         finally:
             self._tasks.discard(task)
             for each in writers:
