@@ -96,8 +96,8 @@ async def test_the_command_prints_each_utterance_once(
 async def test_a_server_that_is_gone_for_good_is_told(
     recording: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut = Cut(Way.UP, 200_000)
-    async with speech_house() as house, cutting(house.ports.http or 0, [cut]) as proxy:
+    cuts = [Cut(Way.UP, 200_000), Cut(Way.UP, 0), Cut(Way.UP, 0)]
+    async with speech_house() as house, cutting(house.ports.http or 0, cuts) as proxy:
         running = asyncio.create_task(run(recording, "--url", f"http://127.0.0.1:{proxy.port}"))
         while not proxy.cuts_done:  # noqa: ASYNC110 - the proxy tells nobody
             await asyncio.sleep(0.005)
