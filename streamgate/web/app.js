@@ -1,9 +1,11 @@
 import { openFile, openMicrophone } from "/web/sources.js";
 import { showServer, watchSlots } from "/web/slots.js";
+import { Talk } from "/web/talk.js";
 
 const element = (id) => document.getElementById(id);
 const form = element("controls");
 const LATENCIES = 25;
+const SAMPLE_BYTES = 2;
 
 let models = [];
 let translations = [];
@@ -124,10 +126,12 @@ class Session {
     this.isEnding = false;
     const address = new URL(`/v1/speech?${query}`, location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    this.socket = new WebSocket(address);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => this.take(JSON.parse(data));
-    this.socket.onclose = (event) => this.close(event);
+    this.talk = new Talk(address, {
+      onMessage: (message) => this.take(message),
+      onLost: () => complain("The connection was lost: coming back …"),
+      onBack: () => complain(""),
+      onEnd: (code) => this.close(code),
+    });
   }
 
   take(message) {
@@ -150,21 +154,22 @@ class Session {
 
   // `samples` are floats at the source's rate, or bytes of a file as they are.
   send(samples) {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
     if (samples instanceof Float32Array) {
       showLevel(samples);
       const integers = Int16Array.from(samples, (each) => Math.max(-1, Math.min(1, each)) * 32767);
-      this.socket.send(integers);
+      this.talk.send(integers);
       this.sentSamples += samples.length;
       this.sent.push([this.sentSamples / this.source.rate, performance.now()]);
     } else {
-      this.socket.send(samples);
+      this.talk.send(samples);
     }
   }
 
   // How long ago the last audio that this result covers was sent.
   measure(audioSeconds) {
     element("heard").textContent = `${audioSeconds.toFixed(1)} s`;
+    // A second less than that: silence behind the audio may have been heard, too.
+    if (this.source.rate) this.talk.confirm((audioSeconds - 1) * this.source.rate * SAMPLE_BYTES);
     let sentAt = null;
     while (this.sent.length && this.sent[0][0] <= audioSeconds + 1e-3) [, sentAt] = this.sent.shift();
     if (sentAt === null) return;
@@ -178,12 +183,12 @@ class Session {
     if (this.isEnding) return;
     this.isEnding = true;
     this.source.stop();
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send('{"type":"end"}');
-    else this.socket.close();
+    if (this.sequence) this.talk.send('{"type":"end"}');
+    else this.talk.leave();
     element("stop").disabled = true;
   }
 
-  close({ code }) {
+  close(code) {
     this.source.stop();
     if (!this.sequence) complain("The server refused the stream: no free slot, or it can't serve it.");
     else if (this.reason !== "client_end") complain(`The stream ended: ${this.reason ?? `connection lost (${code})`}.`);
@@ -240,6 +245,7 @@ async function start(event) {
 
 form.addEventListener("submit", start);
 element("stop").addEventListener("click", () => session?.end());
+addEventListener("pagehide", () => session?.talk.leave());
 element("model").addEventListener("change", showLanguages);
 form.addEventListener("change", showSource);
 showSource();

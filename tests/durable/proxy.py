@@ -39,6 +39,7 @@ class CuttingProxy:
         self._cuts = deque(cuts)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._live: set[asyncio.Event] = set()
         self.connections = 0
         self.cuts_done = 0
 
@@ -47,6 +48,11 @@ class CuttingProxy:
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    def cut_now(self) -> None:
+        """Reset every connection that there is."""
+        for broken in self._live:
+            broken.set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -70,6 +76,7 @@ class CuttingProxy:
             up_reader, up_writer = await asyncio.open_connection(*self._target)
             writers.append(up_writer)
             broken = asyncio.Event()
+            self._live.add(broken)
             ways = {
                 Way.UP: (reader, up_writer),
                 Way.DOWN: (up_reader, writer),
@@ -93,6 +100,7 @@ class CuttingProxy:
                     if cut.silent:
                         await asyncio.Event().wait()
             finally:
+                self._live.discard(broken)
                 failing.cancel()
                 for work in works:
                     work.cancel()
