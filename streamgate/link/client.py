@@ -33,6 +33,7 @@ from streamgate.link.messages import (
     Slots,
     Snapped,
     Statistics,
+    Supersede,
     Table,
     Unload,
     Welcome,
@@ -261,6 +262,10 @@ class EngineLink:
     async def owner_of(self, name: str, sequence: SequenceKey, seconds: float) -> Owner:
         """Where the front end is reached that holds the log of a sequence, and where all are."""
         return await self.ask(lambda number: AskOwner(number, name, sequence), Owner, seconds)
+
+    def supersede(self, name: str, sequence: SequenceKey) -> None:
+        """What other front ends have of this ID there ends."""
+        self.send(Supersede(name, sequence))
 
     def _models_of(self, name: str, version: str) -> list[RemoteModel]:
         return [

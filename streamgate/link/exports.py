@@ -58,6 +58,10 @@ class ExportedModel:
                 return held
         return None
 
+    def of_others(self, peer: Owner, key: SequenceKey) -> list[Held]:
+        """Those that are other front ends'."""
+        return [held for held in self.sequences.get(key, ()) if held.peer is not peer]
+
     def newest_of(self, peer: Owner, key: SequenceKey) -> Held | None:
         """The newest that is this front end's."""
         for held in reversed(self.sequences.get(key, ())):

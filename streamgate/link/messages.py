@@ -364,6 +364,15 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Supersede:
+    """A START of this ID came to a front end that holds no such sequence: what another one has of
+    it at any engine ends, behind what it has queued."""
+
+    name: str
+    sequence: SequenceKey
+
+
+@dataclass(frozen=True, slots=True)
 class Forward:
     """From one front end to the one that holds a sequence: the step of this number, which follows,
     is for this model."""
@@ -399,7 +408,7 @@ MESSAGES: Final = (
     ),
     *(WatchSnapshots, Ended, Idle, Snapped),
     *(AskReady, Ready, AskStatistics, Statistics, AskSlots, Slots, AskIndex, Index),
-    *(Load, Unload, Done, Refused, AskOwner, Owner, Forward, ForwardEnd),
+    *(Load, Unload, Done, Refused, AskOwner, Owner, Supersede, Forward, ForwardEnd),
 )
 """All messages but steps and results. A frame's kind is the place here, from 2."""
 

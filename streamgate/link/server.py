@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from streamgate.errors import EndReason
 from streamgate.link.addresses import TcpAddress
 from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.exports import ExportedModel
@@ -30,6 +31,7 @@ from streamgate.link.messages import (
     Owner,
     Slots,
     Statistics,
+    Supersede,
     Table,
     Unload,
     VersionLine,
@@ -227,7 +229,16 @@ class LinkServer:
             Unload: unload,
             AskOwner: owner,
         }
-        return {cls: partial(_ask, peer, answer) for cls, answer in answers.items()}
+        return {
+            Supersede: partial(self._supersede, peer),
+            **{cls: partial(_ask, peer, answer) for cls, answer in answers.items()},
+        }
+
+    def _supersede(self, peer: Peer, asked: Supersede) -> None:
+        for model in self._exports.values():
+            if model.route.config.name == asked.name:
+                for held in model.of_others(peer, asked.sequence):
+                    model.route.link.end_sequence(held.key, EndReason.SUPERSEDED, drain=True)
 
     def _owner_of(self, ask: AskOwner) -> str:
         for model in self._exports.values():

@@ -47,6 +47,11 @@ class Forwarding:
         route = self._table.route(model, version)
         return route.is_stateful and sequence not in route.positions
 
+    def begin(self, model: str, sequence: SequenceKey) -> None:
+        """A START comes here: another front end's sequence of its ID ends, at whichever engine."""
+        for engine in self._engines:
+            engine.supersede(model, sequence)
+
     def submit(
         self, connection: SessionConnection, request: Request, sink: ResponseSink
     ) -> "ForwardedCall":
@@ -196,11 +201,12 @@ class ForwardingConnection:
         self.resume = here.resume
 
     def submit(self, request: Request, sink: ResponseSink) -> Call:
-        if (
-            request.start
-            or not request.sequence
-            or not self._forwarding.is_elsewhere(request.model, request.version, request.sequence)
+        if not request.sequence or not self._forwarding.is_elsewhere(
+            request.model, request.version, request.sequence
         ):
+            return self._here.submit(request, sink)
+        if request.start:
+            self._forwarding.begin(request.model, request.sequence)
             return self._here.submit(request, sink)
 
         def receive(response: Response) -> None:

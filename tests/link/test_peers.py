@@ -13,13 +13,14 @@ from streamgate.errors import Code, EndReason, StreamGateError
 from streamgate.link.addresses import Address
 from streamgate.link.client import EngineLink
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Request, Response
+from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.remote import RemoteGateway
 from tests.durable.house import Client
 from tests.durable.models import hashes, write_graph
 from tests.link.house import PATIENT, LinkHouse, link_house
+from tests.link.pair import engine
 from tests.server.model_house import until
 
 WAIT_SECONDS = 20.0
@@ -32,19 +33,21 @@ def repository(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def front_end(address: Address, path: Path) -> AsyncIterator[RemoteGateway]:
-    link = EngineLink(address, heartbeat=PATIENT)
-    gateway = RemoteGateway([link], ServerInfo(path.name, "0", ()))
+async def front_end(path: Path, *addresses: Address) -> AsyncIterator[RemoteGateway]:
+    links = [EngineLink(address, heartbeat=PATIENT) for address in addresses]
+    gateway = RemoteGateway(links, ServerInfo(path.name, "0", ()))
     gateway.join_peers(path)
     gateway.start()
-    link.start()
     try:
         async with asyncio.timeout(WAIT_SECONDS):
-            await link.wait_connected()
+            for link in links:
+                link.start()
+                await link.wait_connected()
         yield gateway
     finally:
         await gateway.close()
-        await link.stop()
+        for link in links:
+            await link.stop()
 
 
 @asynccontextmanager
@@ -52,8 +55,8 @@ async def two_front_ends(
     house: LinkHouse, folder: Path
 ) -> AsyncIterator[tuple[RemoteGateway, RemoteGateway]]:
     async with (
-        front_end(house.address, folder / "peers" / "one") as one,
-        front_end(house.address, folder / "peers" / "two") as two,
+        front_end(folder / "peers" / "one", house.address) as one,
+        front_end(folder / "peers" / "two", house.address) as two,
     ):
         yield one, two
 
@@ -128,3 +131,28 @@ async def test_the_loss_of_the_front_end_that_holds_it_is_told(
         answers: list[Response] = await client.ask("hash", 5, 1)
         assert answers[-1].failure is not None
         assert answers[-1].failure.code is Code.UNAVAILABLE
+
+
+async def test_an_id_lives_once_though_there_are_several_engines(tmp_path: Path) -> None:
+    async with (
+        engine(tmp_path / "a") as a,
+        engine(tmp_path / "b") as b,
+        front_end(tmp_path / "peers" / "one", a.address, b.address) as one,
+        front_end(tmp_path / "peers" / "two", b.address, a.address) as two,
+    ):
+
+        def starts() -> list[SequenceKey]:
+            return [request.sequence for there in (a, b) for request, *_ in there.fake.submitted]
+
+        keys = list(range(1, 13))
+        for gateway in (one, two):
+            before = len(starts())
+            for key in keys:
+                tensor = Tensor.of("I", np.zeros((1, 4), np.float32), DataType.FP32)
+                request = Request("m", inputs=[tensor], sequence=key, start=True)
+                gateway.connect().submit(request, lambda _: None)
+            await until(lambda: len(starts()) == before + len(keys))  # noqa: B023
+        ended = [end for there in (a, b) for end in there.fake.ended]
+        assert sorted(ended, key=lambda end: int(end[0])) == [
+            (key, EndReason.SUPERSEDED, True) for key in keys
+        ]
