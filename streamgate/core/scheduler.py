@@ -24,7 +24,7 @@ from streamgate.model.request import SequenceKey
 @dataclass(frozen=True, slots=True)
 class SchedulerStatistics:
     """A snapshot. `pending` requests wait for a step; stateless models have no sequences.
-    `headroom` is how many more sequences could have a slot now."""
+    `headroom` is how many more sequences would be let in and have a slot now."""
 
     pending: int
     running_steps: int

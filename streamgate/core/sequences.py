@@ -205,7 +205,7 @@ class SequenceScheduler:
             pending=len(self._requests) - self._running_rows,
             running_steps=len(self._running),
             slots=self._tenancies.slots.size,
-            headroom=self._tenancies.slots.free,
+            headroom=0 if self._no_starts is not None else self._tenancies.slots.free,
             active_sequences=self._tenancies.slots.taken,
             backlog_sequences=len(self._tenancies.backlog),
         )

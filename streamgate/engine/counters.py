@@ -137,6 +137,14 @@ class Counters:
         self.fail.add(duration_ns)
         self.failures[reason] += 1
 
+    def _headroom(self, scheduler: SchedulerStatistics) -> int:
+        """How many more sequences would be let in: none where the model's limit is reached."""
+        limit = self._config.max_streams
+        if not limit:
+            return scheduler.headroom
+        live = scheduler.active_sequences + scheduler.backlog_sequences
+        return max(0, min(scheduler.headroom, limit - live))
+
     def read(
         self, scheduler: SchedulerStatistics, instances: InstanceStatistics
     ) -> ModelStatistics:
@@ -150,7 +158,7 @@ class Counters:
                 self.sequences_started,
                 dict(self.sequences_ended),
                 self.slot_wait.read(),
-                scheduler.headroom,
+                self._headroom(scheduler),
                 self.sequences_restored,
                 self.sequences_left,
                 self.sequences_parked,

@@ -3,7 +3,7 @@
 import pytest
 
 from streamgate.core.commands import Rejection, ReservationRefused
-from streamgate.core.events import EndSequence
+from streamgate.core.events import Drain, EndSequence
 from streamgate.core.ids import InstanceIndex, Ns
 from streamgate.core.slots import SlotPool
 from streamgate.core.step_times import KNOWN_AFTER, WARM_UP
@@ -175,3 +175,17 @@ def test_times_are_those_from_start_to_completion() -> None:
     learn(play, 1, 10)
     # 10 n <= 85.
     assert play.scheduler.statistics().headroom + 1 == 8
+
+
+def test_who_goes_away_has_no_headroom() -> None:
+    play = Play(paced(8), 1)
+    assert play.scheduler.statistics().headroom == 8
+    play.scheduler.receive(Drain(), play.now)
+    assert play.scheduler.statistics().headroom == 0
+
+
+def test_nor_has_a_model_without_an_instance() -> None:
+    play = Play(paced(8), 1)
+    play.lose(0)
+    play.poll()
+    assert play.scheduler.statistics().headroom == 0

@@ -168,9 +168,12 @@ def test_a_websocket_with_a_reservation(server: RunningServer) -> None:
 
 def test_a_model_has_a_limit_for_all_together(server: RunningServer) -> None:
     one, other = TallyStream(server.grpc, "narrow"), TallyStream(server.grpc, "narrow", **SMALL)
+    assert server.metric("streamgate_streams_headroom", "narrow") == 1
     with closing(one.client), closing(other.client):
         one.ask(1, 3, "S")
         assert one.total() == 3
+        # Seven of its slots are free.
+        assert server.metric("streamgate_streams_headroom", "narrow") == 0
         other.ask(2, 3, "S")
         assert "model 'narrow' has all its 1 streams; try again later" in other.error()
         one.ask(1, 3, "E")
