@@ -5,7 +5,6 @@ into Prometheus families. Names and help texts of the `nv_` families are Triton'
 existing dashboards work; `streamgate_` families are what Triton does not have.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -13,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from streamgate.model.statistics import Histogram, ModelStatistics
+from streamgate.model.statistics import ModelStatistics
 from streamgate.observe.exposition import render_registry
+from streamgate.observe.histograms import histogram_family
 
 Read = Callable[[ModelStatistics], float]
 
@@ -92,15 +91,15 @@ class ModelCollector(Collector):
         for model in models:
             pending.samples.append(_sample(pending.name, model, model.pending))
         yield pending
-        yield _histogram(
+        yield histogram_family(
             "streamgate_step_rows",
             "Requests (not null rows) per executed step",
-            ((model, model.occupancy, {}) for model in models),
+            ((_labels(model), model.occupancy) for model in models),
         )
-        yield _histogram(
+        yield histogram_family(
             "streamgate_step_duration_seconds",
             "Duration of executed steps in seconds",
-            ((model, model.step_time, {}) for model in models),
+            ((_labels(model), model.step_time) for model in models),
         )
         yield from self._instances(models)
         yield from self._sequences(models)
@@ -194,10 +193,10 @@ class ModelCollector(Collector):
         yield started
         yield ended
         yield from self._reservations(models)
-        yield _histogram(
+        yield histogram_family(
             "streamgate_slot_wait_seconds",
             "Time from a sequence's START to its slot in seconds",
-            ((model, sequences.slot_wait, {}) for model, sequences in stateful),
+            ((_labels(model), sequences.slot_wait) for model, sequences in stateful),
         )
 
 
@@ -225,21 +224,3 @@ def _sample(
     name: str, model: ModelStatistics, value: float, labels: dict[str, str] | None = None
 ) -> Sample:
     return Sample(name, {**_labels(model), **(labels or {})}, float(value))
-
-
-def _histogram(
-    name: str,
-    text: str,
-    rows: Iterable[tuple[ModelStatistics, Histogram, dict[str, str]]],
-) -> Metric:
-    family = HistogramMetricFamily(name, text)
-    for model, histogram, labels in rows:
-        cumulative = 0
-        edges = [*histogram.bounds, math.inf]
-        for bound, count in zip(edges, histogram.counts, strict=True):
-            cumulative += count
-            edge = {**labels, "le": "+Inf" if bound == math.inf else repr(bound)}
-            family.samples.append(_sample(f"{name}_bucket", model, cumulative, edge))
-        family.samples.append(_sample(f"{name}_count", model, cumulative, labels))
-        family.samples.append(_sample(f"{name}_sum", model, histogram.total, labels))
-    return family

@@ -9,7 +9,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from streamgate.cli import _parser
-from streamgate.model.statistics import Histogram, SequenceStatistics, SlotView
+from streamgate.model.statistics import (
+    DurabilityStatistics,
+    Histogram,
+    SequenceStatistics,
+    SlotView,
+)
+from streamgate.observe.durability import render_durability
 from streamgate.observe.exposition import render_registry
 from streamgate.observe.families import Merged
 from streamgate.observe.metrics import render
@@ -49,6 +55,7 @@ def test_every_metric_is_described_with_its_type() -> None:
     text = b"".join(
         [
             render([statistics(sequences=sequences)]),
+            render_durability({("m", "1"): DurabilityStatistics()}),
             render_resumption(ResumeCounts()),
             render_registry(registry),
         ]

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.server import LinkServer
+from streamgate.observe.durability import DurabilityCollector, durability_of
 from streamgate.observe.families import families_of
 from streamgate.observe.metrics import ModelCollector
 from streamgate.server.models import ServedModels
@@ -85,7 +86,10 @@ class EngineRole:
     def _metrics(self) -> dict[str, Any]:
         models = [route.link.statistics() for route in self._models.table.routes()]
         return {
-            "summed": families_of(ModelCollector(lambda: models).collect()),
+            "summed": [
+                *families_of(ModelCollector(lambda: models).collect()),
+                *families_of(DurabilityCollector(durability_of(models)).collect()),
+            ],
             "process": families_of(REGISTRY.collect()),
         }
 

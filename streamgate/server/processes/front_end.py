@@ -11,6 +11,7 @@ import streamgate
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.addresses import UnixAddress
 from streamgate.link.client import EngineLink
+from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
 from streamgate.observe.resumption import ResumeCollector
 from streamgate.observe.tenants import TenantCollector
@@ -85,7 +86,9 @@ class FrontEndRole:
 
     def _metrics(self) -> dict[str, Any]:
         counts = self._front_ends.resume_counts
-        summed = [] if counts is None else families_of(ResumeCollector(lambda: counts).collect())
+        summed = families_of(DurabilityCollector(self._gateway.durability()).collect())
+        if counts is not None:
+            summed += families_of(ResumeCollector(lambda: counts).collect())
         tenants = self._front_ends.tenants()
         if tenants:
             summed += families_of(TenantCollector(tenants).collect())

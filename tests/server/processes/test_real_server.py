@@ -198,11 +198,13 @@ async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
             assert await run.status_of("/v2/health/ready") == 200
         # The engine: front ends stay, and are not ready until it is back, with the model that a
         # client had loaded.
+        assert await run.step(7, start=True) == 200
         await run.kill("engine-0")
         assert await run.status_of("/v2/health/live") == 200
         await until(lambda: run.is_back("engine-0", 1))
         await until(lambda: is_ok(run.status_of("/v2/models/fake/ready")))
         await until(lambda: is_ok(run.step(8, start=True, end=True)))
+        await until(lambda: is_ok(run.step(7, end=True)))
         # And one that is frozen, not dead.
         await run.kill("engine-0", signal.SIGSTOP)
         await until(lambda: run.is_back("engine-0", 2))
@@ -212,6 +214,8 @@ async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
         assert metrics["streamgate_process_restarts_total", "engine-0"] == 2
         assert metrics["streamgate_process_restarts_total", "front-1"] == 0
         assert metrics["streamgate_process_up", "front-0"] == 1
+        assert metrics["streamgate_sequences_recovered_total", "fake"] >= 1
+        assert metrics["streamgate_recovery_seconds_count", "fake"] >= 1
         assert metrics["process_resident_memory_bytes", "front-1"] > 2**20
         assert metrics["streamgate_sequence_slots", "fake"] == 4
         assert any(line.startswith("engine-0   | ") for line in run.server.errors)
