@@ -327,6 +327,7 @@ class FakeGateway:
     loads: list[tuple[str, str | None, Mapping[str, bytes]]] = field(default_factory=list)
     unloads: list[tuple[str, bool]] = field(default_factory=list)
     ready: bool = True
+    accepts: bool = True
     keys: list[str] = field(default_factory=list)
     received_bytes: int = 0
     hold_seconds: float = 0.0
@@ -358,7 +359,7 @@ class FakeGateway:
         del on_gone
 
     def is_live(self) -> bool:
-        return True
+        return self.accepts
 
     def is_accepting(self) -> bool:
         return self.is_live()

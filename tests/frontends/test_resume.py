@@ -72,7 +72,6 @@ class House:
     gateway: FakeGateway
     resumption: Resumption
     url: str
-    is_accepting: bool = True
 
     @asynccontextmanager
     async def peer(self, query: str = "") -> AsyncIterator[Peer]:
@@ -168,6 +167,22 @@ async def test_a_session_goes_on_over_another_connection() -> None:
             "the session of the resume token is over: it had ended; begin a new one\n",
         )
         assert len(house.gateway.connections) == 1
+
+
+async def test_a_server_that_takes_nobody_new_still_lets_its_own_back_in() -> None:
+    """As while it drains: sessions go on to their end, wherever they are connected."""
+    async with resuming() as house:
+        async with house.peer() as peer:
+            token = await begun(peer)
+            peer.cut()
+        house.gateway.accepts = False
+        with pytest.raises(InvalidStatus, match="503"):
+            async with house.peer():
+                pass
+        async with house.again(token, 3) as peer:
+            assert (await peer.hear())["type"] == "resumed"
+            await peer.add(1)
+            assert await peer.hear_sum() == 4
 
 
 async def test_what_was_not_heard_is_said_again() -> None:

@@ -22,8 +22,8 @@ GONE_SECONDS = 1.0
 """How often it is asked whether a client is gone that is not being read."""
 LOST_CODES: Final = frozenset({1001, 1006, 1011, 1012, 1013, 1014, 1015})
 """Close codes of clients that did not mean to end anything: they go away, or something failed."""
-UNHEARD_BYTES: Final = 64 * 2**10
-UNHEARD_MESSAGES: Final = 256
+UNHEARD_BYTES: Final = 16 * 2**10
+UNHEARD_MESSAGES: Final = 64
 """After so much was sent, whoever asks what the client has got (`on_heard`) is told early."""
 
 

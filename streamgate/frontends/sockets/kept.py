@@ -17,8 +17,8 @@ class KeepLimits:
     `heard_bytes`; of everything, `events` and `bytes`.
     """
 
-    heard_events: int = 256
-    heard_bytes: int = 64 * 2**10
+    heard_events: int = 64
+    heard_bytes: int = 16 * 2**10
     events: int = 65_536
     bytes: int = 16 * 2**20
 

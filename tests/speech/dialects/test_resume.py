@@ -19,9 +19,7 @@ from tests.speech.dialects.talk import talk
 from tests.speech.house import SpeechHouse, speech_house
 from tests.speech.tones import s16le, tones, words_of
 
-OWN_PORTS = SpeechSettings(
-    ports=dict.fromkeys(("vosk", "sherpa-onnx", "whisper-live"), 0), realtime_dialect="openai"
-)
+PORTS = dict.fromkeys(("vosk", "sherpa-onnx", "whisper-live"), 0)
 SEEDS = (1, 2)
 Frames = list[str | bytes]
 
@@ -70,6 +68,7 @@ class Dialect:
     port: str = ""
     is_last: Callable[[Any], bool] = lambda _: False
     greets: bool = False
+    realtime: str = "openai"
 
 
 def unpacked(messages: list[Any]) -> list[Any]:
@@ -182,6 +181,26 @@ DIALECTS = [
         greets=True,
     ),
     Dialect(
+        "riva-realtime",
+        "/v1/realtime?intent=transcription&resume=on",
+        [
+            say(
+                type="transcription_session.update",
+                session={"input_audio_params": {"sample_rate_hz": 24_000, "num_channels": 1}},
+            ),
+            *appended("input_audio_buffer"),
+            say(type="input_audio_buffer.done"),
+        ],
+        lambda heard: str(
+            said(
+                heard,
+                {"type": "conversation.item.input_audio_transcription.completed"},
+                lambda each: str(each["transcript"]),
+            )[-1]
+        ),
+        realtime="riva",
+    ),
+    Dialect(
         "openai-translations",
         "/v1/realtime/translations",
         [
@@ -200,6 +219,10 @@ DIALECTS = [
 ]
 
 
+def settings_for(dialect: Dialect) -> SpeechSettings:
+    return SpeechSettings(ports=PORTS, realtime_dialect=dialect.realtime)
+
+
 def port_of(house: SpeechHouse, dialect: Dialect) -> int:
     if dialect.port:
         return house.ports.dialects[dialect.port]
@@ -209,7 +232,7 @@ def port_of(house: SpeechHouse, dialect: Dialect) -> int:
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: str(dialect.name))
 async def test_its_client_comes_back(dialect: Dialect) -> None:
     size = sum(len(frame) for frame in dialect.frames)
-    async with speech_house(speech=OWN_PORTS) as house:
+    async with speech_house(speech=settings_for(dialect)) as house:
         for seed in SEEDS:
             async with cutting(port_of(house, dialect), random_cuts(seed, size, 6_000)) as proxy:
                 client = ResumingClient(
@@ -229,14 +252,14 @@ async def test_its_client_comes_back(dialect: Dialect) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: str(dialect.name))
 async def test_a_forged_token_is_refused_in_its_words(dialect: Dialect) -> None:
     target = dialect.target.partition("?")[0] + "?resume=forged"
-    async with speech_house(speech=OWN_PORTS) as house:
+    async with speech_house(speech=settings_for(dialect)) as house:
         status, body = await refusal_of(port_of(house, dialect), target)
     assert status == 400
     assert "the resume token is not valid" in body
     if dialect.port or dialect.name == "kyutai":
         return
     fields = json.loads(body)
-    assert fields.keys() & {"error", "err_msg", "reason", "message"}
+    assert fields.keys() & {"error", "err_msg", "reason", "message", "detail"}
 
 
 async def test_a_key_is_asked_for_again() -> None:
