@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from streamgate.server.ports import Ports
 from streamgate.server.server import Server
@@ -20,12 +21,14 @@ from tests.durable.resuming import Message, ResumingClient
 from tests.model.settings import LONG
 from tests.speech.tones import MELODY, REPOSITORY, s16le, tones, words_of
 
+pytestmark = pytest.mark.timeout(600 if LONG else 60)
+
 SESSIONS = 60 if LONG else 4
 CUTS = 12 if LONG else 8
 """Of each session, one connection after the other."""
 HANDSHAKE_BYTES = 500
 STEPS = 150
-SECONDS = 0.3
+SECONDS = 1.0 if LONG else 0.3
 """After so long without a word, a client believes that its wire is dead."""
 
 
@@ -173,6 +176,7 @@ async def test_a_wire_that_goes_dead_without_a_word(tmp_path: Path) -> None:
             sequence_of("hash", values),
             (3_000, 16_000),
             silent=True,
+            sessions=min(SESSIONS, 12),
         )
     for client in clients:
         assert outputs_of(client.heard) == expected

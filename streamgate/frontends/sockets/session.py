@@ -81,7 +81,8 @@ class Session:
         self._manners: Manners = Silence()
         self._attachment: Attachment | None = None
         self._first: Attachment | None = None
-        self._received = Received(0, 0)
+        self._messages = 0
+        self._bytes = 0
         self._pending: asyncio.Future[None] | None = None
         self._closing: tuple[int, str] | None = None
         self._is_over = False
@@ -102,14 +103,11 @@ class Session:
     @property
     def received(self) -> Received:
         """What has come of the client's, over all connections."""
-        return self._received
+        return Received(self._messages, self._bytes)
 
     @property
     def is_attached(self) -> bool:
         return self._attachment is not None
-
-    def is_carried_by(self, attachment: "Attachment") -> bool:
-        return attachment is self._attachment
 
     def begin(self, answer: Accepted, carrier: Carrier) -> "Attachment":
         """The handshake led to this conversation, over this connection."""
@@ -131,11 +129,12 @@ class Session:
         self._kept.after(last_event)
         old, self._attachment = self._attachment, None
         if old is not None:
+            old.is_current = False
             farewell = self._manners.superseded()
             if farewell is not None:
                 old.carrier.emit(farewell)
             old.carrier.close(*SUPERSEDED)
-        greeting = self._manners.resumed(self._grant, self._received, last_event)
+        greeting = self._manners.resumed(self._grant, self.received, last_event)
         if greeting is not None:
             carrier.emit(greeting)
         attachment = Attachment(self, carrier, last_event, 0 if greeting is None else 1)
@@ -167,7 +166,8 @@ class Session:
         self._kept.add(message)
         if self._attachment is not None:
             self._attachment.carrier.emit(message)
-            self._kept.drop_excess()
+            if self._kept.is_overfull:
+                self._kept.drop_excess()
         elif self._conversation is not None:
             self._bear()
 
@@ -189,13 +189,13 @@ class Session:
 
     def on_text(self, text: str) -> Awaitable[None] | None:
         assert self._conversation is not None
-        self._received = Received(self._received.messages + 1, self._received.bytes)
+        self._messages += 1
         return self._take(self._conversation.on_text, text)
 
     def on_binary(self, data: bytes) -> Awaitable[None] | None:
         assert self._conversation is not None
-        received = self._received
-        self._received = Received(received.messages + 1, received.bytes + len(data))
+        self._messages += 1
+        self._bytes += len(data)
         return self._take(self._conversation.on_binary, data)
 
     def pause(self) -> None:
@@ -215,6 +215,7 @@ class Session:
         if attachment is not self._attachment or self._is_over:
             return
         self._attachment = None
+        attachment.is_current = False
         carrier = attachment.carrier
         if attachment is self._first and not carrier.was_upgraded:
             self.end("refused")
@@ -274,32 +275,33 @@ class Session:
 class Attachment:
     """A session over one connection: the connection's `Conversation`.
 
-    It goes on behind event `first`; `unnumbered` messages that are none of the session's go before
-    what follows it.
+    `is_current` until the session has lost it or gone on elsewhere. It goes on behind event
+    `first`; `unnumbered` messages that are none of the session's go before what follows it.
     """
 
     def __init__(self, session: Session, carrier: Carrier, first: int, unnumbered: int) -> None:
         self.carrier = carrier
+        self.is_current = True
         self._session = session
         self._offset = first - unnumbered
 
     @property
     def has_room(self) -> bool:
         # What comes over a connection that was superseded is dropped.
-        return self._session.has_room if self._is_current else True
+        return self._session.has_room if self.is_current else True
 
     def on_text(self, text: str) -> Awaitable[None] | None:
-        return self._session.on_text(text) if self._is_current else None
+        return self._session.on_text(text) if self.is_current else None
 
     def on_binary(self, data: bytes) -> Awaitable[None] | None:
-        return self._session.on_binary(data) if self._is_current else None
+        return self._session.on_binary(data) if self.is_current else None
 
     def pause(self) -> None:
-        if self._is_current:
+        if self.is_current:
             self._session.pause()
 
     def resume(self) -> None:
-        if self._is_current:
+        if self.is_current:
             self._session.unpause()
 
     def keep(self) -> None:
@@ -307,12 +309,8 @@ class Attachment:
 
     def on_heard(self, count: int) -> None:
         """The client has got so many messages over this connection."""
-        if self._is_current:
+        if self.is_current:
             self._session.heard(self._offset + count)
 
     def on_gone(self) -> None:
         self._session.on_carrier_gone(self)
-
-    @property
-    def _is_current(self) -> bool:
-        return self._session.is_carried_by(self)
