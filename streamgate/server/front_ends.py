@@ -117,7 +117,7 @@ class FrontEnds:
         for front_end in self._open:
             if isinstance(front_end, WebSocketServer | WebSocketFrontEnd):
                 dialects |= {each.name: each for each in front_end.dialects}
-        self._post = RelayPost(dialects, Reception(self._gateway.is_live, self._resumption))
+        self._post = RelayPost(dialects, Reception(self._gateway.is_accepting, self._resumption))
         await self._post.start(self._post_path)
 
     def _http(self, mounts: Mounts) -> FrontEnd:

@@ -359,10 +359,10 @@ class FakeGateway:
         del on_gone
 
     def is_live(self) -> bool:
-        return self.accepts
+        return True
 
     def is_accepting(self) -> bool:
-        return self.is_live()
+        return self.accepts and self.is_live()
 
     def is_ready(self) -> bool:
         return self.ready

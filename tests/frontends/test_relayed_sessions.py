@@ -75,7 +75,7 @@ async def process(
     front_end = WebSocketFrontEnd(gateway, resumption=resumption)
     port = await front_end.start("127.0.0.1", 0)
     dialects = {each.name: each for each in front_end.dialects}
-    post = RelayPost(dialects, Reception(gateway.is_live, resumption), ConnectionLimits())
+    post = RelayPost(dialects, Reception(gateway.is_accepting, resumption), ConnectionLimits())
     await post.start(socket_path(directory, name))
     try:
         yield Process(name, gateway, resumption, front_end, post, port)

@@ -35,7 +35,8 @@ BROKEN_CODES: Final = frozenset({1002, 1003, 1007, 1009, 1010})
 class WebSocketServer:
     """Serves dialects over WebSocket. Started and stopped once, on its event loop.
 
-    The first dialect that matches a handshake gets it. `is_accepting` False refuses all.
+    The first dialect that matches a handshake gets it. `is_accepting` False refuses
+    all but those who come back to their session.
     """
 
     def __init__(
