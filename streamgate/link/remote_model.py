@@ -5,7 +5,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
+from streamgate.core.commands import Rejection
 from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
     UNSTARTED,
@@ -108,6 +110,8 @@ class RemoteModel:
         self._on_idle_warning: OnIdleWarning = lambda *_: None
         self._on_snapshot: OnSnapshot = lambda *_: None
         self._stateful = config.stateful
+        limits = config.sequences or config.ensemble
+        self._max_pending = limits.max_pending if limits is not None else 0
         self._statistics: ModelStatistics | None = None
         self._tables: Sequence[SlotTable] = ()
 
@@ -140,6 +144,9 @@ class RemoteModel:
         if self._stateful and request.sequence:
             lane, epoch = self._lanes.place(request)
         call = Call(number, request, sink, owner, epoch, position, lane)
+        if lane is not None and 0 < self._max_pending <= len(lane.waiting):
+            self.engine.soon(lambda: self._refuse(call))
+            return RequestNumber(number)
         self.engine.calls[number] = self, call
         if lane is None:
             self._send(call)
@@ -178,6 +185,13 @@ class RemoteModel:
             self.engine.send(
                 EndSequence(self.number, call.epoch, request.sequence, EndReason.ERROR, drain=False)
             )
+
+    def _refuse(self, call: Call) -> None:
+        """As the engine would, did it all wait there."""
+        if call.request.start:
+            self._lanes.refuse_start(call)
+        failure = failure_for(Rejection.QUEUE_FULL, call.request)
+        call.sink(self._failed(call, failure, admitted=False))
 
     def _flush(self, key: SequenceKey) -> Lane | None:
         """Send what waits of an ID, however much it is: something must stand behind it."""

@@ -9,6 +9,7 @@ from streamgate.core.ids import NO_OWNER, RequestNumber
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import UNSTARTED
 from streamgate.link.lanes import WINDOW_BYTES, WINDOW_STEPS
+from streamgate.model.config import DirectStrategy, SequenceBatching
 from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.routing import READY, Route, VersionState
@@ -261,6 +262,28 @@ async def test_small_steps_are_counted_too(tmp_path: Path) -> None:
         await until(lambda: there.fake.cancelled)
         assert there.fake.positions == list(range(2 * WINDOW_STEPS + 2))
         assert there.fake.cancelled == there.fake.paused == [2 * WINDOW_STEPS + 2]
+
+
+async def test_no_more_waits_here_than_might_there(tmp_path: Path) -> None:
+    scheduling = SequenceBatching(DirectStrategy(), 4, max_pending=10)
+    fake = FakeMovableLink(sequence_config(scheduling=scheduling))
+    async with engine(tmp_path, fake) as there:
+        here = await there.connect()
+        here.send(5, start=True)
+        for _ in range(WINDOW_STEPS + 11):
+            here.send(5)
+        await until(lambda: len(here.responses) == 2)
+        refused = here.responses[0]
+        assert refused.failure is not None
+        assert "Exceeds maximum queue size" in refused.failure.message
+        assert (refused.admitted, refused.ran, refused.lost) == (False, False, False)
+        for place in range(WINDOW_STEPS + 10):
+            await until(lambda: len(there.fake.submitted) > place)  # noqa: B023
+            there.fake.answer(place)
+        # Positions of what was refused stay empty; the sequence goes on behind them.
+        here.send(5)
+        await until(lambda: len(there.fake.submitted) == WINDOW_STEPS + 11)
+        assert there.fake.positions[-1] == WINDOW_STEPS + 12
 
 
 async def test_a_version_that_goes_is_announced_and_then_withdrawn(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ NOTHING = Histogram((), (0,), 0.0)
 
 
 def sequence_config(**changes: Any) -> ModelConfig:
-    return config_of(spec("I", 4), scheduling=SequenceBatching(DirectStrategy(), 4), **changes)
+    fields = {"scheduling": SequenceBatching(DirectStrategy(), 4), **changes}
+    return config_of(spec("I", 4), **fields)
 
 
 @dataclass(eq=False)
