@@ -50,6 +50,12 @@ class Arrivals:
         self._counters = counters
         self._trials = trials
 
+    def begin_clock(self, lane: Lane) -> None:
+        """From now on it has its time to arrive."""
+        if not lane.is_recovering:
+            lane.lost_ns = self._host.now()
+            lane.deadline_ns = lane.lost_ns + self.patience_ns
+
     def detach(self, lane: Lane) -> None:
         """The lane is nowhere, and all it needs is still to be sent. What lives of it at its place
         ends there, and nobody is told."""
@@ -90,6 +96,7 @@ class Arrivals:
             self.try_later(lane)
             return
         lane.set_timer(None)
+        self._sequences.wake(lane)
         head = lane.tenancies[0]
         epoch = head.log.epoch
         lane.settle_down(place)
@@ -103,7 +110,8 @@ class Arrivals:
             place.link.restore(
                 lane.key, lane.owner, snapshot, partial(self._restored, lane, place, head, epoch)
             )
-        elif head.start is None:
+        elif head.awaits_start:
+            lane.is_restoring = True
             place.link.reserve(
                 lane.key, lane.owner, partial(self._reserved, lane, place, head, epoch)
             )
@@ -122,6 +130,7 @@ class Arrivals:
         if failure is None:
             lane.is_restoring = False
             self._arrived(lane)
+            self._answer(tenancy, None)
             return
         if failure.code is not Code.UNAVAILABLE:
             log.warning(
@@ -144,25 +153,24 @@ class Arrivals:
                     place.add_ghosts(lane.key, 1)
                 place.link.end_sequence(lane.key, EndReason.ENGINE_LOST, drain=False)
             return
+        lane.is_restoring = False
         if failure is None:
-            on_answer, tenancy.on_answer = tenancy.on_answer, None
             self._arrived(lane)
-            if on_answer is not None:
-                on_answer(None)
+            self._answer(tenancy, None)
         elif tenancy.start is not None:
             # A START that was sent behind it is one as others are.
             tenancy.reserved = False
-            self._answer_reservation(tenancy, failure)
+            self._answer(tenancy, failure)
         elif lane.is_recovering:
             tenancy.is_attached = False
             self.detach(lane)
             self.try_later(lane)
         elif not self.try_elsewhere(lane, tenancy, failure):
             self._sequences.withdraw(tenancy)
-            self._answer_reservation(tenancy, failure)
+            self._answer(tenancy, failure)
 
     @staticmethod
-    def _answer_reservation(tenancy: Tenancy, failure: Failure) -> None:
+    def _answer(tenancy: Tenancy, failure: Failure | None) -> None:
         on_answer, tenancy.on_answer = tenancy.on_answer, None
         if on_answer is not None:
             on_answer(failure)
@@ -185,9 +193,7 @@ class Arrivals:
     def try_later(self, lane: Lane) -> None:
         pause = min(PAUSE_MAX_NS, PAUSE_NS << min(lane.attempts, 10))
         lane.attempts += 1
-        if not lane.is_recovering:
-            lane.lost_ns = self._host.now()
-            lane.deadline_ns = lane.lost_ns + self.patience_ns
+        self.begin_clock(lane)
         self._sequences.held[lane] = None
         due = Ns(min(self._host.now() + pause, lane.deadline_ns))
         lane.set_timer(self._host.call_at(due, partial(self._try_again, lane)))
@@ -216,6 +222,11 @@ class Arrivals:
             seconds,
         )
         for tenancy in list(lane.tenancies):
+            if tenancy.on_answer is not None and not tenancy.reserved:
+                # Who wanted to bring it here has it still.
+                text = f"nothing could take over sequence {lane.key} for {seconds:.1f} s"
+                self._sequences.hand_back(tenancy, Failure(Code.UNAVAILABLE, text))
+                continue
             self._counters.lost += 1
             self._sequences.finish(tenancy, EndReason.ENGINE_LOST)
         self.leave_trial(lane)
@@ -238,8 +249,7 @@ class Arrivals:
             self._say_endings(lane, place)
             if not lane.in_flight and lane.is_recovering and not lane.is_restoring:
                 self._recovered(lane)
-            if not lane.wants_to_leave:
-                self._sequences.held.pop(lane, None)
+            self._sequences.held.pop(lane, None)
 
     def _say_endings(self, lane: Lane, place: Place) -> None:
         """Ends that were asked for while it was on its way, behind all that was to come before."""
@@ -279,8 +289,12 @@ class Arrivals:
     def _recovered(self, lane: Lane) -> None:
         seconds = (self._host.now() - lane.lost_ns) / 1e9
         lane.lost_ns = 0
-        self._counters.recovered += 1
-        self._counters.recovery_seconds.add(seconds)
+        if lane.is_moving:
+            lane.is_moving = False
+            self._counters.moved += 1
+        else:
+            self._counters.recovered += 1
+            self._counters.recovery_seconds.add(seconds)
         log.info(
             "sequence %s of model '%s' goes on after %.3f s",
             lane.key,

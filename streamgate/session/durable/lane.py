@@ -131,8 +131,8 @@ class Step(Entry):
 class Tenancy:
     """One sequence, from a START to its end.
 
-    `start` is the request that began it, None for a reservation that waits for it; `reserved`: it
-    was, or is to be, reserved, and `on_answer` waits to be told of that. `is_attached`: the
+    `start` is the request that began it, None for one that began elsewhere, or was only reserved so
+    far. `reserved`: it was, or is to be, reserved. `on_answer` waits to be told whether it lives. `is_attached`: the
     lane's place knows of it. `ending` is the reason for which it is to end behind what it has
     queued. `is_ended_by`: what its steps led to though no end was told yet. `is_over`: it is.
     """
@@ -164,20 +164,26 @@ class Tenancy:
         self.is_ended_by: EndReason | None = None
         self.is_over = False
 
+    @property
+    def awaits_start(self) -> bool:
+        """Whether it is reserved and nothing else yet."""
+        return self.reserved and self.start is None
+
 
 @final
 class Lane:
     """One correlation ID. `place` is where its sequences are, None while they are nowhere.
 
     `pending` are the steps that have still to be sent, oldest first: while there are any, new ones
-    go behind them. Of those that were sent from there, `in_flight` have not been answered, and at
-    most `window` are sent at a time (0: the usual number). `is_restoring`: the place has not said
-    yet that the state is there; `is_leaving`: it was asked to hand the sequence over.
-    `hibernated_bytes` is what a sequence that has no place but its snapshot takes, 0 for others.
+    go behind them. Of those that were sent from there, `in_flight` have not been answered.
+    `is_restoring`: the place has not said yet that it has the sequence; `is_shaken`: something of
+    it was lost there, and perhaps all of it. `is_leaving`: the place was asked to hand it over,
+    which it can't if the lane `is_pinned`. `hibernated_bytes` is what a sequence that has no place
+    but its snapshot takes, 0 for others.
 
-    A recovery began at `lost_ns` (0: there is none), has until `deadline_ns`, took `attempts`; the
-    places in `refused_by` can't have the sequence. `suspect` is the step during which an engine
-    was lost last.
+    A recovery, or a move if it `is_moving`, began at `lost_ns` (0: there is none), has until
+    `deadline_ns` and took `attempts`; the places in `refused_by` can't have the sequence. `suspect`
+    is the step during which an engine was lost last.
     """
 
     __slots__ = (
@@ -186,6 +192,7 @@ class Lane:
         "hibernated_bytes",
         "in_flight",
         "is_leaving",
+        "is_moving",
         "is_pinned",
         "is_restoring",
         "is_shaken",
@@ -198,8 +205,6 @@ class Lane:
         "suspect",
         "tenancies",
         "timer",
-        "wants_to_leave",
-        "window",
     )
 
     def __init__(self, key: SequenceKey) -> None:
@@ -209,11 +214,10 @@ class Lane:
         self.owner: OwnerNumber = NO_OWNER
         self.pending: deque[Step] = deque()
         self.in_flight = 0
-        self.window = 0
         self.is_restoring = False
         self.is_shaken = False
         self.is_leaving = False
-        self.wants_to_leave = False
+        self.is_moving = False
         self.is_pinned = False
         self.hibernated_bytes = 0
         self.lost_ns = 0

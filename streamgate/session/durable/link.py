@@ -14,14 +14,16 @@ from streamgate.core.commands import Rejection
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for, refusal_for
-from streamgate.errors import EndReason
+from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import (
     UNSTARTED,
     MovableLink,
     Needs,
     OnAnyEnd,
+    OnHandOver,
     OnIdleWarning,
     OnReservation,
+    OnSnapshot,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, SequenceKey
@@ -29,13 +31,18 @@ from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
 from streamgate.session.durable.arrivals import Arrivals
 from streamgate.session.durable.counters import DurabilityCounters
+from streamgate.session.durable.hibernation import Hibernation
 from streamgate.session.durable.lane import Lane, Place, Sink, Step
+from streamgate.session.durable.moves import Moves
 from streamgate.session.durable.observer import OpenObserver
 from streamgate.session.durable.places import Places
 from streamgate.session.durable.recovery import Recovery
 from streamgate.session.durable.sequences import Sequences
 from streamgate.session.durable.stateless import Stateless
 from streamgate.session.durable.trials import Trials
+
+LOOK_SECONDS: Final = 0.02
+"""How often is looked whether a place that drains has come to have nothing left."""
 
 PATIENCE_NS: Final = 30_000_000_000
 """How long a sequence that was lost waits for something that takes it over."""
@@ -74,7 +81,10 @@ class DurableLink:
         self._arrivals = Arrivals(self._sequences, places, host, counters, patience_ns, trials)
         self._recovery = Recovery(self._sequences, self._arrivals, trials, host, counters)
         self._sequences.troubles = self._recovery
+        self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)
+        self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
         self._stateless = Stateless(places, host, counters)
+        self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
         limit = config.sequences or config.ensemble
         self._max_pending = limit.max_pending if limit is not None else 0
@@ -96,7 +106,8 @@ class DurableLink:
         good, for the hash that chooses among them."""
         place = self._places.add(link, name)
         link.watch_sequences(partial(self._on_end, place), partial(self._on_idle_warning, place))
-        if self._is_stateful and self._keeps_log and isinstance(link, MovableLink):
+        watches = self._keeps_log or self._on_snapshot_above is not None
+        if self._is_stateful and watches and isinstance(link, MovableLink):
             link.watch_snapshots(partial(self._on_snapshot, place))
 
     def remove_place(self, link: MovableLink) -> None:
@@ -114,6 +125,32 @@ class DurableLink:
         place = self._places.of(link)
         if place is not None:
             place.is_draining = draining
+
+    async def drain_place(self, link: MovableLink, timeout_seconds: float) -> int:
+        """Move its sequences to the other places, and send nothing new there. Returns how many are
+        left: those that can't be moved, or have nowhere to go."""
+        place = self._places.of(link)
+        if place is None:
+            return 0
+        place.is_draining = True
+        deadline = self._host.now() + round(timeout_seconds * 1e9)
+        while True:
+            for lane in list(place.lanes):
+                self._moves.leave(lane)
+            if not any(not lane.is_pinned for lane in place.lanes):
+                break
+            if self._host.now() >= deadline:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return len(place.lanes)
+
+    def recover(self, sequence: SequenceKey) -> bool:
+        """Begin a sequence anew from its log, because it is stuck. False where that can't be."""
+        lane = self._sequences.lanes.get(sequence)
+        if lane is None or lane.place is None or not lane.tenancies[0].log.is_recoverable:
+            return False
+        self._recovery.recover(lane)
+        return True
 
     # -- life
 
@@ -161,8 +198,8 @@ class DurableLink:
 
     def _hold(self, lane: Lane, step: Step) -> None:
         """A step of a sequence that does not flow."""
-        is_new = not lane.pending and lane.place is None and step.request.start
-        if is_new and len(lane.tenancies) == 1 and not lane.is_recovering:
+        is_new = not lane.pending and step.request.start and len(lane.tenancies) == 1
+        if lane.place is None and not lane.is_recovering and (is_new or lane.hibernated_bytes):
             lane.pending.append(step)
             self._arrivals.attach(lane)
             return
@@ -193,10 +230,58 @@ class DurableLink:
             refusal = refusal_for(Rejection.SEQUENCE_LIVES, self.config.name, sequence)
             self._host.call_soon(partial(on_answer, refusal))
             return
-        tenancy = self._sequences.add(sequence, self._sequences.new_log())
+        tenancy = self._sequences.add(sequence, self._sequences.new_log(), reserved=True)
         tenancy.on_answer = on_answer
         tenancy.lane.owner = owner
         self._arrivals.attach(tenancy.lane)
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        if sequence in self._sequences.lanes:
+            refusal = refusal_for(Rejection.SEQUENCE_LIVES, self.config.name, sequence)
+            self._host.call_soon(partial(on_answer, refusal))
+            return
+        log = self._sequences.new_log(snapshot=snapshot)
+        tenancy = self._sequences.add(sequence, log, reserved=False)
+        tenancy.on_answer = on_answer
+        tenancy.lane.owner = owner
+        self._arrivals.attach(tenancy.lane)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        lane = self._sequences.lanes.get(sequence)
+        if lane is None:
+            self._host.call_soon(partial(on_answer, self._unknown(sequence)))
+        else:
+            self._moves.hand_over(lane, on_answer)
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        lane = self._sequences.lanes.get(sequence)
+        if lane is None:
+            self._host.call_soon(partial(on_answer, self._unknown(sequence)))
+            return
+        kept = lane.tenancies[0].log.snapshot
+        if lane.hibernated_bytes and kept is not None:
+            self._host.call_soon(partial(on_answer, kept))
+        elif lane.place is not None and lane.flows:
+            lane.place.link.take_snapshot(sequence, on_answer)
+        else:
+            text = f"sequence {sequence} is on its way: no snapshot can be taken just now"
+            self._host.call_soon(partial(on_answer, Failure(Code.UNAVAILABLE, text)))
+
+    def _unknown(self, sequence: SequenceKey) -> Failure:
+        text = f"no sequence {sequence} of model '{self.config.name}' lives here"
+        return Failure(Code.NOT_FOUND, text)
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        self._on_snapshot_above = on_snapshot
+        if not self._keeps_log:
+            for place in self._places:
+                place.link.watch_snapshots(partial(self._on_snapshot, place))
 
     def cancel(self, number: RequestNumber) -> None:
         if number in self._stateless:
@@ -251,8 +336,12 @@ class DurableLink:
 
     def touch(self, sequence: SequenceKey) -> None:
         lane = self._sequences.lanes.get(sequence)
-        if lane is not None and lane.place is not None:
+        if lane is None:
+            return
+        if lane.place is not None:
             lane.place.link.touch(sequence)
+        elif lane.hibernated_bytes:
+            self._hibernation.touch(lane)
 
     def hang_up(self, owner: OwnerNumber) -> None:
         for place in list(self._places):
@@ -348,7 +437,7 @@ class DurableLink:
         if index >= len(lane.tenancies):
             return
         tenancy = lane.tenancies[index]
-        if number == UNSTARTED and tenancy.start is not None:
+        if number == UNSTARTED and not tenancy.awaits_start:
             # Its START, sent meanwhile, is one as others are, and is let in on its own.
             tenancy.reserved = False
             if self._sequences.watcher is not None:
@@ -368,14 +457,25 @@ class DurableLink:
     def _on_snapshot(
         self, place: Place, key: SequenceKey, snapshot: Snapshot, hibernates: bool
     ) -> None:
-        del hibernates
         lane = self._sequences.lanes.get(key)
         if lane is None or lane.place is not place or key in place.ghosts:
             self._counters.stale_snapshots += 1
             return
-        log = lane.tenancies[0].log
-        if log.cut(log.epoch, snapshot):
-            self._counters.snapshots += 1
-            self._counters.snapshot_bytes += snapshot.size_bytes
-        else:
+        tenancy = lane.tenancies[0]
+        if not tenancy.log.cut(tenancy.log.epoch, snapshot):
             self._counters.stale_snapshots += 1
+            if hibernates:
+                # It has left, and not with what it should have.
+                tenancy.is_attached = False
+                self._recovery.recover(lane)
+            return
+        self._counters.snapshots += 1
+        self._counters.snapshot_bytes += snapshot.size_bytes
+        above = self._on_snapshot_above
+        if hibernates and above is not None:
+            # Whoever is above keeps it.
+            self._sequences.hand_back(tenancy, None)
+        elif hibernates:
+            self._hibernation.begin(lane)
+        if above is not None:
+            above(key, snapshot, hibernates)

@@ -83,10 +83,7 @@ class Recovery:
 
     def recover(self, lane: Lane) -> None:
         """Begin anew from the log, whatever the lane is doing just now."""
-        if not lane.is_recovering:
-            now = self._host.now()
-            lane.lost_ns = now
-            lane.deadline_ns = now + self._arrivals.patience_ns
+        self._arrivals.begin_clock(lane)
         self._trials.note_loss(lane)
         self._arrivals.detach(lane)
         if not self._lost:

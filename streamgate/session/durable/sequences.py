@@ -41,7 +41,8 @@ class Troubles(Protocol):
 
 
 class Sequences:
-    """`held` are the lanes whose steps do not go straight to a place. `watcher` is told of ends."""
+    """`held` are the lanes whose steps do not go straight to a place, `asleep` those of them that
+    hibernate, the longest first. `watcher` is told of ends."""
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class Sequences:
         self.lanes: dict[SequenceKey, Lane] = {}
         self.steps: dict[RequestNumber, Step] = {}
         self.held: dict[Lane, None] = {}
+        self.asleep: dict[Lane, None] = {}
+        self.asleep_bytes = 0
         self.watcher: tuple[OnAnyEnd, OnIdleWarning] | None = None
         self.when_empty: asyncio.Event | None = None
         self.troubles: Troubles
@@ -79,7 +82,7 @@ class Sequences:
         lane = self.lanes.get(key)
         if lane is None:
             lane = self.lanes[key] = Lane(key)
-        elif lane.tenancies and lane.tenancies[-1].start is None:
+        elif lane.tenancies and lane.tenancies[-1].awaits_start:
             tenancy = lane.tenancies[-1]
             tenancy.start = request
             return tenancy
@@ -90,11 +93,12 @@ class Sequences:
         lane.tenancies.append(tenancy)
         return tenancy
 
-    def add(self, key: SequenceKey, log: SequenceLog[Step]) -> Tenancy:
-        """A sequence that has no START, or none any more: it is reserved, or comes from elsewhere.
-        Its ID has no other."""
+    def add(self, key: SequenceKey, log: SequenceLog[Step], *, reserved: bool) -> Tenancy:
+        """A sequence without a START: it is to be reserved, or it comes from elsewhere. Its ID has
+        no other."""
         lane = self.lanes[key] = Lane(key)
         tenancy = Tenancy(lane, log, None, self._host.now())
+        tenancy.reserved = reserved
         lane.tenancies.append(tenancy)
         return tenancy
 
@@ -234,7 +238,7 @@ class Sequences:
         log = tenancy.log
         waiting = {step: None for step in unsent if not step.is_done}
         waiting |= {step: None for step in log.open_entries() if step.lost is not None}
-        if tenancy.start is None:
+        if tenancy.awaits_start:
             place = UNSTARTED
         for step in waiting:
             told = step.lost
@@ -254,6 +258,22 @@ class Sequences:
             on_end, _ = self.watcher
             on_end(lane.key, reason, place)
 
+    def hand_back(self, tenancy: Tenancy, failure: Failure | None) -> None:
+        """It leaves without an end: it lives on elsewhere, or `failure` is why it could not come.
+        What of it waits here is answered as lost."""
+        lane = tenancy.lane
+        lane.tenancies.remove(tenancy)
+        tenancy.is_over = True
+        if not lane.tenancies:
+            self.forget(lane)
+        for step in list(lane.pending):
+            if step.tenancy is tenancy and not step.is_done:
+                told = failure or failure_for(Rejection.INSTANCE_LOST, step.request)
+                self.answer(step, step.failed(told, lost=True))
+        on_answer, tenancy.on_answer = tenancy.on_answer, None
+        if on_answer is not None:
+            on_answer(failure)
+
     def withdraw(self, tenancy: Tenancy) -> None:
         """Its START, or its reservation, was refused: it was none after all. What was reserved for
         it is for the next START."""
@@ -271,12 +291,25 @@ class Sequences:
         if not lane.tenancies:
             self.forget(lane)
 
+    def put_to_sleep(self, lane: Lane, size_bytes: int) -> None:
+        """It lives in its snapshot alone from now on."""
+        lane.hibernated_bytes = max(1, size_bytes)
+        self.asleep[lane] = None
+        self.asleep_bytes += lane.hibernated_bytes
+
+    def wake(self, lane: Lane) -> None:
+        """It does not any more."""
+        self.asleep_bytes -= lane.hibernated_bytes
+        lane.hibernated_bytes = 0
+        self.asleep.pop(lane, None)
+
     def forget(self, lane: Lane) -> None:
         """Nothing lives under this ID any more."""
         if lane.place is not None:
             lane.place.lanes.discard(lane)
         lane.set_timer(None)
         self.held.pop(lane, None)
+        self.wake(lane)
         if self.lanes.get(lane.key) is lane:
             del self.lanes[lane.key]
         if not self.lanes and self.when_empty is not None:
