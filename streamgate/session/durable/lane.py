@@ -99,7 +99,14 @@ class Step(Entry):
         self.is_cancelled = False
         self.is_windowed = False
 
-    def failed(self, failure: Failure, *, admitted: bool = True, lost: bool = False) -> Response:
+    def failed(
+        self,
+        failure: Failure,
+        *,
+        admitted: bool = True,
+        lost: bool = False,
+        ran: bool = True,
+    ) -> Response:
         """Its final response, which comes from here."""
         request = self.request
         return Response(
@@ -111,6 +118,7 @@ class Step(Entry):
             position=self.position,
             index=self.delivered,
             lost=lost,
+            ran=ran,
         )
 
     def closing(self) -> Response:
@@ -132,9 +140,10 @@ class Tenancy:
     """One sequence, from a START to its end.
 
     `start` is the request that began it, None for one that began elsewhere, or was only reserved so
-    far. `reserved`: it was, or is to be, reserved. `on_answer` waits to be told whether it lives. `is_attached`: the
-    lane's place knows of it. `ending` is the reason for which it is to end behind what it has
-    queued. `is_ended_by`: what its steps led to though no end was told yet. `is_over`: it is.
+    far. `reserved`: it was, or is to be, reserved. `on_answer` waits to be told whether it lives.
+    `is_attached`: the lane's place knows of it. `ending` is the reason for which it is to end
+    behind what it has queued, `is_ended_by` what its steps led to though no end was told yet.
+    `is_over`: it is.
     """
 
     __slots__ = (

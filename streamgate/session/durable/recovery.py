@@ -190,8 +190,8 @@ class Recovery:
         tenancy = step.tenancy
         log_ = tenancy.log
         later = any(entry.delivered for entry in log_ if entry.position > step.position)
-        has_run = step.sent and (step.delivered or later)
-        answer = step.failed(failure_for(Rejection.CANCELLED, step.request))
+        has_run = bool(step.sent and (step.delivered or later))
+        answer = step.failed(failure_for(Rejection.CANCELLED, step.request), ran=has_run)
         if has_run:
             # Others stand on what it did: it is run again, and nobody is told.
             step.has_failed = True
