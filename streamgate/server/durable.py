@@ -1,9 +1,7 @@
 """Which models of this process have a log in front of them, and what is kept in it."""
 
-from typing import cast
-
 from streamgate.engine.host import Host
-from streamgate.link.contract import MovableLink
+from streamgate.link.contract import movable
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.server.loading import LoadedModel
 from streamgate.session.durable.link import DurableLink
@@ -21,7 +19,7 @@ def durable_link(model: LoadedModel, host: Host) -> DurableLink | None:
     if not config.stateful and config.execution is not Execution.PROCESS:
         return None
     link = DurableLink(config, model.version, host, keeps_log=_keeps_log(config))
-    link.add_place(cast(MovableLink, model))
+    link.add_place(movable(model))
     return link
 
 

@@ -90,8 +90,7 @@ class Arrivals:
         if self.is_closed or (lane.is_recovering and now >= lane.deadline_ns):
             self.give_up(lane)
             return
-        haunted = [place for place in self._places if lane.key in place.ghosts]
-        place = self._places.for_sequence(lane.key, {*lane.refused_by, *haunted})
+        place = self._choose(lane)
         if place is None:
             self.try_later(lane)
             return
@@ -117,6 +116,13 @@ class Arrivals:
             )
         self.pump(lane)
 
+    def _choose(self, lane: Lane) -> Place | None:
+        but = {place for place in self._places if lane.key in place.ghosts} | lane.refused_by
+        place = None
+        if lane.avoided is not None:
+            place = self._places.for_sequence(lane.key, but | {lane.avoided})
+        return place or self._places.for_sequence(lane.key, but)
+
     def _restored(
         self, lane: Lane, place: Place, tenancy: Tenancy, epoch: int, failure: Failure | None
     ) -> None:
@@ -141,6 +147,7 @@ class Arrivals:
                 failure.message,
             )
             lane.refused_by.add(place)
+        lane.avoided = place
         self.detach(lane)
         self.try_later(lane)
 
@@ -246,7 +253,8 @@ class Arrivals:
                 self._counters.replayed_steps += 1
             self._sequences.send(place, step)
         if not lane.pending:
-            self._say_endings(lane, place)
+            if lane in self._sequences.held:
+                self._say_endings(lane, place)
             if not lane.in_flight and lane.is_recovering and not lane.is_restoring:
                 self._recovered(lane)
             self._sequences.held.pop(lane, None)
@@ -283,6 +291,7 @@ class Arrivals:
         lane.set_timer(None)
         lane.attempts = 0
         lane.refused_by.clear()
+        lane.avoided = None
         if not (lane.pending or lane.in_flight) and lane.is_recovering:
             self._recovered(lane)
 

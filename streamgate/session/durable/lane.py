@@ -191,12 +191,14 @@ class Lane:
     but its snapshot takes, 0 for others.
 
     A recovery, or a move if it `is_moving`, began at `lost_ns` (0: there is none), has until
-    `deadline_ns` and took `attempts`; the places in `refused_by` can't have the sequence. `suspect`
-    is the step during which an engine was lost last.
+    `deadline_ns` and took `attempts`; the places in `refused_by` can't have the sequence, and the
+    one that is `avoided` did not the last time. `suspect` is the step during which an engine was
+    lost last.
     """
 
     __slots__ = (
         "attempts",
+        "avoided",
         "deadline_ns",
         "hibernated_bytes",
         "in_flight",
@@ -233,6 +235,7 @@ class Lane:
         self.deadline_ns = 0
         self.attempts = 0
         self.refused_by: set[Place] = set()
+        self.avoided: Place | None = None
         self.suspect: Step | None = None
         self.timer: Timer | None = None
 

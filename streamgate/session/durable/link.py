@@ -107,7 +107,7 @@ class DurableLink:
         place = self._places.add(link, name)
         link.watch_sequences(partial(self._on_end, place), partial(self._on_idle_warning, place))
         watches = self._keeps_log or self._on_snapshot_above is not None
-        if self._is_stateful and watches and isinstance(link, MovableLink):
+        if self._is_stateful and watches:
             link.watch_snapshots(partial(self._on_snapshot, place))
 
     def remove_place(self, link: MovableLink) -> None:

@@ -44,20 +44,18 @@ class Recovery:
         self._counters = counters
         self._lost: dict[Lane, None] = {}
 
-    def on_lost(self, step: Step, epoch: int, response: Response) -> None:
+    def on_lost(self, step: Step, response: Response) -> None:
         tenancy = step.tenancy
-        if epoch != tenancy.log.epoch:
-            self._counters.stale_results += 1
-            return
         lane = tenancy.lane
-        if not (response.admitted or lane.is_recovering) and step.request.start:
+        if step.request.start and not response.admitted:
             # It was to begin at an engine that has no room for it, or is away.
-            self.on_refused(step, epoch, response)
+            self.on_refused(step, response)
             return
         step.lost = response
         if not lane.is_shaken:
             lane.is_shaken = True
             due = Ns(self._host.now() + END_NS)
+            epoch = tenancy.log.epoch
             self._host.call_at(due, partial(self._end_it, lane, tenancy, epoch))
 
     def _end_it(self, lane: Lane, tenancy: Tenancy, epoch: int) -> None:
@@ -85,6 +83,7 @@ class Recovery:
         """Begin anew from the log, whatever the lane is doing just now."""
         self._arrivals.begin_clock(lane)
         self._trials.note_loss(lane)
+        lane.avoided = lane.place
         self._arrivals.detach(lane)
         if not self._lost:
             # Those that were lost together are looked at together.
@@ -153,16 +152,12 @@ class Recovery:
         if lane.tenancies:
             self._arrivals.attach(lane)
 
-    def on_refused(self, step: Step, epoch: int, response: Response) -> None:
+    def on_refused(self, step: Step, response: Response) -> None:
         tenancy = step.tenancy
         lane = tenancy.lane
-        if epoch != tenancy.log.epoch:
-            self._counters.stale_results += 1
-            return
         if lane.is_recovering and (step.request.start or step.is_windowed):
             # Not what a replay may come to: the next attempt may.
-            if step.request.start:
-                tenancy.is_attached = False
+            lane.avoided = lane.place
             self._arrivals.detach(lane)
             if tenancy.ending is None:
                 self._arrivals.try_later(lane)

@@ -27,10 +27,10 @@ from streamgate.session.durable.observer import LogObserver, OpenObserver
 class Troubles(Protocol):
     """Who sees to what is not the ordinary way of a result."""
 
-    def on_lost(self, step: Step, epoch: int, response: Response) -> None:
+    def on_lost(self, step: Step, response: Response) -> None:
         """What ran the step, or held its sequence, is gone."""
 
-    def on_refused(self, step: Step, epoch: int, response: Response) -> None:
+    def on_refused(self, step: Step, response: Response) -> None:
         """An engine did not let it in."""
 
     def on_wrong(self, step: Step, why: str) -> None:
@@ -126,16 +126,16 @@ class Sequences:
         step.lost = None
         link = place.link
         step.inner = link.submit(
-            step.request, partial(self._receive, step, epoch), step.owner, step.position
+            step.request, partial(self._receive, place, step, epoch), step.owner, step.position
         )
         if step.is_paused and not step.is_done:
             link.pause((step.inner,))
 
-    def _receive(self, step: Step, epoch: int, response: Response) -> None:
+    def _receive(self, place: Place, step: Step, epoch: int, response: Response) -> None:
         tenancy = step.tenancy
         log = tenancy.log
         if response.lost or not response.admitted:
-            self._receive_refusal(step, epoch, response)
+            self._receive_refusal(place, step, epoch, response)
             return
         failed, final = response.failure is not None, response.final
         if final and epoch == log.epoch:
@@ -163,15 +163,25 @@ class Sequences:
         if step.is_windowed or tenancy.lane.lost_ns:
             self.troubles.on_progress(step, final=final)
 
-    def _receive_refusal(self, step: Step, epoch: int, response: Response) -> None:
-        if step.tenancy.is_over:
+    def _receive_refusal(self, place: Place, step: Step, epoch: int, response: Response) -> None:
+        tenancy = step.tenancy
+        is_stale = epoch != tenancy.log.epoch
+        if step.request.start and not response.admitted:
+            # There will be no end of what has not begun.
+            if is_stale or tenancy.is_over:
+                place.lay_ghost(tenancy.lane.key)
+            else:
+                tenancy.is_attached = False
+        if tenancy.is_over:
             # Nobody will run it again.
             if not step.is_done:
                 self.answer(step, response)
+        elif is_stale:
+            self._counters.stale_results += 1
         elif response.lost:
-            self.troubles.on_lost(step, epoch, response)
+            self.troubles.on_lost(step, response)
         else:
-            self.troubles.on_refused(step, epoch, response)
+            self.troubles.on_refused(step, response)
 
     def _receive_no_news(self, step: Step, response: Response, verdict: Verdict) -> None:
         match verdict:
