@@ -60,16 +60,15 @@ class Arrivals:
         """The lane is nowhere, and all it needs is still to be sent. What lives of it at its place
         ends there, and nobody is told."""
         place, lane.place = lane.place, None
-        ghosts = 0
+        attached = 0
         for tenancy in lane.tenancies:
             tenancy.log.raise_epoch()
-            ghosts += tenancy.is_attached
+            attached += tenancy.is_attached
             tenancy.is_attached = False
             if tenancy.start is not None:
                 tenancy.reserved = False
-        if lane.is_restoring and ghosts:
-            # Where it is granted after all, `_restored` sees to it.
-            ghosts -= 1
+        # No end is told of one whose state has not come; where it comes yet, `_restored` sees to it.
+        ghosts = attached - 1 if lane.is_restoring and attached else attached
         lane.is_restoring = lane.is_leaving = lane.is_shaken = False
         lane.in_flight = 0
         lane.set_timer(None)
@@ -81,7 +80,7 @@ class Arrivals:
         if place is not None:
             place.lanes.discard(lane)
             place.add_ghosts(lane.key, ghosts)
-            for _ in range(ghosts):
+            for _ in range(attached):
                 place.link.end_sequence(lane.key, EndReason.ENGINE_LOST, drain=False)
 
     def attach(self, lane: Lane) -> None:

@@ -71,6 +71,7 @@ class _Lives:
     has_end: bool = False
     closing: EndReason | None = None
     on_left: OnHandOver | None = None
+    on_restored: OnReservation | None = None
 
     @property
     def is_open(self) -> bool:
@@ -155,9 +156,18 @@ class FakePlace:
             failure = Failure(Code.ALREADY_EXISTS, "it lives here")
         if failure is None:
             kept, position = int(snapshot.objects or b""), snapshot.position
-            self.lives[sequence] = deque((_Lives(sequence, owner, False, kept, position),))
+            lives = _Lives(sequence, owner, False, kept, position, on_restored=on_answer)
+            self.lives[sequence] = deque((lives,))
             self.restored += 1
-        self.host.call_soon(partial(on_answer, failure))
+            self.host.call_soon(partial(self._say_restored, lives, None))
+        else:
+            self.host.call_soon(partial(on_answer, failure))
+
+    @staticmethod
+    def _say_restored(lives: _Lives, failure: Failure | None) -> None:
+        on_restored, lives.on_restored = lives.on_restored, None
+        if on_restored is not None:
+            on_restored(failure)
 
     def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         line = self.lives.get(sequence)
@@ -325,6 +335,9 @@ class FakePlace:
                 failure = Failure(Code.UNAVAILABLE, "lost")
                 ran = lives.position >= asked.position
                 self._answer(asked, failure, lost=True, ran=ran)
+            if lives.on_restored is not None:
+                self._say_restored(lives, Failure(Code.UNAVAILABLE, "lost on its way"))
+                continue
             place = UNSTARTED if lives.awaits_start else 0
             self.on_end(key, EndReason.ENGINE_LOST, place)
         stateless, self.stateless = self.stateless, deque()
@@ -393,7 +406,10 @@ class FakePlace:
         if lives.on_left is not None:
             on_left, lives.on_left = lives.on_left, None
             self.host.call_soon(partial(on_left, Failure(Code.NOT_FOUND, "it has ended")))
-        self.on_end(lives.key, reason, UNSTARTED if lives.awaits_start else place)
+        if lives.on_restored is not None:
+            self._say_restored(lives, Failure(Code.UNAVAILABLE, f"it ended ({reason.value})"))
+        else:
+            self.on_end(lives.key, reason, UNSTARTED if lives.awaits_start else place)
         if line and not line[0].queue:
             self._rest(line[0])
 
