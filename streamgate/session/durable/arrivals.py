@@ -67,7 +67,7 @@ class Arrivals:
             tenancy.is_attached = False
             if tenancy.start is not None:
                 tenancy.reserved = False
-        # No end is told of one whose state has not come; where it comes yet, `_restored` sees to it.
+        # No end is told of one whose state has not come; if it comes yet, `_restored` sees to it.
         ghosts = attached - 1 if lane.is_restoring and attached else attached
         lane.is_restoring = lane.is_leaving = lane.is_shaken = False
         lane.in_flight = 0
