@@ -1,8 +1,8 @@
 """Streams beside a heavy load of stateless requests on one device: how late do they get?
 
-The device is the machine's processors. Eight streams have a step every 80 ms, which multiplies two
-matrices of 384 x 384; four instances of a stateless model are never without a request, which
-multiplies ten. Peers: `--device-turns` 0 (all at once), 2 and 1. Limit: the streams alone.
+The device is the machine's processors. Four streams have a step every 80 ms, which multiplies two
+matrices of 384 x 384; four instances of a stateless model are never without a request, which does
+that ten times. Peers: `--device-turns` 0 (all at once), 2 and 1. Limit: the streams alone.
 
     python -m benchmarks.device_turns [--seconds 15]
 """
@@ -25,9 +25,9 @@ from benchmarks import machine
 from benchmarks.paced_streams import Diary, keep_coming, percentile
 from benchmarks.streamgate_server import streamgate_server
 
-STREAMS: Final = 8
+STREAMS: Final = 4
 PACE_MS: Final = 80.0
-STEP_PRODUCTS: Final = 2
+STEP_PRODUCTS: Final = 1
 HEAVY_INSTANCES: Final = 4
 HEAVY_CALLERS: Final = 8
 HEAVY_PRODUCTS: Final = 10
