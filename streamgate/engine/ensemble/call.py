@@ -266,13 +266,18 @@ class EnsembleCall:
         return sequence is not None and step in sequence.held and place.key == sequence.key
 
     def _on_response(self, inner: _InnerCall, response: Response) -> None:
-        if response.final and inner.sequence is not None and not response.ran:
-            self._traces -= 1
+        sequence = inner.sequence
+        if sequence is None or not response.final:
+            self._take_in(inner, response)
+            return
+        sequence.progress.runs -= 1
+        self._traces -= not response.ran
+        was_over = self.closed
         self._take_in(inner, response)
-        if response.final and inner.sequence is not None:
-            assert self.lane is not None
+        if was_over:
+            # Nobody else looks whether the sequence is at rest now.
             assert self._sequences is not None
-            self._sequences.leave_run(self.lane, inner.sequence)
+            self._sequences.look_at(sequence.key)
 
     def _take_in(self, inner: _InnerCall, response: Response) -> None:
         run = inner.run

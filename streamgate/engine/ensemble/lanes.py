@@ -207,13 +207,14 @@ class EnsembleSequence:
     @property
     def is_at_rest(self) -> bool:
         """Whether all that is known of it lies in its models, and stays there for now."""
+        progress = self.progress
+        if progress.busy or progress.runs or self.ended or not self.reached:
+            return False
         lives_on = self.reason is None or (self.reason is EndReason.CLIENT_END and self.calls > 0)
         return (
-            self.progress.is_quiet
-            and lives_on
-            and not (self.left or self.reserved or self.ended)
+            lives_on
+            and not (self.left or self.reserved)
             and self.restoration is None
-            and bool(self.reached)
             and self.reached <= self.places.keys()
         )
 
@@ -251,11 +252,14 @@ class Lane:
     @property
     def resting(self) -> EnsembleSequence | None:
         """The sequence of which, and of all others under this ID, nothing is under way."""
-        if not self.sequences:
+        sequences = self.sequences
+        if not sequences or not sequences[0].is_at_rest:
             return None
-        first, *newer = self.sequences
-        is_alone = not any(each.progress.begun or each.reserved for each in newer)
-        return first if is_alone and first.is_at_rest else None
+        if len(sequences) > 1:
+            newer = list(sequences)[1:]
+            if any(each.progress.begun or each.reserved for each in newer):
+                return None
+        return sequences[0]
 
     @property
     def is_shut_for_nothing(self) -> bool:

@@ -142,6 +142,8 @@ class EnsembleMoves:
 
     def shut_if_overdue(self, lane: Lane, sequence: EnsembleSequence) -> None:
         """A request is about to begin. It waits where the sequence could not be saved for long."""
+        if self._on_snapshot is None:
+            return
         is_alone = sequence in lane.sequences and lane.sequences[0] is sequence
         if is_alone and not sequence.progress.is_taken and self._is_due(sequence, OVERDUE):
             lane.shut_for = sequence

@@ -88,12 +88,6 @@ class EnsembleSequences:
             sequence.progress.busy -= begun
         self._settle(lane)
 
-    def leave_run(self, lane: Lane, sequence: EnsembleSequence) -> None:
-        """A stateful model has nothing more to do for one of its requests."""
-        sequence.progress.runs -= 1
-        if sequence.progress.is_quiet:
-            self._settle(lane)
-
     def lose(self, lane: Lane, sequence: EnsembleSequence) -> None:
         """What holds it is gone, or does not know what it should: so are its requests."""
         sequence.lose()
@@ -295,10 +289,11 @@ class EnsembleSequences:
 
     def _settle(self, lane: Lane) -> None:
         """End what nobody waits for any more, and tell of what has ended and what is at rest."""
-        newest = lane.sequences[-1] if lane.sequences else None
+        sequences = lane.sequences
+        newest = sequences[-1] if sequences else None
         is_wanted = newest is not None and bool(newest.progress.wishes)
         newer_is_closed = False
-        for sequence in list(reversed(lane.sequences)):  # ends come back here at once
+        for sequence in [*reversed(sequences)]:  # ends come back here at once
             if sequence.has_failed_to_start:
                 sequence.close(EndReason.ERROR)
             # One that is wanted elsewhere goes alone.
@@ -307,8 +302,8 @@ class EnsembleSequences:
                 sequence.close(EndReason.SUPERSEDED)
                 self._end_places(lane, sequence)
             newer_is_closed = newer_is_closed or (sequence.closed and sequence.calls == 0)
-        while lane.sequences and lane.sequences[0].is_over:
-            self._tell_over(lane.sequences.popleft())
+        while sequences and sequences[0].is_over:
+            self._tell_over(sequences.popleft())
         resting = lane.resting
         if resting is not None:
             self._on_rest(lane, resting)
