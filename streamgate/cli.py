@@ -117,6 +117,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_ports(serve)
     _add_speech(serve)
     _add_resume(serve)
+    _add_store(serve)
     add_recording(serve)
     _add_running(serve)
 
@@ -248,6 +249,24 @@ def _add_resume(serve: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_store(serve: argparse.ArgumentParser) -> None:
+    store = serve.add_argument_group("session store")
+    store.add_argument(
+        "--session-store",
+        default="",
+        metavar="URL",
+        help="keep sequences in this Redis or Valkey, so that another server goes on with them "
+        "when this one is lost: redis://host:port/db, rediss://... (TLS), unix:///path?db=0 (none)",
+    )
+    store.add_argument(
+        "--session-store-ttl",
+        type=_seconds,
+        default=600.0,
+        metavar="S",
+        help="how long a sequence is kept after its server has touched it last (%(default)s)",
+    )
+
+
 def _alias(text: str) -> tuple[str, str]:
     alias, sign, name = text.partition("=")
     if not (alias and sign and name):
@@ -373,6 +392,8 @@ def _serve(options: argparse.Namespace) -> int:
             recording=recording_options(options),
             durable=options.durable,
             device_turns=options.device_turns,
+            session_store=options.session_store,
+            session_store_ttl_seconds=options.session_store_ttl,
             exit_timeout_seconds=options.exit_timeout_secs,
             log_level=options.log_level,
             server_id=options.id,

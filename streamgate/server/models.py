@@ -21,6 +21,7 @@ from streamgate.session.local import EXTENSIONS, LocalGateway, ModelControl
 from streamgate.session.model_server import ModelServers
 from streamgate.session.recorded import Recorder
 from streamgate.session.routing import ModelTable
+from streamgate.session.stored.takeover import StoredSequences
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,18 @@ WRITING_SECONDS = 10.0
 class ServedModels:
     """All models of this process. Started and stopped once, on its event loop.
 
-    `control` gives what loads and unloads for clients, in place of the lifecycle itself.
+    `control` gives what loads and unloads for clients, in place of the lifecycle itself. `stored`
+    keeps sequences so that others can go on with them.
     """
 
     def __init__(
-        self, settings: Settings, control: Callable[[ModelControl], ModelControl] | None = None
+        self,
+        settings: Settings,
+        control: Callable[[ModelControl], ModelControl] | None = None,
+        stored: StoredSequences | None = None,
     ) -> None:
         self._settings = settings
+        self._stored = stored
         self._control = control
         self.table = ModelTable()
         self._lifecycle: Lifecycle | None = None
@@ -86,7 +92,7 @@ class ServedModels:
             settings.control_mode,
             settings.exit_timeout_seconds,
             servers,
-            await self._recording_front(),
+            self._front(await self._recording_front()),
             durable=settings.durable,
             turns=DeviceTurns(settings.device_turns) if settings.device_turns else None,
         )
@@ -96,6 +102,7 @@ class ServedModels:
             self._lifecycle if self._control is None else self._control(self._lifecycle),
             info,
             strict=settings.strict_readiness,
+            takeover=self._stored,
         )
         servers.attach(self._gateway)
         failures = await self._lifecycle.start(settings.load_models)
@@ -121,6 +128,15 @@ class ServedModels:
         writer, self._writer = self._writer, None
         if writer is not None:
             await asyncio.to_thread(writer.close, WRITING_SECONDS)
+
+    def _front(
+        self, recording: Callable[[ModelLink], ModelLink] | None
+    ) -> Callable[[ModelLink], ModelLink] | None:
+        """What stands in front of each model: records outermost, as clients see it."""
+        stored = self._stored
+        if stored is None or recording is None:
+            return recording if stored is None else stored.front
+        return lambda link: recording(stored.front(link))
 
     async def _recording_front(self) -> Callable[[ModelLink], ModelLink] | None:
         options = self._settings.recording

@@ -5,6 +5,7 @@ from streamgate.server.models import ServedModels
 from streamgate.server.ports import Ports, wanted_ports
 from streamgate.server.scrape import gateway_metrics
 from streamgate.server.settings import Settings
+from streamgate.server.storing import STORING_SECONDS, stored_sequences_of
 from streamgate.session.local import LocalGateway
 
 
@@ -13,7 +14,8 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._models = ServedModels(settings)
+        self._stored = stored_sequences_of(settings)
+        self._models = ServedModels(settings, stored=self._stored)
         self._front_ends: FrontEnds | None = None
         self._is_stopping = False
         self.ports: Ports | None = None
@@ -25,12 +27,19 @@ class Server:
         port can't be bound; nothing is left running then.
         """
         try:
+            if self._stored is not None:
+                await self._stored.store.start()
             await self._models.load()
             gateway = self._models.gateway
             self._front_ends = front_ends = FrontEnds(gateway, self._settings)
             self.ports = await front_ends.open(
                 wanted_ports(self._settings),
-                lambda: gateway_metrics(gateway, front_ends.resume_counts, front_ends.tenants()),
+                lambda: gateway_metrics(
+                    gateway,
+                    front_ends.resume_counts,
+                    front_ends.tenants(),
+                    self._stored.figures() if self._stored is not None else None,
+                ),
             )
         except BaseException:
             await self.stop()
@@ -48,6 +57,8 @@ class Server:
         if front_ends is not None:
             await front_ends.close()
         await self._models.close()
+        if self._stored is not None:
+            await self._stored.close(STORING_SECONDS)
 
     def kill(self) -> None:
         """Everything ends with this process."""

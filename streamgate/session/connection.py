@@ -7,8 +7,9 @@ the engine's turn, in which other clients' responses leave.
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
@@ -26,16 +27,19 @@ RESERVE_SECONDS: Final = 10.0
 class OpenCall:
     """A request under way. Also the sink that sits between the engine and the front end."""
 
-    __slots__ = ("_connection", "_sink", "number", "route")
+    __slots__ = ("_connection", "_sink", "is_cancelled", "number", "route")
 
     def __init__(self, connection: "SessionConnection", route: Route, sink: ResponseSink) -> None:
         self._connection = connection
         self.route = route
         self._sink = sink
         self.number = RequestNumber(0)
+        self.is_cancelled = False
 
     def cancel(self) -> None:
-        self.route.link.cancel(self.number)
+        self.is_cancelled = True
+        if self.number:
+            self.route.link.cancel(self.number)
 
     def receive(self, response: Response) -> None:
         """Hand a response on; the connection forgets the call with its last."""
@@ -45,6 +49,30 @@ class OpenCall:
             self._sink(response)
         except Exception:
             log.exception("a response of model '%s' was lost in its front end", response.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a sequence, with all that it takes to submit it."""
+
+    route: Route
+    request: Request
+    call: OpenCall
+    owner: OwnerNumber
+    listener: Listener | None
+
+    def submit(self) -> None:
+        """Raises StreamGateError as `Route.submit` does."""
+        self.call.number = self.route.submit(
+            self.request, self.call.receive, self.owner, self.listener
+        )
+
+
+class Takeover(Protocol):
+    """Submits requests of sequences, some of which live elsewhere until then."""
+
+    def submit(self, asked: Asked) -> None:
+        """Now or later. Raises StreamGateError for what can be told at once."""
 
 
 class SessionConnection:
@@ -57,8 +85,11 @@ class SessionConnection:
         on_sequence_end: EndSink | None,
         on_idle_warning: IdleSink | None = None,
         check_accepting: Callable[[], None] = lambda: None,
+        takeover: "Takeover | None" = None,
     ) -> None:
-        """`check_accepting` raises StreamGateError while no sequence may begin."""
+        """`check_accepting` raises StreamGateError while no sequence may begin. `takeover` looks
+        for sequences that do not live here."""
+        self._takeover = takeover
         self._owner = owner
         self._table = table
         self._on_sequence_end = on_sequence_end
@@ -78,11 +109,14 @@ class SessionConnection:
         is_new = is_of_sequence and route not in self._routes
         listener = self._listener(route) if is_new else self._routes.get(route)
         call = OpenCall(self, route, sink)
-        call.number = route.submit(request, call.receive, self._owner, listener)
+        if self._takeover is None or not is_of_sequence:
+            call.number = route.submit(request, call.receive, self._owner, listener)
+        else:
+            self._takeover.submit(Asked(route, request, call, self._owner, listener))
         self._calls.add(call)
         if is_new:
             self._add_route(route, listener)
-        if self._is_paused:
+        if self._is_paused and call.number:
             route.link.pause((call.number,))
         return call
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import Code, StreamGateError
 from streamgate.model.statistics import ModelStatistics, SlotTable
-from streamgate.session.connection import SessionConnection
+from streamgate.session.connection import SessionConnection, Takeover
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
     EndSink,
@@ -57,8 +57,16 @@ class LocalGateway:
     """Implements `streamgate.session.gateway.Gateway` over a model table in this process."""
 
     def __init__(
-        self, table: ModelTable, control: ModelControl, info: ServerInfo, *, strict: bool = True
+        self,
+        table: ModelTable,
+        control: ModelControl,
+        info: ServerInfo,
+        *,
+        strict: bool = True,
+        takeover: Takeover | None = None,
     ) -> None:
+        """`takeover` looks for sequences that do not live here."""
+        self._takeover = takeover
         self._table = table
         self._control = control
         self._info = info
@@ -86,7 +94,12 @@ class LocalGateway:
         self._owners += 1
         owner = OwnerNumber(self._owners)
         return SessionConnection(
-            owner, self._table, on_sequence_end, on_idle_warning, self._check_accepting
+            owner,
+            self._table,
+            on_sequence_end,
+            on_idle_warning,
+            self._check_accepting,
+            self._takeover,
         )
 
     def of(self, key: str) -> "LocalGateway":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streamgate.link.client import EngineLink
+from streamgate.link.contract import ModelLink
 from streamgate.link.remote_model import RemoteModel
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import SequenceKey
@@ -54,7 +55,14 @@ class Service:
 class Mirror:
     """Keeps a table as its engines have theirs. `renew` whenever one of them has changed."""
 
-    def __init__(self, engines: Sequence[EngineLink], table: ModelTable, make: MakeLink) -> None:
+    def __init__(
+        self,
+        engines: Sequence[EngineLink],
+        table: ModelTable,
+        make: MakeLink,
+        front: Callable[[ModelLink], ModelLink] | None = None,
+    ) -> None:
+        self._front = front
         self._engines = engines
         self._table = table
         self._make = make
@@ -145,7 +153,8 @@ class Mirror:
 
     def _open(self, model: RemoteModel) -> Service:
         link = self._make(model.config, model.version)
-        return Service(Route(link), link, model.config)
+        served: ModelLink = link if self._front is None else self._front(link)
+        return Service(Route(served), link, model.config)
 
     @staticmethod
     def _retire(service: Service) -> bool:

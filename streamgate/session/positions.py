@@ -102,6 +102,10 @@ class Positions:
         self._tenancies[key] = deque((_Tenancy(None, listener, next_position, restored=True),))
         return True
 
+    def skip(self, key: SequenceKey) -> None:
+        """Nothing came of the next position of this ID's newest sequence, where it was before."""
+        self._tenancies[key][-1].next_position += 1
+
     def refuse_restored(self, key: SequenceKey) -> None:
         """It could not be had back: nobody is told. A START that was sent behind it is one as
         others are."""

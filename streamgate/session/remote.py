@@ -14,8 +14,10 @@ from typing import TypeVar
 from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.client import EngineLink
+from streamgate.link.contract import ModelLink
 from streamgate.model.config import ModelConfig
 from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
+from streamgate.session.connection import SessionConnection, Takeover
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.durable.observer import OpenObserver
 from streamgate.session.forwarding import Forwarding, ForwardingConnection
@@ -48,15 +50,20 @@ class RemoteGateway:
         *,
         strict: bool = True,
         open_observer: OpenObserver | None = None,
+        takeover: Takeover | None = None,
+        front: Callable[[ModelLink], ModelLink] | None = None,
     ) -> None:
+        """`takeover` looks for sequences that do not live here; `front` gives the link through
+        which a version is served, in place of its own."""
         self._engines = engines
         self._strict = strict
         self._open_observer = open_observer
         self._forwarding: Forwarding | None = None
         self._peer_server: PeerServer | None = None
         self._table = table = ModelTable()
-        self._mirror = Mirror(engines, table, self._make_link)
-        self._local = LocalGateway(table, _Engines(self), info, strict=strict)
+        self._mirror = Mirror(engines, table, self._make_link, front)
+        control = _Engines(self)
+        self._local = LocalGateway(table, control, info, strict=strict, takeover=takeover)
         for engine in engines:
             engine.on_change = self._mirror.renew
         self._mirror.renew()

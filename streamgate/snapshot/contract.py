@@ -88,12 +88,14 @@ class WhyNot(enum.Enum):
 
 
 class NotTakenError(Exception):
-    """A sequence that can't be taken. `detail`: why it ended, who owns it, what is wrong."""
+    """A sequence that can't be taken. `detail`: why it ended, who owns it, what is wrong. Of one
+    that ended, `results` are its last ones, but for large ones."""
 
-    def __init__(self, why: WhyNot, detail: str = "") -> None:
+    def __init__(self, why: WhyNot, detail: str = "", results: Sequence[KeptResult] = ()) -> None:
         super().__init__(f"{why.value}: {detail}" if detail else why.value)
         self.why = why
         self.detail = detail
+        self.results = results
 
 
 class SequenceWatcher(Protocol):
@@ -131,7 +133,7 @@ class SequenceWriter(Protocol):
         """Forget this many of the oldest results that are kept."""
 
     def end(self, reason: str) -> None:
-        """The sequence is over: keep nothing of it but its reason, for a while."""
+        """The sequence is over: keep nothing of it but its reason and results, for a while."""
 
     def leave(self) -> None:
         """The sequence goes on elsewhere: anybody may take it now."""

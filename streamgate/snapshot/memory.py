@@ -87,7 +87,7 @@ class MemoryStore:
         if record is None:
             raise NotTakenError(WhyNot.UNKNOWN)
         if record.ended:
-            raise NotTakenError(WhyNot.ENDED, record.ended)
+            raise NotTakenError(WhyNot.ENDED, record.ended, tuple(record.results))
         if only_from_dead and record.owner in self._shelf.owners:
             raise NotTakenError(WhyNot.OWNED, record.owner)
         record.epoch = self._shelf.new_epoch()
@@ -168,7 +168,6 @@ class _MemoryWriter:
             record = self._record
             record.ended = reason
             record.steps.clear()
-            record.results.clear()
             record.snapshot = None
 
     def leave(self) -> None:

@@ -138,6 +138,16 @@ class TakenEntries:
         )
 
 
+def inline_results(entries: Sequence[bytes]) -> list[KeptResult]:
+    """The results that are no blobs."""
+    found = []
+    for entry in entries:
+        (position, index), blob, data = _split(RESULT, entry)
+        if not blob:
+            found.append(KeptResult(position, index, data))
+    return found
+
+
 def _split(kind: str, entry: bytes) -> tuple[tuple[int, ...], str, bytes]:
     """The numbers before an entry, the name of its blob ("" for none), its data."""
     head = _HEADS[kind]

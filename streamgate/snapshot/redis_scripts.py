@@ -66,7 +66,7 @@ TAKE: Final = """
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then return {'unknown'} end
 local ended = redis.call('HGET', KEYS[1], 'ended')
-if ended then return {'ended', ended} end
+if ended then return {'ended', ended, redis.call('LRANGE', KEYS[3], 0, -1)} end
 local owner = redis.call('HGET', KEYS[1], 'owner')
 if ARGV[4] == '1' and owner and redis.call('EXISTS', ARGV[3] .. owner) == 1 then
   return {'owned', owner}
@@ -124,7 +124,7 @@ while i <= #ARGV do
       if rnext < rfirst then rnext = rfirst end
     end
   elseif operation == 'end' then
-    redis.call('UNLINK', KEYS[2], KEYS[3])
+    redis.call('UNLINK', KEYS[2])
     redis.call('HDEL', KEYS[1], 'snapshot', 'at')
     redis.call('HSET', KEYS[1], 'ended', entry)
   elseif operation == 'leave' then

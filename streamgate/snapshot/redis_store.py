@@ -27,7 +27,7 @@ from streamgate.snapshot.contract import (
     WhyNot,
 )
 from streamgate.snapshot.redis_client import connect, faults, is_unknown_script
-from streamgate.snapshot.redis_entries import TakenEntries
+from streamgate.snapshot.redis_entries import TakenEntries, inline_results
 from streamgate.snapshot.redis_scripts import OPEN, PREFIX, TAKE, WRITE, RedisKeys, alive_key
 from streamgate.snapshot.redis_writer import RedisWriter, WriterState
 
@@ -148,7 +148,8 @@ class RedisStore:
         word = answer[0].decode()
         if word != "taken":
             detail = answer[1].decode() if len(answer) > 1 else ""
-            raise NotTakenError(WhyNot(word), detail)
+            results = inline_results(answer[2]) if len(answer) > 2 else ()
+            raise NotTakenError(WhyNot(word), detail, results)
         head = dict(zip(answer[1][::2], answer[1][1::2], strict=True))
         entries = TakenEntries(head, answer[2], answer[3])
         blobs = entries.blobs

@@ -181,11 +181,12 @@ async def test_ended_and_unknown(shop: Shop) -> None:
     key, watcher = new_key(), Watcher()
     writer = one.open(key, "1", "", watcher)
     writer.append(0, b"0")
-    watcher.put(writer, KeptResult(0, 0, b""))
+    watcher.put(writer, KeptResult(0, 0, b"last"))
     writer.end("idle")
     await eventually(lambda: watcher.stored == [(0, 0)])
     error = await refusal(other, key, only_from_dead=False)
     assert (error.why, error.detail) == (WhyNot.ENDED, "idle")
+    assert list(error.results) == [KeptResult(0, 0, b"last")]
     assert (await refusal(other, new_key(), only_from_dead=False)).why is WhyNot.UNKNOWN
     assert (await refusal(other, KeptKey("hash", str(key.sequence)), only_from_dead=False)).why is (
         WhyNot.UNKNOWN

@@ -14,6 +14,7 @@ from streamgate.link.client import EngineLink
 from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
 from streamgate.observe.resumption import ResumeCollector
+from streamgate.observe.store import StoreCollector
 from streamgate.observe.tenants import TenantCollector
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.ports import Ports
@@ -21,6 +22,7 @@ from streamgate.server.processes.child import Beginning, Report
 from streamgate.server.processes.names import engine_socket, front_end_socket
 from streamgate.server.processes.settings_text import read_settings
 from streamgate.server.settling import settle_memory
+from streamgate.server.storing import STORING_SECONDS, stored_sequences_of
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS
 from streamgate.session.remote import RemoteGateway
@@ -41,7 +43,14 @@ class FrontEndRole:
             EngineLink(UnixAddress(directory / engine_socket(name))) for name in beginning.engines
         ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
-        self._gateway = RemoteGateway(self._links, info, strict=settings.strict_readiness)
+        self._stored = stored = stored_sequences_of(settings)
+        self._gateway = RemoteGateway(
+            self._links,
+            info,
+            strict=settings.strict_readiness,
+            takeover=stored,
+            front=None if stored is None else stored.front,
+        )
         self._front_ends = FrontEnds(
             self._gateway,
             settings,
@@ -56,6 +65,8 @@ class FrontEndRole:
         )
 
     async def begin(self) -> None:
+        if self._stored is not None:
+            await self._stored.store.start()
         if self._peer_path is not None:
             self._gateway.join_peers(self._peer_path)
         for link in self._links:
@@ -80,6 +91,8 @@ class FrontEndRole:
             case "close":
                 await self._front_ends.close()
                 await self._gateway.close()
+                if self._stored is not None:
+                    await self._stored.close(STORING_SECONDS)
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
         return None
@@ -89,6 +102,8 @@ class FrontEndRole:
         summed = families_of(DurabilityCollector(self._gateway.durability()).collect())
         if counts is not None:
             summed += families_of(ResumeCollector(lambda: counts).collect())
+        if self._stored is not None:
+            summed += families_of(StoreCollector(self._stored.figures()).collect())
         tenants = self._front_ends.tenants()
         if tenants:
             summed += families_of(TenantCollector(tenants).collect())

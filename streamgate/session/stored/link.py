@@ -1,0 +1,217 @@
+"""The link that keeps its sequences in a store, in front of one whose sequences can be moved."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import final
+
+from streamgate.core.ids import OwnerNumber, RequestNumber
+from streamgate.errors import EndReason
+from streamgate.link.contract import (
+    UNSTARTED,
+    MovableLink,
+    Needs,
+    OnAnyEnd,
+    OnHandOver,
+    OnIdleWarning,
+    OnReservation,
+    OnSnapshot,
+)
+from streamgate.model.config import ModelConfig
+from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
+from streamgate.model.statistics import ModelStatistics, SlotTable
+from streamgate.session.stored.sequence import Sink, StoreCounts, StoredSequence
+from streamgate.snapshot.contract import KeptKey, SessionStore
+
+
+@final
+class StoredLink:
+    """Implements `streamgate.link.contract.MovableLink` over another.
+
+    It keeps who lives under which ID as `streamgate.session.positions` does. Ends are told once all
+    results before them are.
+    """
+
+    def __init__(self, link: MovableLink, store: SessionStore, counts: StoreCounts) -> None:
+        self._link = link
+        self._store = store
+        self._counts = counts
+        self._live: dict[SequenceKey, deque[StoredSequence]] = {}
+        self._ends: dict[SequenceKey, deque[tuple[StoredSequence, Callable[[], None]]]] = {}
+        link.watch_snapshots(self._on_snapshot)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._link.config
+
+    @config.setter
+    def config(self, config: ModelConfig) -> None:
+        self._link.config = config
+
+    @property
+    def version(self) -> str:
+        return self._link.version
+
+    @version.setter
+    def version(self, version: str) -> None:
+        self._link.version = version
+
+    # -- for who takes sequences
+
+    def sequence_of(self, key: SequenceKey) -> StoredSequence | None:
+        """The newest that lives under this ID."""
+        live = self._live.get(key)
+        return live[-1] if live else None
+
+    def adopt(self, sequence: StoredSequence) -> None:
+        """A sequence that was taken: the next START or restore of its ID is its."""
+        self._live[sequence.key.sequence] = deque((sequence,))
+
+    def disown(self, sequence: StoredSequence) -> None:
+        """It could not go on here."""
+        self._remove(sequence)
+        sequence.leave()
+
+    def new_sequence(self, key: SequenceKey) -> StoredSequence:
+        """One of this model's, that is not written anywhere yet."""
+        durability = self.config.durability
+        name = KeptKey(self.config.name, key)
+        return StoredSequence(name, self._counts, self._fenced, self._calm, durability.log_bytes)
+
+    # -- the link
+
+    def submit(
+        self, request: Request, sink: Sink, owner: OwnerNumber, position: int
+    ) -> RequestNumber:
+        sequence = self._sequence_for(request) if position >= 0 else None
+        if sequence is not None:
+            sequence.step(position, request)
+            sink = partial(self._receive, sequence, request, sink)
+        return self._link.submit(request, sink, owner, position)
+
+    def _sequence_for(self, request: Request) -> StoredSequence | None:
+        live = self._live.get(request.sequence)
+        if not request.start:
+            return live[-1] if live else None
+        if live is None:
+            live = self._live[request.sequence] = deque()
+        elif live and live[-1].awaits_start:
+            return live[-1]
+        for older in live:
+            older.abandon()
+        sequence = self.new_sequence(request.sequence)
+        sequence.begin(self._store.open(sequence.key, self.version, "", sequence))
+        live.append(sequence)
+        return sequence
+
+    def _receive(
+        self, sequence: StoredSequence, request: Request, sink: Sink, response: Response
+    ) -> None:
+        sequence.result(response, sink)
+        if request.start and response.final and not response.admitted:
+            self._remove(sequence)
+            sequence.refuse()
+
+    def _remove(self, sequence: StoredSequence) -> None:
+        key = sequence.key.sequence
+        live = self._live.get(key)
+        if live is not None and sequence in live:
+            live.remove(sequence)
+            if not live:
+                del self._live[key]
+
+    def _on_snapshot(self, key: SequenceKey, snapshot: Snapshot, _hibernates: bool) -> None:
+        live = self._live.get(key)
+        if live:
+            live[0].snapshot(snapshot)
+
+    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+        def ended(key: SequenceKey, reason: EndReason, place: int) -> None:
+            live = self._live.get(key, ())
+            if place == UNSTARTED or place >= len(live):
+                on_end(key, reason, place)
+                return
+            sequence = live[place]
+            self._remove(sequence)
+            sequence.end(reason)
+            ends = self._ends.setdefault(key, deque())
+            ends.append((sequence, lambda: on_end(key, reason, place)))
+            self._calm(sequence)
+
+        self._link.watch_sequences(ended, on_idle_warning)
+
+    def _calm(self, sequence: StoredSequence) -> None:
+        """Ends of this ID whose results were all given are told, in their order."""
+        key = sequence.key.sequence
+        ends = self._ends.get(key)
+        while ends and not ends[0][0].waiting:
+            _, tell = ends.popleft()
+            tell()
+        if ends is not None and not ends:
+            self._ends.pop(key, None)
+
+    def _fenced(self, sequence: StoredSequence) -> None:
+        live = self._live.get(sequence.key.sequence, ())
+        if sequence in live:
+            self._link.end_sequence(sequence.key.sequence, EndReason.SUPERSEDED, drain=False)
+
+    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
+        self._link.reserve(sequence, owner, on_answer)
+
+    def restore(
+        self,
+        sequence: SequenceKey,
+        owner: OwnerNumber,
+        snapshot: Snapshot,
+        on_answer: OnReservation,
+    ) -> None:
+        self._link.restore(sequence, owner, snapshot, on_answer)
+
+    def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._link.hand_over(sequence, on_answer)
+
+    def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
+        self._link.take_snapshot(sequence, on_answer)
+
+    def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
+        def taken(key: SequenceKey, snapshot: Snapshot, hibernates: bool) -> None:
+            self._on_snapshot(key, snapshot, hibernates)
+            on_snapshot(key, snapshot, hibernates)
+
+        self._link.watch_snapshots(taken)
+
+    def cancel(self, number: RequestNumber) -> None:
+        self._link.cancel(number)
+
+    def pause(self, numbers: Sequence[RequestNumber]) -> None:
+        self._link.pause(numbers)
+
+    def resume(self, numbers: Sequence[RequestNumber]) -> None:
+        self._link.resume(numbers)
+
+    def touch(self, sequence: SequenceKey) -> None:
+        self._link.touch(sequence)
+
+    def hang_up(self, owner: OwnerNumber) -> None:
+        self._link.hang_up(owner)
+
+    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        self._link.end_sequence(sequence, reason, drain=drain)
+
+    def needs_for(self, request: Request) -> Needs:
+        return self._link.needs_for(request)
+
+    def needs_of(self, number: RequestNumber) -> Needs:
+        return self._link.needs_of(number)
+
+    async def is_ready(self) -> bool:
+        return await self._link.is_ready()
+
+    def statistics(self) -> ModelStatistics:
+        return self._link.statistics()
+
+    def slot_tables(
+        self, limit: int, only: Collection[SequenceKey] | None = None
+    ) -> Sequence[SlotTable]:
+        return self._link.slot_tables(limit, only)
