@@ -17,7 +17,7 @@ from streamgate.link.client import EngineLink
 from streamgate.link.contract import ModelLink
 from streamgate.model.config import ModelConfig
 from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, SlotTable
-from streamgate.session.connection import SessionConnection, Takeover
+from streamgate.session.connection import Takeover
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.durable.observer import OpenObserver
 from streamgate.session.forwarding import Forwarding, ForwardingConnection

@@ -105,9 +105,10 @@ class RedisStore:
         ]
 
     async def close(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
+        if self._tasks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
         tasks, self._tasks = set(self._tasks), []
         while tasks:
             # More than once, as the client may take a cancellation for a broken connection.

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamgate.errors import EndReason
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.server.server import Server
 from streamgate.server.settings import Settings
@@ -34,22 +34,43 @@ class Client:
         return cls(gateway, gateway.connect(lambda *end: ends.append(end)), ends)
 
     async def step(
-        self, model: str, key: SequenceKey, value: int, *, start: bool = False, end: bool = False
+        self,
+        model: str,
+        key: SequenceKey,
+        value: int,
+        *,
+        start: bool = False,
+        end: bool = False,
+        **parameters: ParameterValue,
     ) -> list[int]:
         """The outputs of one step. Fails for one that the server answers with a failure."""
-        responses = await self.ask(model, key, value, start=start, end=end)
+        responses = await self.ask(model, key, value, start=start, end=end, **parameters)
         assert responses[-1].failure is None, responses[-1].failure
         return [int(response.outputs[0].array.item()) for response in responses if response.outputs]
 
     async def ask(
-        self, model: str, key: SequenceKey, value: int, *, start: bool = False, end: bool = False
+        self,
+        model: str,
+        key: SequenceKey,
+        value: int,
+        *,
+        start: bool = False,
+        end: bool = False,
+        **parameters: ParameterValue,
     ) -> list[Response]:
         """All responses to one step."""
         async with asyncio.timeout(WAIT_SECONDS):
-            return await self.send(model, key, value, start=start, end=end)
+            return await self.send(model, key, value, start=start, end=end, **parameters)
 
     def send(
-        self, model: str, key: SequenceKey, value: int, *, start: bool = False, end: bool = False
+        self,
+        model: str,
+        key: SequenceKey,
+        value: int,
+        *,
+        start: bool = False,
+        end: bool = False,
+        **parameters: ParameterValue,
     ) -> "asyncio.Future[list[Response]]":
         """As `ask`, for who has more to send before the answer comes."""
         done: asyncio.Future[list[Response]] = asyncio.get_running_loop().create_future()
@@ -63,7 +84,9 @@ class Client:
         batches = self.gateway.model(model, "").config.batches
         shape = (1, 1) if batches else (1,)
         tensor = Tensor.of("IN", np.full(shape, value, np.int64), DataType.INT64)
-        request = Request(model, inputs=[tensor], sequence=key, start=start, end=end)
+        request = Request(
+            model, inputs=[tensor], parameters=parameters, sequence=key, start=start, end=end
+        )
         self.connection.submit(request, sink)
         return done
 

@@ -163,7 +163,7 @@ async def test_connections_that_break_repeat_nothing(
 
 
 async def test_nothing_is_left_behind(own_server: RedisServer, store: RedisStore) -> None:
-    """Blobs go when nothing names them; of one that ended, reason and results stay."""
+    """Blobs go when nothing names them; of one that ended, its reason and small results stay."""
     key, watcher = new_key(), Watcher()
     writer = store.open(key, "1", "", watcher)
     for position in range(6):
@@ -180,7 +180,7 @@ async def test_nothing_is_left_behind(own_server: RedisServer, store: RedisStore
     second = store.open(new_key(), "1", "", watcher)
     watcher.put(second, KeptResult(9, 0, b""))
     await eventually(lambda: (9, 0) in watcher.stored)
-    assert keys_of(own_server, key) == {RedisKeys.of(key).head, RedisKeys.of(key).results}
+    assert keys_of(own_server, key) == {RedisKeys.of(key).head}
     assert store.health().waiting_bytes == 0
 
 

@@ -63,9 +63,12 @@ class StoredSequences:
 
     def front(self, link: ModelLink) -> ModelLink:
         """The link that keeps a model's sequences; itself where there is nothing to keep."""
-        if link.config.stateful and isinstance(link, MovableLink):
-            return StoredLink(link, self.store, self.counts)
-        return link
+        if not link.config.stateful:
+            return link
+        if not isinstance(link, MovableLink):
+            log.warning("sequences of '%s' are not kept: they can't be moved", link.config.name)
+            return link
+        return StoredLink(link, self.store, self.counts)
 
     def figures(self) -> StoreFigures:
         """What was written, refused and taken over."""

@@ -1,0 +1,235 @@
+"""A sequence goes on at another server when its own is gone, as if nothing had been."""
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamgate.errors import Code, EndReason
+from streamgate.model.request import Response
+from streamgate.session.stored.takeover import POSITION_PARAMETER
+from tests.durable.house import Client
+from tests.durable.models import decoupled_hashes, hashes
+from tests.session.stored.houses import houses
+from tests.snapshot.redis_server import RedisServer, eventually
+
+VALUES = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
+_keys = itertools.count(1000)
+
+ANSWERS = {
+    "often": [[value] for value in hashes(VALUES)],
+    "seldom": [[value] for value in hashes(VALUES)],
+    "objects": [[value] for value in hashes(VALUES)],
+    "pinned": [[value] for value in hashes(VALUES)],
+    "decoupled": decoupled_hashes(VALUES),
+}
+
+
+async def run(
+    client: Client, model: str, key: int, steps: range, *, named: bool = False
+) -> list[list[int]]:
+    last = len(VALUES) - 1
+    answers = []
+    for index in steps:
+        more: Any = {POSITION_PARAMETER: index} if named else {}
+        more |= {"start": index == 0, "end": index == last}
+        answers.append(await client.step(model, key, VALUES[index], **more))
+    return answers
+
+
+async def failure(client: Client, model: str, key: int) -> tuple[Code, str]:
+    responses: list[Response] = await client.ask(model, key, 1)
+    assert responses[-1].failure is not None
+    return responses[-1].failure.code, responses[-1].failure.message
+
+
+@pytest.mark.parametrize("model", list(ANSWERS))
+@pytest.mark.parametrize("cut", [1, 3, 8])
+async def test_it_goes_on_elsewhere(
+    redis: RedisServer, repository: Path, model: str, cut: int
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        answers = await run(one.client, model, key, range(cut))
+        await one.die()
+        answers += await run(other.client, model, key, range(cut, len(VALUES)))
+        assert answers == ANSWERS[model]
+        assert other.stored.counts.resumed == 1
+        await eventually(lambda: other.client.ends == [(model, key, EndReason.CLIENT_END)])
+
+
+async def test_it_goes_on_again_and_again(redis: RedisServer, repository: Path) -> None:
+    key = next(_keys)
+    async with houses(redis, repository, 4) as all_of_them:
+        answers = []
+        for number, house in enumerate(all_of_them):
+            first = number * 3
+            steps = range(first, min(first + 3, len(VALUES)))
+            answers += await run(house.client, "often", key, steps)
+            if house is not all_of_them[-1]:
+                await house.die()
+        assert answers == ANSWERS["often"]
+
+
+async def test_a_step_that_comes_again_is_not_run_again(
+    redis: RedisServer, repository: Path
+) -> None:
+    """The client has not seen what came of its last requests, nor knows whether they came."""
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        for model in ("often", "decoupled"):
+            await run(one.client, model, key, range(6))
+        await one.die()
+        for model in ("often", "decoupled"):
+            steps = range(4, len(VALUES))
+            answers = await run(other.client, model, key, steps, named=True)
+            assert answers == ANSWERS[model][4:]
+        assert other.stored.counts.repeated == 4
+        # The last of them, whose sequence is over.
+        last = len(VALUES) - 1
+        for model in ("often", "decoupled"):
+            (answer,) = await run(other.client, model, key, range(last, last + 1), named=True)
+            assert answer == ANSWERS[model][last]
+
+
+async def test_steps_without_an_answer_are_answered_elsewhere(
+    redis: RedisServer, repository: Path
+) -> None:
+    """They were stored, but their server was gone before their results were."""
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, "seldom", key, range(2))
+        sequence = one.server.gateway._table.route("seldom", "").link.sequence_of(key)  # type: ignore[attr-defined]
+        writer, put = sequence._writer, sequence._writer.put_result
+        writer.put_result = lambda *_: None
+        for index in (2, 3, 4):
+            waiting = one.client.send("seldom", key, VALUES[index])
+        await asyncio.sleep(0.1)
+        await one.die()
+        writer.put_result = put
+        answers = await run(other.client, "seldom", key, range(2, len(VALUES)), named=True)
+        assert answers == ANSWERS["seldom"][2:]
+        assert not waiting.done()
+
+
+async def test_a_server_that_lives_keeps_its_sequences(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        answers = await run(one.client, "often", key, range(4))
+        code, text = await failure(other.client, "often", key)
+        assert code is Code.UNAVAILABLE
+        assert f"sequence {key} lives at another server" in text
+        answers += await run(one.client, "often", key, range(4, len(VALUES)))
+        assert answers == ANSWERS["often"]
+
+
+async def test_one_that_wakes_up_has_nothing_to_say(redis: RedisServer, repository: Path) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, "often", key, range(4))
+        await one.die()
+        answers = await run(other.client, "often", key, range(4, 7))
+        # It wakes up, and goes on as if nothing had been: nobody is told of it.
+        store = one.stored.store
+        await store.start()
+        code, text = await failure(one.client, "often", key)
+        assert (code, text) == (
+            Code.UNAVAILABLE,
+            "the sequence has been taken over by another server",
+        )
+        await eventually(lambda: one.client.ends == [("often", key, EndReason.SUPERSEDED)])
+        assert one.stored.counts.fenced == 1
+        assert store.health().refused_writes == 1
+        answers += await run(other.client, "often", key, range(7, len(VALUES)))
+        assert answers == ANSWERS["often"][4:]
+
+
+async def test_what_never_was_is_refused_as_ever(redis: RedisServer, repository: Path) -> None:
+    async with houses(redis, repository, 1) as (house,):
+        key = next(_keys)
+        code, text = await failure(house.client, "often", key)
+        assert code is Code.INVALID_ARG
+        assert "must specify the START flag on the first request" in text
+
+
+async def test_what_has_ended_says_so(redis: RedisServer, repository: Path) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, "often", key, range(len(VALUES)))
+        await one.die()
+        assert await failure(other.client, "often", key) == (
+            Code.NOT_FOUND,
+            f"sequence {key} has ended (client_end)",
+        )
+
+
+async def test_positions_that_can_not_be(redis: RedisServer, repository: Path) -> None:
+    key = next(_keys)
+    async with houses(redis, repository, 1) as (house,):
+        await run(house.client, "often", key, range(3))
+        with pytest.raises(Exception, match=r"is 5, but 3 requests of sequence \d+ have come"):
+            await run(house.client, "often", key, range(5, 6), named=True)
+        with pytest.raises(Exception, match=r"'streamgate_position' is True, expected a number"):
+            await house.client.step("often", key, 1, **{POSITION_PARAMETER: True})
+        rest = await run(house.client, "often", key, range(3, len(VALUES)), named=True)
+        assert rest == ANSWERS["often"][3:]
+
+
+async def test_requests_that_wait_for_their_sequence_keep_their_order(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, "seldom", key, range(5))
+        await one.die()
+        asked = [other.client.send("seldom", key, VALUES[index]) for index in range(5, 9)]
+        responses = await asyncio.gather(*asked)
+        outputs = [int(each[0].outputs[0].array.item()) for each in responses]
+        assert [[output] for output in outputs] == ANSWERS["seldom"][5:9]
+
+
+async def test_a_server_that_goes_down_leaves_its_sequences(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        answers = await run(one.client, "often", key, range(4))
+        await one.server.stop()
+        answers += await run(other.client, "often", key, range(4, len(VALUES)))
+        assert answers == ANSWERS["often"]
+
+
+async def test_a_log_that_outgrew_its_bound_is_lost_and_says_so(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, "pinned", key, range(2))
+        link = one.server.gateway._table.route("pinned", "").link
+        link.sequence_of(key)._log_bytes = 10  # type: ignore[attr-defined]
+        answers = await run(one.client, "pinned", key, range(2, 5))
+        assert answers == ANSWERS["pinned"][2:5], "it goes on here"
+        assert one.stored.counts.unkept == 1
+        await one.die()
+        code, text = await failure(other.client, "pinned", key)
+        assert code is Code.UNAVAILABLE
+        assert text.startswith(f"state lost: sequence {key} was kept no more")
+
+
+async def test_two_that_come_at_once(redis: RedisServer, repository: Path) -> None:
+    """One of two servers gets it, and the other's client is told."""
+    key = next(_keys)
+    async with houses(redis, repository, 3) as (one, *others):
+        await run(one.client, "often", key, range(4))
+        await one.die()
+        asked = [house.client.ask("often", key, VALUES[4]) for house in others]
+        outcomes = [responses[-1] for responses in await asyncio.gather(*asked)]
+        good = [outcome for outcome in outcomes if outcome.failure is None]
+        bad = [outcome.failure for outcome in outcomes if outcome.failure is not None]
+        assert len(good) == 1
+        assert [[int(good[0].outputs[0].array.item())]] == ANSWERS["often"][4:5]
+        assert bad[0].code is Code.UNAVAILABLE
