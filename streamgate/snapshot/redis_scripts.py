@@ -62,13 +62,15 @@ return string.format('%.0f', epoch)
 """Epochs are times, so that they rise even where the old one was forgotten."""
 
 TAKE: Final = """
--- KEYS head steps results; ARGV owner ttl_ms alive_prefix only_from_dead.
+-- KEYS head steps results; ARGV owner ttl_ms alive_prefix, and whom it may be taken from: any,
+-- dead, or again (the dead and oneself, where the answer to the last attempt was lost).
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then return {'unknown'} end
 local ended = redis.call('HGET', KEYS[1], 'ended')
 if ended then return {'ended', ended, redis.call('LRANGE', KEYS[3], 0, -1)} end
 local owner = redis.call('HGET', KEYS[1], 'owner')
-if ARGV[4] == '1' and owner and redis.call('EXISTS', ARGV[3] .. owner) == 1 then
+local is_own = ARGV[4] == 'again' and owner == ARGV[1]
+if ARGV[4] ~= 'any' and owner and not is_own and redis.call('EXISTS', ARGV[3] .. owner) == 1 then
   return {'owned', owner}
 end
 local time = redis.call('TIME')

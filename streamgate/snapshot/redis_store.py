@@ -135,15 +135,13 @@ class RedisStore:
         self, key: KeptKey, watcher: SequenceWatcher, *, only_from_dead: bool
     ) -> tuple[KeptSequence, SequenceWriter]:
         names = RedisKeys.of(key)
+        wanted = (self._owner, self._ttl_ms, f"{PREFIX}:alive:")
         try:
-            answer = await self._run(
-                TAKE,
-                names,
-                self._owner,
-                self._ttl_ms,
-                f"{PREFIX}:alive:",
-                int(only_from_dead),
-            )
+            try:
+                answer = await self._run(TAKE, names, *wanted, "dead" if only_from_dead else "any")
+            except faults():
+                # The connection may be one to a server that was there before.
+                answer = await self._run(TAKE, names, *wanted, "again" if only_from_dead else "any")
         except faults() as error:
             raise NotTakenError(WhyNot.UNREACHABLE, str(error)) from None
         word = answer[0].decode()

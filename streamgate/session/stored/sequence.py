@@ -76,7 +76,9 @@ class StoredSequence:
         self._had: set[tuple[int, int]] = set()
         self._had_before = (-1, -1)
         self._open: set[int] = set()
-        self._repeats: dict[int, list[Sink]] = {}
+        # Who waits for more of a step's results than up to this one.
+        self._repeats: dict[int, list[tuple[Sink, int]]] = {}
+        self._unstored = 0
         self._counts = counts
         self._on_fenced = on_fenced
         self._on_calm = on_calm
@@ -107,10 +109,12 @@ class StoredSequence:
     def step(self, position: int, request: Request) -> None:
         """A step came, new or run again."""
         self.awaits_start = False
-        if position < self.next_position or self._writer is None:
+        if position < self.next_position:
             return
         self.next_position = position + 1
         self._open.add(position)
+        if self._writer is None:
+            return
         try:
             data = encode_request(request)
         except CodecError as error:
@@ -136,11 +140,6 @@ class StoredSequence:
             return
         if response.final:
             self._open.discard(response.position)
-        if self._writer is None:
-            sink(response)
-            return
-        if not (response.admitted and response.ran):
-            self._writer.void(response.position)
         try:
             data = encode_response(response)
         except CodecError as error:
@@ -148,8 +147,17 @@ class StoredSequence:
             sink(response)
             return
         self._keep(KeptResult(*place, data))
+        if self._writer is None and not self._unstored:
+            self._give(response, sink)
+            return
         self.waiting += 1
         self._held.append((response, sink))
+        if self._writer is None:
+            # Behind those that still wait.
+            return
+        if not (response.admitted and response.ran):
+            self._writer.void(response.position)
+        self._unstored += 1
         self._writer.put_result(*place, data, self._stored)
 
     def snapshot(self, snapshot: Snapshot) -> None:
@@ -195,13 +203,13 @@ class StoredSequence:
         if not known and position not in self._open:
             return False
         self._counts.repeated += 1
-        is_final = False
+        response = None
         for result in known:
             response = decode_response(result.data, request)
-            is_final = response.final
             sink(response)
-        if not is_final:
-            self._repeats.setdefault(position, []).append(sink)
+        if response is None or not response.final:
+            last = -1 if response is None else response.index
+            self._repeats.setdefault(position, []).append((sink, last))
         return True
 
     # -- what the store says
@@ -211,7 +219,7 @@ class StoredSequence:
         self._writer = None
         self._counts.fenced += 1
         held, self._held = self._held, deque()
-        self.waiting = 0
+        self.waiting = self._unstored = 0
         for response, sink in held:
             if response.final:
                 sink(_refused(response, TAKEN))
@@ -233,19 +241,26 @@ class StoredSequence:
         """The oldest result that waits is stored."""
         if not self._held:
             return
+        self._unstored -= 1
+        self._give_oldest()
+        while self._held and not self._unstored:
+            self._give_oldest()
+        if not self.waiting:
+            self._on_calm(self)
+
+    def _give_oldest(self) -> None:
         response, sink = self._held.popleft()
         self.waiting -= 1
-        try:
-            sink(response)
-            repeats = self._repeats.get(response.position)
-            if repeats is not None:
-                if response.final:
-                    del self._repeats[response.position]
-                for repeat in repeats:
-                    repeat(response)
-        finally:
-            if not self.waiting:
-                self._on_calm(self)
+        self._give(response, sink)
+
+    def _give(self, response: Response, sink: Sink) -> None:
+        """To its client, and to those who have sent its step again."""
+        sink(response)
+        for repeat, last in self._repeats.get(response.position, ()):
+            if response.index > last:
+                repeat(response)
+        if response.final:
+            self._repeats.pop(response.position, None)
 
     def _keep(self, result: KeptResult) -> None:
         results = self._results

@@ -116,7 +116,13 @@ class StoredSequences:
         """A request whose sequence lives here, or nowhere. Raises StreamGateError."""
         request = asked.request
         sequence = link.sequence_of(request.sequence)
-        if position is None or request.start or sequence is None:
+        if position is None or request.start:
+            asked.submit()
+            return
+        if sequence is None:
+            if request.sequence not in asked.route.positions:
+                text = f"state lost: nothing is kept of sequence {request.sequence}"
+                raise StreamGateError(Code.UNAVAILABLE, text)
             asked.submit()
             return
         following = sequence.next_position
