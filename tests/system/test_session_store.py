@@ -48,7 +48,7 @@ def repository(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def server(redis: RedisServer, repository: Path) -> AsyncIterator[ServerProcess]:
-    flags = ("--embedded", "--durable=false", "--session-store", redis.url)
+    flags = ("--embedded", "--session-store", redis.url)
     async with serving(repository, *flags) as process:
         yield process
 

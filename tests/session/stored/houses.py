@@ -53,7 +53,6 @@ async def houses(
                 allow_websocket=False,
                 exit_timeout_seconds=0.5,
                 session_store=redis.url,
-                durable=False,
             )
             server = Server(settings)
             await server.start()
