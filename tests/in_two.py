@@ -25,6 +25,7 @@ FIRST: Final = (
     "conformance",
     "core",
     "engine",
+    "link",
     "model",
     "observe",
     "proto",
@@ -33,6 +34,7 @@ FIRST: Final = (
     "server",
     "session",
     "simulation",
+    "snapshot",
     "speech",
 )
 """The folders of the first half, such that both take about as long."""

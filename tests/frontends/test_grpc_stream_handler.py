@@ -104,6 +104,23 @@ async def test_a_lane_is_forgotten_once_it_is_empty() -> None:
     assert not scene.stream._lanes
 
 
+async def test_who_sends_too_much_is_not_read_for_a_while() -> None:
+    scene = Scene()
+    scene.gateway.hold_seconds = 0.01
+    await scene.send(manual("a"))
+    assert not scene.wants_message()
+    assert scene.transport.resumed == 0
+    await until(lambda: scene.transport.resumed)
+    assert scene.wants_message()
+    # What came is under way all the same.
+    scene.answer("a")
+    assert scene.transport.ids == ["a"]
+    await scene.send(manual("b"))
+    scene.stream.on_lost()
+    await asyncio.sleep(0.02)
+    assert scene.transport.resumed == 1
+
+
 async def test_what_is_held_back_leaves_when_its_turn_comes() -> None:
     scene = Scene()
     await scene.send(manual("a"), manual("b"), manual("c"))
