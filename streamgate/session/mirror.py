@@ -93,6 +93,10 @@ class Mirror:
         for services in self._services.values():
             yield from (service for service in services if service.is_wanted)
 
+    def sequences(self) -> int:
+        """How many live here."""
+        return sum(len(service.route.positions) for service in self.services())
+
     def holds(self, name: str, sequence: SequenceKey) -> bool:
         """Whether the log of such a sequence is kept here."""
         return any(

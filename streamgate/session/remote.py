@@ -101,6 +101,10 @@ class RemoteGateway:
         if self._peer_server is not None:
             await self._peer_server.stop()
 
+    def sequences(self) -> int:
+        """How many go through here just now."""
+        return self._mirror.sequences()
+
     def durability(self) -> Mapping[tuple[str, str], DurabilityStatistics]:
         """What was recovered here and what is kept for it, by model and version."""
         return self._mirror.durability()

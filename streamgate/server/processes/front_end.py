@@ -74,7 +74,8 @@ class FrontEndRole:
 
     def report(self) -> Report:
         is_ready = self._gateway.is_ready()
-        return Report(is_ready, is_ready and self._gateway.is_accepting())
+        is_accepting = is_ready and self._gateway.is_accepting()
+        return Report(is_ready, is_accepting, self._gateway.sequences())
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:

@@ -32,6 +32,7 @@ from tests.system.server_process import (
 )
 
 WAIT_SECONDS = 30.0
+KINDS = ("engine", "front")
 
 IN_A_PROCESS = """
 name: "worker"
@@ -199,6 +200,7 @@ async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
         # The engine: front ends stay, and are not ready until it is back, with the model that a
         # client had loaded.
         assert await run.step(7, start=True) == 200
+        await until(lambda: has_sequences(run, 1))
         await run.kill("engine-0")
         assert await run.status_of("/v2/health/live") == 200
         await until(lambda: run.is_back("engine-0", 1))
@@ -219,6 +221,13 @@ async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
         assert metrics["process_resident_memory_bytes", "front-1"] > 2**20
         assert metrics["streamgate_sequence_slots", "fake"] == 4
         assert any(line.startswith("engine-0   | ") for line in run.server.errors)
+
+
+async def has_sequences(run: Running, count: int) -> bool:
+    """Both in the engine and in whichever front end they go through."""
+    processes = (await run.ask("status"))["processes"]
+    found = [sum(each["sequences"] for each in processes if each["kind"] == kind) for kind in KINDS]
+    return found == [count, count]
 
 
 async def is_ok(status: Awaitable[int]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.server.processes.keeper import Keeper
 from streamgate.server.processes.supervisor import Supervisor
 from streamgate.server.processes.tree import ProcessView
+from tests.model.settings import ONLY_LONG
 from tests.server.processes.toy_server import WAIT_SECONDS, toy_supervisor, toys
 
 SERVER = Path(__file__).with_name("toy_server.py")
@@ -203,3 +205,30 @@ def test_nothing_outlives_a_supervisor_that_is_killed(stopped: bool, directory: 
         server.kill()
         _, alive = psutil.wait_procs(everybody[1:], timeout=WAIT_SECONDS)
         assert alive == []
+
+
+@ONLY_LONG
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("no_children_left")
+async def test_many_deaths_leave_nothing_behind(directory: Path) -> None:
+    """Kills and stops of all kinds at random, several at a time."""
+    seed = random.randrange(10**6)
+    sys.stderr.write(f"seed {seed}\n")
+    dice = random.Random(seed)
+    async with toys(directory, silence_seconds=1.0) as supervisor:
+        await until(lambda: is_whole(supervisor))
+        descriptors = psutil.Process().num_fds()
+        for _ in range(25):
+            for view in dice.sample(supervisor.view().processes[1:], dice.randint(1, 4)):
+                if view.pid and psutil.pid_exists(view.pid):
+                    os.kill(view.pid, dice.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV]))
+            await asyncio.sleep(dice.uniform(0.0, 2.0))
+            for each in supervisor.engines + supervisor.front_ends:
+                each.restarts.row = 0  # or it would take minutes
+        await until(lambda: is_whole(supervisor))
+        assert psutil.Process().num_fds() == descriptors
+        assert len(psutil.Process().children(recursive=True)) == 4
+
+
+def is_whole(supervisor: Supervisor) -> bool:
+    return all(view.state == "accepting" for view in supervisor.view().processes)
