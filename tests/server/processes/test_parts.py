@@ -316,7 +316,7 @@ from streamgate.server.processes.adopted import bury_adopted
 PR_SET_CHILD_SUBREAPER = 36
 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 own = subprocess.Popen(["true"])
-subprocess.run(["sh", "-c", "true & echo $! > left"], check=True)
+subprocess.run(["sh", "-c", "sleep 0.3 & echo $! > left"], check=True)
 left = int(open("left").read())
 buried = []
 while not buried:
