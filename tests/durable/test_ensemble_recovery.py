@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from streamgate.errors import EndReason
 from streamgate.session.remote import RemoteGateway
-from tests.durable.house import Client
+from tests.durable.house import Client, durable_house
 from tests.durable.models import (
+    KILL,
+    KILL_ONCE,
     decoupled_hashes,
     ensemble_hashes,
     hashes,
@@ -94,3 +97,44 @@ async def test_sequences_of_ensembles_go_on_at_another_engine(
                 durability = gateway.durability()[model, "1"]
                 assert durability.recovered == count
                 assert durability.snapshots > 0
+
+
+@pytest.mark.parametrize("place", [0, 11])
+async def test_a_worker_that_is_killed_inside_an_ensemble_costs_no_result(
+    tmp_path: Path, place: int
+) -> None:
+    write_objects(tmp_path, execution="process")
+    write_graph(tmp_path)
+    write_ensemble(tmp_path, models=("hash_objects", "hash"))
+    values = [*range(place), KILL_ONCE, *range(place, 11)]
+    async with durable_house(tmp_path) as house:
+        client = house.client()
+        killer, other = await asyncio.gather(
+            client.sequence("hash_ensemble", 1, values),
+            client.sequence("hash_ensemble", 2, range(11)),
+        )
+        assert [found for (found,) in killer] == ensemble_hashes(values)
+        assert [found for (found,) in other] == ensemble_hashes(range(11))
+        assert {reason for _, _, reason in client.ends} == {EndReason.CLIENT_END}
+
+
+async def test_a_worker_that_is_killed_each_time_ends_one_sequence_of_the_ensemble(
+    tmp_path: Path,
+) -> None:
+    write_objects(tmp_path, execution="process")
+    write_graph(tmp_path)
+    write_ensemble(tmp_path, models=("hash_objects", "hash"))
+    async with durable_house(tmp_path) as house:
+        client = house.client()
+        await client.step("hash_ensemble", 1, 5, start=True)
+        other = asyncio.create_task(client.sequence("hash_ensemble", 2, range(40)))
+        (response,) = await client.ask("hash_ensemble", 1, KILL)
+        assert response.failure is not None
+        assert "it is not run again" in response.failure.message
+        assert not response.lost
+        assert [found for (found,) in await other] == ensemble_hashes(range(40))
+        async with asyncio.timeout(20):
+            while len(client.ends) < 2:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+        ends = {key: reason for _, key, reason in client.ends}
+        assert ends == {1: EndReason.ERROR, 2: EndReason.CLIENT_END}
