@@ -164,9 +164,7 @@ def write_ensemble(
         f'    output_map {{ key: "OUT" value: "{after}" }}\n  }}\n'
         for model, before, after in zip(models, tensors[:-1], tensors[1:], strict=True)
     )
-    text = (
-        f'platform: "ensemble"\n{_tensors(8 if batches else 0)}ensemble_scheduling {{\n{steps}}}\n'
-    )
+    text = f'platform: "ensemble"\n{_tensors(int(batches))}ensemble_scheduling {{\n{steps}}}\n'
     _write_config(repository, name, text, parameters or {})
 
 
