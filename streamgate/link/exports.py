@@ -75,7 +75,8 @@ class ExportedModel:
         on_end: Callable[[Held, EndReason], None],
         on_idle_warning: Callable[[Held, float], None],
     ) -> Held:
-        """A sequence begins. The listener to be told of it is its own."""
+        """A sequence begins. The listener to be told of it is its own. While it lives here, its
+        version stays open for it, though another one takes its place: it may move there."""
 
         def ended(_: SequenceKey, reason: EndReason) -> None:
             self.remove(held)
@@ -83,6 +84,7 @@ class ExportedModel:
 
         held.listener = Listener(ended, lambda _, seconds: on_idle_warning(held, seconds))
         self.sequences.setdefault(held.key, deque()).append(held)
+        self.route.hold()
         return held
 
     def remove(self, held: Held) -> None:
@@ -91,6 +93,7 @@ class ExportedModel:
         if others is None or held not in others:
             return
         others.remove(held)
+        self.route.release()
         if not others:
             del self.sequences[held.key]
 

@@ -102,7 +102,7 @@ class SessionConnection:
         self._is_paused = False
 
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
-        route = self._table.route(request.model, request.version)
+        route = self._table.route_for(request)
         is_of_sequence = request.sequence and route.is_stateful
         if request.start and is_of_sequence and request.sequence not in route.positions:
             self._check_accepting()

@@ -45,7 +45,9 @@ class Forwarding:
     def is_elsewhere(self, model: str, version: str, sequence: SequenceKey) -> bool:
         """Whether a sequence of this ID may live, and not here. Raises as `Gateway.model` does."""
         route = self._table.route(model, version)
-        return route.is_stateful and sequence not in route.positions
+        if not route.is_stateful or sequence in route.positions:
+            return False
+        return not self._table.lives(model, sequence)
 
     def begin(self, model: str, sequence: SequenceKey) -> None:
         """A START comes here: another front end's sequence of its ID ends, at whichever engine."""

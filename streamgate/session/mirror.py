@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from streamgate.errors import EndReason
 from streamgate.link.client import EngineLink
 from streamgate.link.contract import ModelLink
 from streamgate.link.remote_model import RemoteModel
 from streamgate.model.config import ModelConfig
-from streamgate.model.request import SequenceKey
 from streamgate.model.statistics import DurabilityStatistics
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.routing import (
@@ -97,15 +97,6 @@ class Mirror:
         """How many live here."""
         return sum(len(service.route.positions) for service in self.services())
 
-    def holds(self, name: str, sequence: SequenceKey) -> bool:
-        """Whether the log of such a sequence is kept here."""
-        return any(
-            sequence in service.route.positions
-            for (model, _), services in self._services.items()
-            if model == name
-            for service in services
-        )
-
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
         """What was recovered here, by model and version."""
         return {
@@ -122,9 +113,9 @@ class Mirror:
     # -- places
 
     def _renew_places(self) -> None:
-        for engine in self._engines:
-            for model in list(engine.models.values()):
-                self._place(engine, model)
+        models = [(each, model) for each in self._engines for model in each.models.values()]
+        for engine, model in models:
+            self._place(engine, model)
         for key, services in list(self._services.items()):
             for service in services:
                 for model in list(service.places):
@@ -134,6 +125,11 @@ class Mirror:
             wanted = self._wanted(*key)
             for service in services:
                 service.is_wanted = service is wanted
+                if wanted is None:
+                    _end(service)
+                # Once all places are there: what leaves one goes to another.
+                for model in service.places:
+                    service.link.set_draining(model, draining=not model.is_accepting)
             self._services[key] = [each for each in services if not self._retire(each)]
 
     def _place(self, engine: EngineLink, model: RemoteModel) -> None:
@@ -153,7 +149,6 @@ class Mirror:
             service.config = service.link.config
             service.route.renew_config()
             self._renewed.add((model.config.name, int(model.version)))
-        service.link.set_draining(model, draining=not model.is_accepting)
 
     def _open(self, model: RemoteModel) -> Service:
         link = self._make(model.config, model.version)
@@ -207,6 +202,12 @@ class Mirror:
         model = self._table.get(name)
         if (model.trouble if model is not None else "") != trouble:
             self._table.note_trouble(name, trouble)
+
+
+def _end(service: Service) -> None:
+    """The version was taken out of service, and nothing takes its place: its sequences end."""
+    for key in service.route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
+        service.link.end_sequence(key, EndReason.DRAINED, drain=True)
 
 
 def _essence(config: ModelConfig) -> ModelConfig:

@@ -85,7 +85,7 @@ class RemoteGateway:
         each hands requests on whose sequences another holds. Before the engines are connected.
         Raises StreamGateError when it can't be listened there."""
         incarnation = secrets.token_hex(8)
-        self._peer_server = PeerServer(self._local, self._mirror.holds, incarnation)
+        self._peer_server = PeerServer(self._local, self._table.lives, incarnation)
         self._peer_server.listen_unix(path)
         for engine in self._engines:
             engine.peer_path = str(path)

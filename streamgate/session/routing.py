@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
-from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import Listener, ModelLink, OnHandOver, OnReservation, movable
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
@@ -189,6 +189,8 @@ class ModelTable:
         # What lookups found, until something changes: each request makes several.
         self._routes: dict[tuple[str, str], Route] = {}
         self._infos: dict[tuple[str, str], ModelInfo] = {}
+        # Out of service, but sequences may live on in them.
+        self._older: dict[str, list[Route]] = {}
         self._watchers: list[Callable[[], None]] = []
         self._on_gone: OnGone | None = None
 
@@ -237,6 +239,9 @@ class ModelTable:
     def set(self, name: str, number: int, version: VersionState) -> None:
         """Enter a version, in place of the one that had its number."""
         model = self._models.setdefault(name, ModelState())
+        known = model.versions.get(number)
+        if known is not None and known.route is not None and known.route is not version.route:
+            self._older[name] = [*self._older_of(name), known.route]
         model.versions[number] = version
         if version.route is not None:
             self._watch(version.route)
@@ -268,6 +273,42 @@ class ModelTable:
                 # "1", "01" and "1x" are the same version: only what is bounded is remembered.
                 self._routes[name, version] = route
         return route
+
+    def route_for(self, request: Request) -> Route:
+        """Where a request goes: a sequence goes on where it lives, though another version or load
+        of the model has come into service. A START takes its ID over from there. Raises as `route`
+        does."""
+        route = self.route(request.model, request.version)
+        if not request.sequence or request.model not in self._older:
+            return route
+        if not request.start and request.sequence in route.positions:
+            return route
+        for older in self._older_of(request.model):
+            if older is route or request.sequence not in older.positions:
+                continue
+            if request.version not in {"", older.version}:
+                continue
+            if not request.start:
+                return older
+            older.link.end_sequence(request.sequence, EndReason.SUPERSEDED, drain=True)
+        return route
+
+    def lives(self, name: str, sequence: SequenceKey) -> bool:
+        """Whether the model has such a sequence, in any version."""
+        model = self._models.get(name)
+        routes = [each.route for each in model.versions.values()] if model is not None else []
+        return any(
+            route is not None and sequence in route.positions
+            for route in (*routes, *self._older_of(name))
+        )
+
+    def _older_of(self, name: str) -> list[Route]:
+        older = [each for each in self._older.get(name, ()) if not each.retired]
+        if older:
+            self._older[name] = older
+        else:
+            self._older.pop(name, None)
+        return older
 
     def info(self, name: str, version: str) -> ModelInfo:
         """What front ends see of the version asked for. Raises as `route` does."""

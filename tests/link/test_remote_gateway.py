@@ -110,7 +110,7 @@ async def test_models_come_and_go(models: Models, tmp_path: Path) -> None:
         await front.load("steps")
         assert await front.ask("steps", 1, key=1, start=True, end=True).value() == 3
         await front.unload("steps")
-        assert await front.states("steps") == {"1": "UNAVAILABLE unloaded"}
+        await front.until_state("UNAVAILABLE unloaded", "steps")
         with pytest.raises(StreamGateError, match="has no available versions"):
             front.ask("steps", 0)
         assert front.gateway.is_ready()

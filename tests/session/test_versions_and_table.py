@@ -2,7 +2,9 @@
 
 import pytest
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.core.ids import OwnerNumber
+from streamgate.errors import Code, EndReason, StreamGateError
+from streamgate.model.request import Request
 from streamgate.session.gateway import ModelIndexEntry
 from streamgate.session.routing import (
     LOADING,
@@ -16,6 +18,7 @@ from streamgate.session.routing import (
     parse_version,
 )
 from tests.session.fake_link import FakeLink
+from tests.session.plain_models import zeros
 
 NOT_A_NUMBER = "(details: stol), version should be an integral value > 0"
 
@@ -173,3 +176,28 @@ def test_routes_are_the_ready_versions_in_order() -> None:
     table = table_of(v2=ready("2"), v10=ready("10"), v1=VersionState(UNLOADING))
     table.set("a", 3, ready("3"))
     assert [route.version for route in table.routes()] == ["3", "2", "10"]
+
+
+def of_sequence(key: int, *, start: bool = False, version: str = "") -> Request:
+    return Request("m", version, sequence=key, start=start, inputs=[zeros("I", 1, 4)])
+
+
+def test_a_sequence_goes_on_where_it_lives() -> None:
+    table = ModelTable()
+    links = [FakeLink(version=version) for version in ("1", "1", "2")]
+    routes = [Route(link) for link in links]
+    for key, route in enumerate(routes, 1):
+        route.submit(of_sequence(key, start=True), lambda _: None, OwnerNumber(1), None)
+        table.set("m", int(route.version), VersionState(READY, route=route))
+    table.set("m", 1, VersionState(UNLOADING))
+    assert [table.route_for(of_sequence(key)) for key in (1, 2, 3, 9)] == [*routes, routes[2]]
+    assert [table.lives("m", key) for key in (1, 2, 3, 9)] == [True, True, True, False]
+    assert table.route_for(of_sequence(1, version="2")) is routes[2]
+    assert links[0].ended == []
+    assert table.route_for(of_sequence(1, start=True)) is routes[2]
+    assert links[0].ended == [(1, EndReason.SUPERSEDED, True)]
+    for route in routes[:2]:
+        route.retired = True
+    assert table.route_for(of_sequence(1)) is routes[2]
+    assert not table.lives("m", 1)
+    assert table._older == {}

@@ -1,0 +1,85 @@
+"""Models that are reloaded or unloaded under the sequences of front ends."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from streamgate.errors import EndReason
+from tests.durable.house import Client
+from tests.durable.models import hashes, write_graph
+from tests.link.house import LinkHouse, link_house
+from tests.server.model_house import until
+
+WAIT_SECONDS = 20.0
+
+
+def touch(repository: Path) -> None:
+    """Files that are new to the repository."""
+    for path in (repository / "hash").rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def exports(house: LinkHouse) -> int:
+    return len(house.server._exports)
+
+
+async def test_a_reload_costs_a_sequence_nothing(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    write_graph(repository)
+    async with link_house(repository, tmp_path) as house:
+        gateway = await house.front_end()
+        client = Client.of(gateway)
+        answers = [await client.step("hash", 7, value, start=value == 0) for value in range(5)]
+        touch(repository)
+        await gateway.load_model("hash", None, {})
+        assert exports(house) == 2
+        new = Client.of(gateway)
+        values = range(5, 10)
+        answers += [await client.step("hash", 7, value, end=value == 9) for value in values]
+        assert answers == [[each] for each in hashes(range(10))]
+        assert await new.step("hash", 8, 0, start=True) == [hashes([0])[0]]
+        await until(lambda: client.ends)
+        assert client.ends == [("hash", 7, EndReason.CLIENT_END)]
+        # What it lived on goes when it has gone.
+        await until(lambda: exports(house) == 1)
+
+
+async def test_sequences_of_a_model_that_is_unloaded_end(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    write_graph(repository)
+    async with link_house(repository, tmp_path) as house:
+        gateway = await house.front_end()
+        client = Client.of(gateway)
+        await client.step("hash", 7, 0, start=True)
+        last = client.send("hash", 7, 1)
+        await gateway.unload_model("hash", unload_dependents=False)
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert (await last)[-1].failure is None
+        await until(lambda: client.ends)
+        assert client.ends == [("hash", 7, EndReason.DRAINED)]
+        await until(lambda: exports(house) == 0)
+
+
+async def test_another_model_leaves_old_sequences_where_they_are(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    write_graph(repository)
+    async with link_house(repository, tmp_path) as house:
+        gateway = await house.front_end()
+        client = Client.of(gateway)
+        await client.step("hash", 7, 0, start=True)
+        shutil.rmtree(repository / "hash")
+        write_graph(repository, slots=7)
+        await gateway.load_model("hash", None, {})
+        assert gateway.model("hash", "").config.max_batch_size == 7
+        for value in (1, 2):
+            # As unary calls do it, too: over another connection.
+            other = Client.of(gateway)
+            assert await other.step("hash", 7, value) == [hashes(range(3))[value]]
+            other.connection.close(abort=False)
+        assert await client.step("hash", 8, 5, start=True) == hashes([5])
+        # A new START takes the ID over.
+        assert await client.step("hash", 7, 9, start=True) == hashes([9])
+        await until(lambda: exports(house) == 1)
+        assert gateway._table.lives("hash", 7)
+        assert house.server.sequences == 2
