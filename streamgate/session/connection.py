@@ -16,6 +16,7 @@ from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import Listener, OnReservation
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.gateway import EndSink, IdleSink, ResponseSink
+from streamgate.session.named_position import out_of_turn, take_position
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,15 @@ class Asked:
         )
 
 
+def _check_position(route: Route, request: Request) -> None:
+    """A request that says its position must be the next: answers are not kept for a repetition."""
+    position = take_position(request)
+    if position is not None and not request.start:
+        following = route.positions.newest_of(request.sequence) + 1
+        if following and position != following:
+            raise out_of_turn(request, position, following)
+
+
 class Takeover(Protocol):
     """Submits requests of sequences, some of which live elsewhere until then."""
 
@@ -110,6 +120,8 @@ class SessionConnection:
         listener = self._listener(route) if is_new else self._routes.get(route)
         call = OpenCall(self, route, sink)
         if self._takeover is None or not is_of_sequence:
+            if request.parameters and is_of_sequence:
+                _check_position(route, request)
             call.number = route.submit(request, call.receive, self._owner, listener)
         else:
             self._takeover.submit(Asked(route, request, call, self._owner, listener))

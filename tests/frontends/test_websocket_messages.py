@@ -127,6 +127,15 @@ def test_open_with_no_field_but_the_model() -> None:
         ({"output_format": "xml"}, "'output_format' is \"xml\", expected 'json' or 'binary'"),
         ({"output_format": 1}, "'output_format' is a number, expected a string"),
         ({"reserve": 1}, "'reserve' is 1, expected true or false"),
+        ({"position": -1}, "'position' is -1, expected a number from 0"),
+        ({"position": True}, "'position' is true, expected a number from 0"),
+        *(
+            (
+                {"position": 3, **fields},
+                "'position' is that of a sequence that lives: name it, and reserve nothing",
+            )
+            for fields in ({}, {"sequence_id": 7, "reserve": True})
+        ),
         ({"outputs": "O"}, "'outputs' is \"O\", expected a list of output names"),
         ({"outputs": [1]}, "'outputs' is [1], expected a list of output names"),
         ({"parameters": []}, "'parameters' is a list, expected an object"),

@@ -1,6 +1,7 @@
 """Servers as processes over one Redis: what is killed or frozen goes on at another, bit for bit."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import urllib.error
@@ -12,7 +13,9 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from streamgate._proto import grpc_service_pb2 as pb
 from tests.durable.models import hashes, write_graph
@@ -123,6 +126,74 @@ async def run(process: ServerProcess, way: str, key: int, steps: range) -> list[
                 break
         answers.append(answer)
     return answers
+
+
+@ONLY_LONG
+async def test_a_websockets_sequence_goes_on_at_another_server(
+    redis: RedisServer, repository: Path
+) -> None:
+    answers: list[int] = []
+
+    async def step(socket: ClientConnection, position: int) -> dict[str, Any]:
+        tensor = {"name": "IN", "shape": [1, 1], "datatype": "INT64", "data": [VALUES[position]]}
+        last = position == LAST
+        await socket.send(json.dumps({"type": "step", "inputs": [tensor], "last": last}))
+        message: dict[str, Any] = json.loads(await socket.recv())
+        return message
+
+    async def open_at(process: ServerProcess, position: int) -> ClientConnection:
+        socket = await connect(f"ws://{process.addresses['websocket']}/v1/sequence")
+        opening = {"type": "open", "model": "hash", "sequence_id": 1, "position": position}
+        await socket.send(json.dumps(opening))
+        assert json.loads(await socket.recv())["position"] == position
+        return socket
+
+    async with server(redis, repository) as one, server(redis, repository) as other:
+        socket = await open_at(one, 0)
+        for position in range(10):
+            message = await step(socket, position)
+            answers.append(int(message["outputs"][0]["data"][0]))
+        one.process.send_signal(signal.SIGKILL)
+        await one.process.wait()
+        await socket.close()
+        # It has not seen the last two, so to say.
+        position = 8
+        socket = await open_at(other, position)
+        while position <= LAST:
+            message = await step(socket, position)
+            if message["type"] == "error" or "error" in message:
+                assert ELSEWHERE in json.dumps(message)
+                await asyncio.sleep(0.1)
+                await socket.close()
+                socket = await open_at(other, position)
+                continue
+            answers[position:] = [int(message["outputs"][0]["data"][0])]
+            position += 1
+        await socket.close()
+        assert answers == hashes(VALUES)
+
+
+@ONLY_LONG
+async def test_a_killed_front_ends_sequences_go_on_at_its_successor(
+    redis: RedisServer, repository: Path
+) -> None:
+    """Under a supervisor: the engine lives on, and so do the sequences."""
+    flags = ("--front-ends", "2", "--session-store", redis.url)
+    async with serving(repository, *flags) as process:
+        answers = {way: await run(process, way, key, range(10)) for key, way in enumerate(WAYS, 1)}
+        port = int(process.addresses["http"].rpartition(":")[2])
+        for child in psutil.Process(process.process.pid).children():
+            if any(each.laddr.port == port for each in child.net_connections()):
+                child.kill()
+        for key, way in enumerate(WAYS, 1):
+            repeated: list[int] = []
+            async with asyncio.timeout(30):
+                while not repeated:
+                    with contextlib.suppress(OSError, NotServedError):
+                        repeated = await run(process, way, key, range(8, 10))
+            assert repeated == answers[way][8:]
+            answers[way] += await run(process, way, key, range(10, len(VALUES)))
+            assert answers[way] == hashes(VALUES)
 
 
 async def metric(process: ServerProcess, name: str) -> int:

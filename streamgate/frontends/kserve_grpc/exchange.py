@@ -21,8 +21,8 @@ from streamgate.frontends.kserve_grpc.decode import Received
 from streamgate.frontends.kserve_grpc.unary import not_single
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Response, SequenceKey
+from streamgate.session.named_position import POSITION_PARAMETER
 
-POSITION_PARAMETER: Final = "streamgate_position"
 INDEX_PARAMETER: Final = "streamgate_index"
 
 LaneKey = tuple[str, SequenceKey]

@@ -33,7 +33,8 @@ class InputChoice:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The first message: which model, which sequence, what the frames are."""
+    """The first message: which model, which sequence, what the frames are. `position` is that of
+    the next step of a sequence that began elsewhere; 0 for one that begins."""
 
     model: str
     version: str = ""
@@ -43,6 +44,7 @@ class Open:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     binary_output: bool = False
     reserve: bool = False
+    position: int = 0
 
 
 def parse_message(text: str) -> tuple[str, Message]:
@@ -77,6 +79,11 @@ def parse_open(message: Message) -> Open:
     reserve = message.get("reserve", False)
     if not isinstance(reserve, bool):
         raise invalid(f"'reserve' is {_shown(reserve)}, expected true or false")
+    position = message.get("position", 0)
+    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
+        raise invalid(f"'position' is {_shown(position)}, expected a number from 0")
+    if position and (reserve or not message.get("sequence_id")):
+        raise invalid("'position' is that of a sequence that lives: name it, and reserve nothing")
     return Open(
         model,
         text_field(message, "model_version"),
@@ -86,6 +93,7 @@ def parse_open(message: Message) -> Open:
         _parse_parameters(message),
         output_format == "binary",
         reserve,
+        position,
     )
 
 

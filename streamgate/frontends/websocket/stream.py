@@ -37,6 +37,7 @@ from streamgate.frontends.websocket.messages import (
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.session.gateway import Gateway, ModelInfo
+from streamgate.session.named_position import POSITION_PARAMETER
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,11 @@ class SequenceStream:
                 "name: there is no slot to reserve"
             )
         sequence = correlation_id(message.sequence, config) if stateful else 0
+        if message.position and not stateful:
+            raise invalid(f"'position' is given, but model '{config.name}' has no sequences")
         opened = _Opened(message, model, format_, sequence)
+        self._positions = message.position
+        self._started = message.position > 0
         if message.reserve:
             return self._reserve(opened)
         self._opened = opened
@@ -229,7 +234,9 @@ class SequenceStream:
             fields["sequence_id"] = opened.sequence
         if opened.message.reserve:
             fields["reserved"] = True
-        self._emit(text_message(type="opened", **fields, position=0, **self._greeting))
+        self._emit(
+            text_message(type="opened", **fields, position=self._positions, **self._greeting)
+        )
 
     def _step(self, inputs: Sequence[Tensor], size_bytes: int, *, last: bool) -> None:
         opened = self._opened
@@ -238,12 +245,15 @@ class SequenceStream:
         last = last or self._last_is_next
         stateful = bool(opened.sequence)
         message = opened.message
+        parameters = message.parameters
+        if message.position:
+            parameters = {**parameters, POSITION_PARAMETER: self._positions}
         request = Request(
             message.model,
             opened.model.version,
             inputs=inputs,
             requested_outputs=message.outputs,
-            parameters=message.parameters,
+            parameters=parameters,
             sequence=opened.sequence,
             start=stateful and not self._started,
             end=stateful and last,

@@ -15,9 +15,10 @@ from typing import Final, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import ModelLink, MovableLink
-from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.request import Response, SequenceKey
 from streamgate.observe.store import StoreFigures
 from streamgate.session.connection import Asked
+from streamgate.session.named_position import out_of_turn, take_position
 from streamgate.session.stored.link import StoredLink
 from streamgate.session.stored.sequence import StoreCounts, StoredSequence
 from streamgate.snapshot.codec import (
@@ -35,8 +36,6 @@ from streamgate.snapshot.contract import (
 )
 
 log = logging.getLogger(__name__)
-
-POSITION_PARAMETER: Final = "streamgate_position"
 
 WINDOW: Final = 16
 """Steps of one sequence that are run again at a time."""
@@ -98,7 +97,7 @@ class StoredSequences:
             asked.submit()
             return
         request = asked.request
-        position = _named_position(request)
+        position = take_position(request)
         waiting = self._waiting.get((link, request.sequence))
         lives = link.sequence_of(request.sequence) is not None
         if waiting is not None or not (
@@ -129,11 +128,7 @@ class StoredSequences:
         if position == following:
             asked.submit()
         elif position > following:
-            raise StreamGateError(
-                Code.INVALID_ARG,
-                f"'{POSITION_PARAMETER}' is {position}, but {following} requests of sequence "
-                f"{request.sequence} have come: send number {following} first",
-            )
+            raise out_of_turn(request, position, following)
         else:
             repeat = partial(self._repeat, sequence, asked, position)
             asyncio.get_running_loop().call_soon(repeat)
@@ -267,21 +262,6 @@ class StoredSequences:
             if failure.code not in {Code.ALREADY_EXISTS, Code.UNAVAILABLE} or is_late:
                 raise StreamGateError(failure.code, failure.message)
             await asyncio.sleep(RETRY_SECONDS)
-
-
-def _named_position(request: Request) -> int | None:
-    """The position that a request says it has; taken out of what its model gets."""
-    if POSITION_PARAMETER not in request.parameters:
-        return None
-    parameters = dict(request.parameters)
-    position = parameters.pop(POSITION_PARAMETER)
-    request.parameters = parameters
-    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
-        raise StreamGateError(
-            Code.INVALID_ARG,
-            f"'{POSITION_PARAMETER}' is {position!r:.40}, expected a number from 0",
-        )
-    return position
 
 
 def _told(error: NotTakenError, key: SequenceKey) -> Failure:

@@ -9,7 +9,7 @@ import pytest
 
 from streamgate.errors import Code, EndReason
 from streamgate.model.request import Response
-from streamgate.session.stored.takeover import POSITION_PARAMETER
+from streamgate.session.named_position import POSITION_PARAMETER
 from tests.durable.house import Client
 from tests.durable.models import decoupled_hashes, hashes
 from tests.session.stored.houses import houses
