@@ -117,10 +117,14 @@ class Endings:
         del queue[:count]
         if queue:
             tenancies.pass_on(sequence, reason, now)
-            if sequence.slot is None:
-                tenancies.backlog.set_deadline(sequence, sequence.deadline)
-            else:
+            if sequence.slot is not None:
                 tenancies.settle(sequence, now)
+                return
+            deadline = sequence.deadline
+            tenancies.backlog.set_deadline(sequence, deadline)
+            if deadline is not None and deadline <= now:
+                # Who was restored had no deadline, nor had a START behind it.
+                self.time_out(sequence, now)
         else:
             tenancies.end(sequence, reason, now)
 

@@ -42,7 +42,6 @@ class Moves:
         self._out = out
         self._can_move = can_move
         self._turns: Turns | None = None
-        self._evicted: set[Sequence] = set()
 
     def restore(self, event: Restore, no_starts: Rejection | None, now: Ns) -> None:
         """Let a sequence in, unless no new ones are, for this reason."""
@@ -130,7 +129,6 @@ class Moves:
             return
         chosen = self._turns.choose(wanted, since, now, self._is_useful)
         for sequence, has_rested in chosen.items():
-            self._evicted.add(sequence)
             if has_rested:
                 self._tenancies.hibernate(sequence)
             else:
@@ -148,8 +146,7 @@ class Moves:
     @property
     def _wanted(self) -> int:
         """How many slots are wanted beyond those that will be free soon."""
-        self._evicted = {each for each in self._evicted if _is_going(each)}
-        return self._tenancies.backlog.eligible - len(self._evicted)
+        return self._tenancies.backlog.eligible - self._tenancies.going_soon()
 
     def _is_useful(self, sequence: Sequence) -> bool:
         assert sequence.slot is not None
@@ -181,7 +178,3 @@ class Moves:
         if sequence.hand_over != NO_REQUEST and sequence.slot is not None and is_at_rest:
             self._tenancies.rouse(sequence)
             self._tenancies.settle(sequence, now)
-
-
-def _is_going(sequence: Sequence) -> bool:
-    return sequence.eviction not in {None, Eviction.CALLED_OFF}

@@ -90,6 +90,7 @@ class Tenancies:
         self.going: dict[Handle, Sequence] = {}
         self._opened = 0
         self._held = False
+        self._evicted: set[Sequence] = set()
         self.turns: Turns | None = None
 
     def open(self, key: SequenceKey, now: Ns) -> Sequence | None:
@@ -142,8 +143,11 @@ class Tenancies:
         if sequence.held:
             return
         if sequence.eviction is Eviction.DUE:
-            self._preempt(sequence)
-        elif sequence.queue:
+            sequence.eviction = None
+            if self.backlog.eligible > self.going_soon():
+                self._preempt(sequence)
+                return
+        if sequence.queue:
             if not sequence.queue[0].paused:
                 self._instances[sequence.slot.instance].add(sequence, now)
         elif sequence.closing is not None:
@@ -320,10 +324,17 @@ class Tenancies:
             if not sequence.queue and sequence.running is None and not sequence.held:
                 turns.rested.start(sequence, now)
 
+    def going_soon(self) -> int:
+        """How many slots will be free soon, as their sequences were told to go."""
+        gone = [each for each in self._evicted if each.eviction in {None, Eviction.CALLED_OFF}]
+        self._evicted.difference_update(gone)
+        return len(self._evicted)
+
     def hibernate(self, sequence: Sequence) -> None:
         """Somebody else wants the slot of this sequence, which is idle: it goes, if no step comes
         before its state is copied."""
         sequence.eviction = Eviction.HIBERNATING
+        self._evicted.add(sequence)
         self._say_evict(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
@@ -331,6 +342,7 @@ class Tenancies:
         its running step is over."""
         if sequence.running is not None:
             sequence.eviction = Eviction.DUE
+            self._evicted.add(sequence)
         else:
             self.withdraw(sequence)
             self._preempt(sequence)
@@ -349,6 +361,7 @@ class Tenancies:
     def _preempt(self, sequence: Sequence) -> None:
         self.rouse(sequence)
         sequence.eviction = Eviction.PREEMPTED
+        self._evicted.add(sequence)
         sequence.held = True
         self._say_evict(sequence)
 

@@ -4,7 +4,8 @@ Nobody is asked to go while nobody waits. Otherwise as many go as wait:
 
 - first those that have been idle for `idle_ns`, the longest idle one first;
 - once the first in the backlog has waited for `turn_ns`, those that have had their slot for
-  `turn_ns`, the longest seated one first, busy or not: after the step that runs.
+  `turn_ns`, the longest seated one first, busy or not: after the step that runs. Whoever has
+  something to run has a step before.
 
 A sequence that went while it had requests waits in the backlog behind all others. So with n slots
 whose sequences can be moved, who has k others before it in the backlog waits at most for
@@ -65,6 +66,8 @@ class Turns:
 
 
 def _is_movable(sequence: Sequence) -> bool:
+    if sequence.steps == 0 and sequence.queue and not sequence.queue[0].paused:
+        return False  # it came for that step
     return not (
         sequence.fresh
         or sequence.held

@@ -31,6 +31,9 @@ def check_admission(
     elif reason is Rejection.MISSING_START:
         assert not seen.starts
         assert key.muddled or batching.iterative
+    elif reason is Rejection.MOVED:
+        assert not seen.starts
+        assert key.muddled
     elif reason is Rejection.QUEUE_FULL:
         assert batching.max_pending > 0
     elif reason is Rejection.NO_HEADROOM:

@@ -4,11 +4,11 @@ from typing import Any
 
 from streamgate.core.commands import Rejection, SlotTaken
 from streamgate.core.ids import InstanceIndex, Ns
+from tests.model.moves import MovingAudit
 from tests.model.records import Asked
-from tests.model.reservations import ReservingAudit
 
 
-class PacedAudit(ReservingAudit):
+class PacedAudit(MovingAudit):
     """Knows the `limit` of each instance, which the test may change when all is told."""
 
     def __init__(self, *rest: Any) -> None:

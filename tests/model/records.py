@@ -29,7 +29,8 @@ class Seen:
 
 @dataclass
 class Tenancy:
-    """What the audit knows of one stay in a slot."""
+    """What the audit knows of one stay in a slot, `since` when it had it. `unsure`: it was to go,
+    so that its idle time may have begun anew."""
 
     key: SequenceKey
     seat: Seat
@@ -38,11 +39,13 @@ class Tenancy:
     idle_since: Ns
     born_at: Ns
     asked_at: Ns
+    since: Ns
     started: bool = False
     failed: bool = False
     preempted: bool = False
     over: bool = False
     warned_of: Ns | None = None
+    unsure: bool = False
 
 
 @dataclass

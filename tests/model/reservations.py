@@ -50,7 +50,7 @@ class ReservingAudit(SequenceAudit):
 
     def __init__(self, *rest: Any) -> None:
         super().__init__(*rest)
-        self.order: list[Seen | Asked | Broken] = []
+        self.order: list[object] = []
         self.asked: dict[RequestNumber, Asked] = {}
         self.live: dict[SequenceKey, Asked] = {}
         self.grants: dict[int, Asked] = {}
@@ -95,11 +95,17 @@ class ReservingAudit(SequenceAudit):
                     for asked in [each for each in self.live.values() if entry.concerns(each)]:
                         asked.ended = entry.reason
                         del self.live[asked.event.sequence]
-                case _:
+                case Asked():
                     pass
+                case _:
+                    self.admit_other(entry, commands, now)
         assert not refused, "refused twice or never submitted"
         self.order.clear()
         self.fresh.clear()
+
+    def admit_other(self, entry: object, commands: list[Command], now: Ns) -> None:
+        """Something else came that may have let somebody in."""
+        raise AssertionError(f"nothing is known of {entry!r}")
 
     def begin(self, asked: Asked, start: Seen) -> None:
         """Its START came."""
@@ -174,7 +180,7 @@ class ReservingAudit(SequenceAudit):
         self.keys[key].starts += 1
         nobody = Seen(Submit(asked.event.request, key, start=True), key, True, now, "reserved")
         start = asked.begun or nobody
-        asked.tenancy = Tenancy(key, seat, taken.generation, start, now, now, now)
+        asked.tenancy = Tenancy(key, seat, taken.generation, start, now, now, now, now)
         self.seats[seat] = asked.tenancy
 
     def saw_ended(self, ended: SequenceEnded, now: Ns) -> None:

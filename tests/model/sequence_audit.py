@@ -197,6 +197,8 @@ class SequenceAudit:
                     self.saw_gone(command.instance)
                 case Reserved() | ReservationRefused():
                     self.saw_reservation(command)
+                case _:
+                    self.saw_other(command, now)
         for tenancy in self.must_end:
             assert tenancy.over, "a sequence outlived its END"
         self.must_end.clear()
@@ -227,6 +229,9 @@ class SequenceAudit:
             key.log.append(seen)
             key.open = (key.open or seen.starts) and not seen.event.end
             self.touch(seen.key, now)
+
+    def saw_other(self, command: Command, now: Ns) -> None:
+        raise AssertionError(f"nobody asked for {command!r} at {now}")
 
     def saw_reservation(self, command: Reserved | ReservationRefused) -> None:
         raise AssertionError("nobody asked for a reservation")
@@ -309,6 +314,8 @@ class SequenceAudit:
                 self.check_timeout(seen, now)
             case Rejection.STOPPING:
                 assert self.closed
+            case Rejection.RESTORE_FAILED:
+                assert self.keys[seen.key].aborted
             case Rejection.INSTANCE_LOST:
                 assert self.roll.away, "no instance is lost"
                 assert self.keys[seen.key].aborted
@@ -347,12 +354,12 @@ class SequenceAudit:
         if not passed_on and not self.keys[taken.sequence].muddled:
             assert all(start.event.request <= other.event.request for other in self.next_starts())
         times = (now, now if passed_on else start.arrived_at, start.arrived_at)
-        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, *times)
+        self.seats[seat] = Tenancy(taken.sequence, seat, taken.generation, start, *times, now)
 
     def waiting_start(self, key: SequenceKey) -> Seen:
         """The oldest START of an ID that waits for its slot."""
         named_by_model = isinstance(key, int) and key >= 1 << 63
-        for seen in self.waiting_starts():
+        for seen in self.queued_starts():
             if seen.key == key:
                 return seen
             if named_by_model and not seen.event.sequence:
@@ -362,6 +369,10 @@ class SequenceAudit:
         raise AssertionError(f"no START of {key!r} waits for a slot")
 
     def waiting_starts(self) -> list[Seen]:
+        """Who waits for a slot, those of one ID in their order."""
+        return self.queued_starts()
+
+    def queued_starts(self) -> list[Seen]:
         held = [tenancy.start for tenancy in self.seats.values() if tenancy is not None]
         return [
             seen
@@ -380,11 +391,7 @@ class SequenceAudit:
         return list(first.values())
 
     def saw_ended(self, ended: SequenceEnded, now: Ns) -> None:
-        self.ends += 1
-        key = self.keys[ended.sequence]
-        key.ends += 1
-        if key.ends == key.starts:
-            key.open = key.muddled = key.aborted = False
+        self.count_end(ended.sequence)
         if ended.slot == NO_SLOT:
             assert ended.reason is not EndReason.ENGINE_LOST or self.roll.given_up
             return
@@ -404,6 +411,14 @@ class SequenceAudit:
         tenancy.over = True
         self.left[tenancy.seat] = tenancy.key
         self.seats[ended.instance, ended.slot] = None
+
+    def count_end(self, name: SequenceKey) -> None:
+        """A sequence of this ID is not here any more."""
+        self.ends += 1
+        key = self.keys[name]
+        key.ends += 1
+        if key.ends == key.starts:
+            key.open = key.muddled = key.aborted = False
 
     def saw_warning(self, warning: IdleWarning, now: Ns) -> None:
         tenancy = self.seats[warning.instance, warning.slot]
@@ -438,10 +453,11 @@ class SequenceAudit:
         assert statistics.slots == len(self.seats)
         assert statistics.active_sequences == len(held)
         if self.batching.max_backlog:
-            assert statistics.backlog_sequences <= self.batching.max_backlog
+            assert statistics.backlog_sequences <= self.backlog_max()
         assert len({tenancy.key for tenancy in held}) == len(held), "one ID in two slots"
         if statistics.pending and not any(seen.paused for seen in self.requests.values()):
-            assert wake_at is not None or statistics.running_steps, "nobody will ever look again"
+            looks_again = wake_at is not None or statistics.running_steps or self.is_told()
+            assert looks_again, "nobody will ever look again"
         self.check_work(held, wake_at)
         self.check_roll(held, wake_at, now)
         if self.has_room():
@@ -449,8 +465,22 @@ class SequenceAudit:
             keys = {tenancy.key for tenancy in held}
             assert all(seen.key in keys for seen in waiting), "waits although a slot is free"
         for tenancy in held:
-            if self.keys[tenancy.key].running is None and not self.queued_of(tenancy):
+            is_idle = self.keys[tenancy.key].running is None and not self.queued_of(tenancy)
+            if is_idle and not self.is_held(tenancy):
                 assert wake_at is not None, "idle for ever"
+
+    def backlog_max(self) -> int:
+        """How many may wait for a slot."""
+        return self.batching.max_backlog
+
+    def is_told(self) -> bool:
+        """Whether the scheduler waits to be told something."""
+        return False
+
+    def is_held(self, tenancy: Tenancy) -> bool:
+        """Whether its steps may have to wait for something else."""
+        del tenancy
+        return False
 
     def check_work(self, held: list[Tenancy], wake_at: Ns | None) -> None:
         """A free instance with something ready runs it at once, or when the delay is over."""
@@ -458,6 +488,8 @@ class SequenceAudit:
             key = self.keys[tenancy.key]
             queued = next((seen for seen in key.log if seen.state == "queued"), None)
             if tenancy.seat[0] in self.roll.away or (queued is not None and queued.paused):
+                continue
+            if self.is_held(tenancy):
                 continue
             if queued and key.running is None and self.busy[tenancy.seat[0]] is None:
                 assert self.delays, "a free instance and a ready request"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -12,9 +13,12 @@ from streamgate.core.events import (
     Drain,
     EndSequence,
     Event,
+    HandOver,
     HangUp,
+    Hibernate,
     Pause,
     Reserve,
+    Restore,
     Resume,
     Submit,
 )
@@ -24,6 +28,7 @@ from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
 from streamgate.model.request import SequenceKey
 from tests.model.headroom import PacedAudit
+from tests.model.moves import MovingAudit, MovingSimulation
 from tests.model.reservations import ReservingAudit
 from tests.model.roll import InstanceEvent, Roll, instance_events
 from tests.model.sequence_audit import SequenceAudit
@@ -90,9 +95,14 @@ class SequenceMachine(RuleBasedStateMachine):
         batching, max_batch_size = configuration
         self.batching = batching = replace(batching, pace_ns=self.pace_ns)
         self.audit = self.new_audit(batching, max_batch_size, instances, lateness_ns)
-        self.simulation = Simulation(batching, max_batch_size, instances, self.audit, lateness_ns)
         self.submitted = 0
+        self.simulation = self.new_simulation(
+            batching, max_batch_size, instances, self.audit, lateness_ns
+        )
         self.prepare()
+
+    def new_simulation(self, *rest: Any) -> Simulation:
+        return Simulation(*rest)
 
     def prepare(self) -> None:
         """What else is to be done before anything happens."""
@@ -219,7 +229,64 @@ class ReservingMachine(SequenceMachine):
         self.simulation.send(Submit(RequestNumber(self.submitted), key, "S" in flags, "E" in flags))
 
 
-class PacedMachine(ReservingMachine):
+class MovingMachine(ReservingMachine):
+    """The same with sequences that come from elsewhere and leave for it, by wish or because others
+    want their slots."""
+
+    new_audit = MovingAudit
+
+    def new_simulation(self, *rest: Any) -> Simulation:
+        return MovingSimulation(self.new_number, *rest)
+
+    def new_number(self) -> RequestNumber:
+        self.submitted += 1
+        return RequestNumber(self.submitted)
+
+    @property
+    def moving(self) -> MovingSimulation:
+        assert isinstance(self.simulation, MovingSimulation)
+        return self.simulation
+
+    @rule(turns=st.sampled_from(((0, 0), (10, 30), (60, 60))))
+    def change_hands(self, turns: tuple[int, int]) -> None:
+        """From some moment on; what the first one says counts."""
+        self.simulation.send(Hibernate(*turns))
+        self.simulation.poll()
+
+    @rule(key=st.sampled_from((*KEYS, 0)), owner=st.sampled_from(OWNERS), polls=st.booleans())
+    def restore(self, key: SequenceKey, owner: int, polls: bool) -> None:
+        self.simulation.send(Restore(self.new_number(), key, OwnerNumber(owner)))
+        if polls:
+            self.simulation.poll()
+
+    @rule(key=st.sampled_from(KEYS), polls=st.booleans())
+    def hand_over(self, key: SequenceKey, polls: bool) -> None:
+        self.simulation.send(HandOver(self.new_number(), key))
+        if polls:
+            self.simulation.poll()
+
+    @precondition(lambda self: self.moving.coming)
+    @rule(pick=st.integers(0, 3), failed=one_in_eight, polls=st.booleans())
+    def arrive(self, pick: int, failed: bool, polls: bool) -> None:
+        self.moving.arrive(pick, failed=failed)
+        if polls:
+            self.simulation.poll()
+
+    @precondition(lambda self: self.moving.going)
+    @rule(pick=st.integers(0, 3), polls=st.booleans())
+    def copy(self, pick: int, polls: bool) -> None:
+        self.moving.copy(pick)
+        if polls:
+            self.simulation.poll()
+
+    @precondition(lambda self: self.moving.going)
+    @rule(pick=st.integers(0, 3), for_ever=st.booleans())
+    def fail_to_copy(self, pick: int, for_ever: bool) -> None:
+        self.moving.fail_to_copy(pick, for_ever=for_ever)
+        self.simulation.poll()
+
+
+class PacedMachine(MovingMachine):
     """The same where a pace is to be kept: instances can serve now more, now fewer sequences."""
 
     new_audit = PacedAudit

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.model.sequence_machine import (
+    MovingMachine,
     PacedMachine,
     PausingMachine,
     ReservingMachine,
@@ -21,6 +22,10 @@ TestPausingClients = pytest.mark.timeout(1800 if LONG else 120)(TestPausingClien
 TestReservingClients = ReservingMachine.TestCase
 TestReservingClients.settings = MODEL
 TestReservingClients = pytest.mark.timeout(1800 if LONG else 120)(TestReservingClients)
+
+TestMovingSequences = MovingMachine.TestCase
+TestMovingSequences.settings = MODEL
+TestMovingSequences = pytest.mark.timeout(1800 if LONG else 120)(TestMovingSequences)
 
 TestPacedClients = PacedMachine.TestCase
 TestPacedClients.settings = MODEL
