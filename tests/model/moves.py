@@ -331,6 +331,11 @@ class MovingAudit(ReservingAudit):
         tenancy = self.seats[step.instance, row.slot]
         assert tenancy not in self.arriving.values(), "a step before its state"
 
+    def lateness_of(self, seen: Seen) -> int:
+        # Nobody is timed out with a sequence that was let in once and waits for its slot.
+        came = any(each.event.sequence == seen.key for each in self.came.values())
+        return 10**9 if came or self.turns is not None else super().lateness_of(seen)
+
     def waiting_starts(self) -> list[Seen]:
         # What is queued in a sequence that was parked is behind it.
         parked = [each.seen for each in self.waiting.values() if each.seen is not each.start]

@@ -336,11 +336,16 @@ class SequenceAudit:
         peers = self.keys[seen.key].log if seen.event.sequence else [seen]
         assert any(
             peer.event.timeout_ns
-            and 0 <= now - peer.arrived_at - peer.event.timeout_ns <= self.lateness_ns
+            and 0 <= now - peer.arrived_at - peer.event.timeout_ns <= self.lateness_of(seen)
             for peer in peers
             if peer.state in {"queued", "rejected"}
         )
         self.keys[seen.key].muddled = True
+
+    def lateness_of(self, seen: Seen) -> int:
+        """By how much a request may be timed out too late."""
+        del seen
+        return self.lateness_ns
 
     def saw_taken(self, taken: SlotTaken, now: Ns) -> None:
         seat = taken.instance, taken.slot
