@@ -120,6 +120,11 @@ def add_status_and_drain(commands: "argparse._SubParsersAction[argparse.Argument
     )
     status.set_defaults(run=_status)
     status.add_argument("--json", action="store_true", help="as JSON")
+    status.add_argument(
+        "--stacks",
+        action="store_true",
+        help="have all processes write to the server's log what their threads do just now",
+    )
     _add_directory(status, "the server whose sockets are there (the only one that runs)")
     drain = commands.add_parser(
         "drain",
@@ -147,6 +152,8 @@ def _add_directory(group: "argparse._ActionsContainer", text: str) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     control = find_server(options.runtime_directory)
+    if options.stacks:
+        ask_server(control, "stacks", seconds=STATUS_SECONDS)
     message = ask_server(control, "status", seconds=STATUS_SECONDS)
     if options.json:
         print(json.dumps(message, indent=2))

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol, final
@@ -24,6 +23,9 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 0.25
 """How often a process says that it lives, from its event loop: one whose loop hangs says nothing.
 """
+
+STACKS_SIGNAL: Final = signal.SIGUSR1
+"""Has a process write to its log what all of its threads do, whatever they do."""
 
 UNSENT_BYTES_MAX: Final = 64 * 1024
 """A supervisor that takes no more than this is stopped, and need not be told that we live."""
@@ -85,6 +87,7 @@ def run_child(descriptor: int, supervisor: int, make_role: MakeRole) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_it_to_the_supervisor)
     faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
     os.set_inheritable(descriptor, False)
     asyncio.run(_Child(make_role).live(socket.socket(fileno=descriptor)))
     leave_threads()
@@ -121,8 +124,6 @@ class _Child:
     def _hear(self, what: str, value: object) -> None:
         if what == "exit":
             self._over.set()
-        elif what == "stacks":
-            faulthandler.dump_traceback(sys.stderr)
 
     async def _answer(self, what: str, value: Any) -> Any:
         if what == "begin":

@@ -23,6 +23,9 @@ START_SILENCE_SECONDS: Final = 60.0
 """
 
 
+STACKS_SECONDS: Final = 0.1
+"""How long a process that hangs may take to write where it does."""
+
 HANGING_SECONDS: Final = 1.0
 """How long a process may be there that has hung up."""
 
@@ -200,6 +203,8 @@ class Keeper:
                 # We were stopped ourselves, and have not read yet what it has said meanwhile.
                 child.heard = now
             elif now - child.heard > limit:
+                child.show_stacks()
+                await asyncio.sleep(STACKS_SECONDS)
                 child.kill(f"it was frozen: no sign of life for {now - child.heard:.1f} s")
             looked = now
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
-from streamgate.server.processes.child import Report
+from streamgate.server.processes.child import STACKS_SIGNAL, Report
 from streamgate.server.processes.messages import Peer, attach
 
 LAST_LINES: Final = 20
@@ -44,6 +44,7 @@ class ChildProcess:
         self.fate = ""
         self.report = Report()
         self.started = self.heard = time.monotonic()
+        self.has_spoken = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.peer = Peer(hear=self._hear)
         self._show_line = show_line
@@ -95,6 +96,11 @@ class ChildProcess:
             self._why = self._why or why
             self._signal_group()
 
+    def show_stacks(self) -> None:
+        """Have it write to its log what its threads do; nothing if it is too young to."""
+        if self.has_spoken and not self.ended.is_set():
+            os.kill(self.pid, STACKS_SIGNAL)
+
     def _signal_group(self) -> None:
         assert self._process is not None
         try:
@@ -104,6 +110,7 @@ class ChildProcess:
 
     def _hear(self, what: str, value: Any) -> None:
         self.heard = time.monotonic()
+        self.has_spoken = True
         if what == "beat":
             self.report = Report(**value)
 

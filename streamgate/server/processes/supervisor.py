@@ -282,7 +282,7 @@ class Supervisor:
             case "stacks":
                 for keeper in self._all:
                     if keeper.child is not None:
-                        keeper.child.peer.tell("stacks")
+                        keeper.child.show_stacks()
                 return None
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a server does not know '{what}'")

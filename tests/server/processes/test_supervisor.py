@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,19 @@ async def test_a_frozen_process_is_killed_and_comes_back(directory: Path) -> Non
         assert view.last_reason.startswith("it was frozen: no sign of life for 1.")
         assert not psutil.pid_exists(before)
         assert process(supervisor, "engine-1").restarts == 0
+
+
+@pytest.mark.usefixtures("no_children_left")
+async def test_a_process_that_hangs_says_where(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"words": "hang-later=engine-0", "silence_seconds": 1.0, "front_ends": 1}
+    async with toys(directory, **options) as supervisor:
+        await supervisor._answer("stacks", None)
+        await until(lambda: process(supervisor, "engine-0").restarts)
+    log = capsys.readouterr().err
+    assert re.search(r"^engine-0   \|   File .* in hang$", log, re.MULTILINE)
+    assert re.search(r"^engine-1   \|   File .* in select$", log, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("no_children_left")

@@ -5,6 +5,7 @@
 How it behaves is in the name of the server: words such as `refuse=engine-0`.
 """
 
+import asyncio
 import os
 import sys
 import time
@@ -34,6 +35,9 @@ class Toy:
             os._exit(3)
         if f"hang={name}" in self.words:
             self.hang()
+
+        if f"hang-later={name}" in self.words:
+            asyncio.get_running_loop().call_later(0.3, self.hang)
 
     def hang(self) -> None:
         time.sleep(1000)
