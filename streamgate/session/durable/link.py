@@ -40,6 +40,7 @@ from streamgate.session.durable.recovery import Recovery
 from streamgate.session.durable.sequences import Sequences
 from streamgate.session.durable.stateless import Stateless
 from streamgate.session.durable.trials import Trials
+from streamgate.session.sums import sum_statistics
 
 LOOK_SECONDS: Final = 0.02
 """How often is looked whether a place that drains has come to have nothing left."""
@@ -181,7 +182,8 @@ class DurableLink:
                 lane = self._sequences.lanes[request.sequence]
                 tenancy = lane.tenancies[-1]
             step = Step(number, request, sink, owner, position, tenancy, now)
-            tenancy.log.append(step)
+            if tenancy.log.append(step):
+                self._counters.outgrown += 1
             lane.owner = owner
             self._sequences.steps[number] = step
             place = lane.place
@@ -399,10 +401,9 @@ class DurableLink:
         return False
 
     def statistics(self) -> ModelStatistics:
-        first = next(iter(self._places), None)
-        assert first is not None
-        statistics = first.link.statistics()
-        return replace(statistics, durability=self.durability())
+        """Of all its places together. There must be one."""
+        (joined,) = sum_statistics([place.link.statistics()] for place in self._places)
+        return replace(joined, durability=self.durability())
 
     def durability(self) -> DurabilityStatistics:
         """What was recovered here, and what is kept for that."""

@@ -113,8 +113,9 @@ class SequenceLog(Generic[E]):
         snapshot = self.snapshot
         return self._lost_up_to <= (-1 if snapshot is None else snapshot.position)
 
-    def append(self, entry: E) -> None:
-        """A step came in, whose position is behind all others."""
+    def append(self, entry: E) -> bool:
+        """A step came in, whose position is behind all others. Returns whether that was too much:
+        the log is freed."""
         entries = self._entries
         if not self._keeps_done:
             while entries and entries[0].is_done:
@@ -125,8 +126,11 @@ class SequenceLog(Generic[E]):
             self.observer.appended(entry.position, entry.request)
         if self._limit_bytes and self.size_bytes > self._limit_bytes:
             self._outgrow(f"its log outgrew {self._limit_bytes} bytes")
-        elif self._limit_ns and entry.at_ns - entries[0].at_ns > self._limit_ns:
+            return True
+        if self._limit_ns and entry.at_ns - entries[0].at_ns > self._limit_ns:
             self._outgrow(f"its log outgrew {self._limit_ns / 1e9:g} s of input")
+            return True
+        return False
 
     def drop(self, entry: E) -> None:
         """A step was refused, or cancelled before it ran: its position stays a gap. It is done."""

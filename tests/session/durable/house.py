@@ -169,6 +169,13 @@ class DurableHouse:
             ready[0].work(ready[0].ready()[0])
         raise AssertionError("there is no end to it")
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and be done what comes of it."""
+        for _ in range(round(seconds * 20)):
+            self.host.settle()
+            self.host.sleep(50_000_000)
+        self.host.settle()
+
     @property
     def counted(self) -> DurabilityStatistics:
         durability = self.link.statistics().durability
