@@ -39,6 +39,7 @@ from streamgate.model.request import SequenceKey
 from tests.model.admission import check_admission
 from tests.model.records import Key, Seat, Seen, Tenancy
 from tests.model.roll import Roll
+from tests.model.sequence_checks import check_roll, check_work
 from tests.model.sequence_ends import OF_ITS_OWN, check_end, check_warning
 
 
@@ -463,8 +464,8 @@ class SequenceAudit:
         if statistics.pending and not any(seen.paused for seen in self.requests.values()):
             looks_again = wake_at is not None or statistics.running_steps or self.is_told()
             assert looks_again, "nobody will ever look again"
-        self.check_work(held, wake_at)
-        self.check_roll(held, wake_at, now)
+        check_work(self, held, wake_at)
+        check_roll(self, held, wake_at, now)
         if self.has_room():
             waiting = [seen for seen in self.requests.values() if seen.state == "queued"]
             keys = {tenancy.key for tenancy in held}
@@ -486,40 +487,6 @@ class SequenceAudit:
         """Whether its steps may have to wait for something else."""
         del tenancy
         return False
-
-    def check_work(self, held: list[Tenancy], wake_at: Ns | None) -> None:
-        """A free instance with something ready runs it at once, or when the delay is over."""
-        for tenancy in held:
-            key = self.keys[tenancy.key]
-            queued = next((seen for seen in key.log if seen.state == "queued"), None)
-            if tenancy.seat[0] in self.roll.away or (queued is not None and queued.paused):
-                continue
-            if self.is_held(tenancy):
-                continue
-            if queued and key.running is None and self.busy[tenancy.seat[0]] is None:
-                assert self.delays, "a free instance and a ready request"
-                assert wake_at is not None
-
-    def check_roll(self, held: list[Tenancy], wake_at: Ns | None, now: Ns) -> None:
-        """Nobody waits in vain: not for an instance, and not beyond a sequence's lifetime."""
-        for index in self.roll.leaving:
-            busy = self.busy[index] is not None
-            assert busy or self.tenancies_on(index), "it has nothing left and does not go"
-        for index in self.roll.given_up:
-            assert not self.tenancies_on(index), "it waits for an instance that was given up"
-        if self.roll.is_deserted:
-            keys = {tenancy.key for tenancy in held}
-            waiting = [seen for seen in self.waiting_starts() if seen.key not in keys]
-            assert not waiting, "it waits though nobody is left"
-        for tenancy in held:
-            running = self.keys[tenancy.key].running is not None
-            if running or self.keys[tenancy.key].muddled:
-                continue
-            deadline = self.roll.leaving.get(tenancy.seat[0])
-            assert deadline is None or now < deadline, "it stays beyond its instance's time"
-            if self.batching.max_lifetime_ns:
-                assert now < tenancy.born_at + self.batching.max_lifetime_ns, "it lives too long"
-                assert wake_at is not None
 
     def check_rest(self, statistics: SchedulerStatistics) -> None:
         assert statistics.pending == 0
