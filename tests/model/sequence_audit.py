@@ -39,7 +39,7 @@ from streamgate.model.request import SequenceKey
 from tests.model.admission import check_admission
 from tests.model.records import Key, Seat, Seen, Tenancy
 from tests.model.roll import Roll
-from tests.model.sequence_checks import check_roll, check_work
+from tests.model.sequence_checks import check_impatience, check_roll, check_work
 from tests.model.sequence_ends import OF_ITS_OWN, check_end, check_warning
 
 
@@ -335,12 +335,7 @@ class SequenceAudit:
     def check_timeout(self, seen: Seen, now: Ns) -> None:
         """A sequence has waited too long for a slot when its most impatient request has."""
         peers = self.keys[seen.key].log if seen.event.sequence else [seen]
-        assert any(
-            peer.event.timeout_ns
-            and 0 <= now - peer.arrived_at - peer.event.timeout_ns <= self.lateness_of(seen)
-            for peer in peers
-            if peer.state in {"queued", "rejected"}
-        )
+        check_impatience(peers, now, self.lateness_of(seen))
         self.keys[seen.key].muddled = True
 
     def lateness_of(self, seen: Seen) -> int:

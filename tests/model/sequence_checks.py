@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from streamgate.core.ids import Ns
-from tests.model.records import Tenancy
+from tests.model.records import Seen, Tenancy
 
 if TYPE_CHECKING:
     from tests.model.sequence_audit import SequenceAudit
@@ -43,3 +43,12 @@ def check_roll(audit: "SequenceAudit", held: list[Tenancy], wake_at: Ns | None, 
         if audit.batching.max_lifetime_ns:
             assert now < tenancy.born_at + audit.batching.max_lifetime_ns, "it lives too long"
             assert wake_at is not None
+
+
+def check_impatience(peers: list[Seen], now: Ns, lateness_ns: int) -> None:
+    """The most impatient one of a sequence that is timed out has waited for so long."""
+    assert any(
+        peer.event.timeout_ns and 0 <= now - peer.arrived_at - peer.event.timeout_ns <= lateness_ns
+        for peer in peers
+        if peer.state in {"queued", "rejected"}
+    )
