@@ -5,6 +5,8 @@ engines that serve it. It outlives them: while all of them are away, its sequenc
 one to come back, and what is asked for meanwhile waits with them.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -26,6 +28,11 @@ from streamgate.session.routing import (
     VersionState,
 )
 
+log = logging.getLogger(__name__)
+
+MOVE_SECONDS: Final = 600.0
+"""How long the sequences of a place may take to leave it. The engine ends what is left earlier."""
+
 _BEST_FIRST: Final = (READY, LOADING, UNLOADING, UNAVAILABLE, "")
 """Which state is shown of a version that has several, on several engines."""
 
@@ -42,6 +49,8 @@ class Service:
     config: ModelConfig
     places: set[RemoteModel] = field(default_factory=set)
     is_wanted: bool = True
+    moving: dict[RemoteModel, asyncio.Task[None]] = field(default_factory=dict)
+    """Places that sequences are leaving."""
 
     def can_be_at(self, model: RemoteModel) -> bool:
         return _essence(model.config) == _essence(self.config)
@@ -109,6 +118,8 @@ class Mirror:
         for services in self._services.values():
             for service in services:
                 service.link.close()
+                for task in list(service.moving.values()):
+                    task.cancel()
 
     # -- places
 
@@ -122,6 +133,8 @@ class Mirror:
                     if not model.is_open:
                         service.places.discard(model)
                         service.link.remove_place(model)
+                        if (moving := service.moving.get(model)) is not None:
+                            moving.cancel()
             wanted = self._wanted(*key)
             for service in services:
                 service.is_wanted = service is wanted
@@ -129,8 +142,29 @@ class Mirror:
                     _end(service)
                 # Once all places are there: what leaves one goes to another.
                 for model in service.places:
-                    service.link.set_draining(model, draining=not model.is_accepting)
+                    self._drain(service, model)
             self._services[key] = [each for each in services if not self._retire(each)]
+
+    def _drain(self, service: Service, model: RemoteModel) -> None:
+        """Send nothing new to a place that wants nothing, and let its sequences go to others."""
+        service.link.set_draining(model, draining=not model.is_accepting)
+        moving = service.moving.get(model)
+        if model.is_accepting:
+            if moving is not None:
+                moving.cancel()
+        elif moving is None and service.is_served:
+            moving = asyncio.create_task(self._move(service, model))
+            service.moving[model] = moving
+            moving.add_done_callback(lambda _: service.moving.pop(model, None))
+
+    @staticmethod
+    async def _move(service: Service, model: RemoteModel) -> None:
+        left = await service.link.drain_place(model, MOVE_SECONDS)
+        if left and model.is_open:
+            log.warning(
+                "%d sequences of model '%s' stay where they are: they can't be moved",
+                *(left, service.config.name),
+            )
 
     def _place(self, engine: EngineLink, model: RemoteModel) -> None:
         """See that a version of an engine is a place of the service that it belongs to."""

@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 from streamgate.errors import EndReason
+from streamgate.link.client import EngineLink
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.remote import RemoteGateway
 from tests.durable.house import Client
 from tests.durable.models import hashes, write_graph
-from tests.link.house import LinkHouse, link_house
+from tests.link.house import PATIENT, LinkHouse, link_house
 from tests.server.model_house import until
 
 WAIT_SECONDS = 20.0
@@ -33,7 +36,9 @@ async def test_a_reload_costs_a_sequence_nothing(tmp_path: Path) -> None:
         answers = [await client.step("hash", 7, value, start=value == 0) for value in range(5)]
         touch(repository)
         await gateway.load_model("hash", None, {})
-        assert exports(house) == 2
+        # It moves to what was loaded, and what it lived on goes.
+        await until(lambda: exports(house) == 1)
+        assert gateway.durability()["hash", "1"].moved == 1
         new = Client.of(gateway)
         values = range(5, 10)
         answers += [await client.step("hash", 7, value, end=value == 9) for value in values]
@@ -41,8 +46,6 @@ async def test_a_reload_costs_a_sequence_nothing(tmp_path: Path) -> None:
         assert await new.step("hash", 8, 0, start=True) == [hashes([0])[0]]
         await until(lambda: client.ends)
         assert client.ends == [("hash", 7, EndReason.CLIENT_END)]
-        # What it lived on goes when it has gone.
-        await until(lambda: exports(house) == 1)
 
 
 async def test_sequences_of_a_model_that_is_unloaded_end(tmp_path: Path) -> None:
@@ -83,3 +86,34 @@ async def test_another_model_leaves_old_sequences_where_they_are(tmp_path: Path)
         await until(lambda: exports(house) == 1)
         assert gateway._table.lives("hash", 7)
         assert house.server.sequences == 2
+
+
+async def test_sequences_leave_an_engine_that_drains(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    write_graph(repository)
+    async with (
+        link_house(repository, tmp_path / "a") as a,
+        link_house(repository, tmp_path / "b") as b,
+    ):
+        links = [EngineLink(each.address, heartbeat=PATIENT) for each in (a, b)]
+        gateway = RemoteGateway(links, ServerInfo("front end", "0", ()))
+        gateway.start()
+        async with asyncio.timeout(WAIT_SECONDS):
+            for link in links:
+                link.start()
+                await link.wait_connected()
+        client = Client.of(gateway)
+        for key in range(1, 8):
+            await client.step("hash", key, 0, start=True)
+        assert a.server.sequences
+        moving = a.server.sequences
+        a.models.gateway.stop_admission()
+        a.server.say_live()
+        await until(lambda: a.server.sequences == 0)
+        assert b.server.sequences == 7
+        assert gateway.durability()["hash", "1"].moved == moving
+        for key in range(1, 8):
+            assert await client.step("hash", key, 1, end=True) == [hashes([0, 1])[1]]
+        await gateway.close()
+        for link in links:
+            await link.stop()
