@@ -1,6 +1,7 @@
 """A session without sockets: what it counts, what it keeps, and what goes on without a client."""
 
 import asyncio
+import weakref
 from collections.abc import Awaitable
 
 import pytest
@@ -177,6 +178,26 @@ async def test_what_comes_over_a_connection_that_was_superseded_is_dropped() -> 
     assert conversation.taken == [b"a", b"b"]
     assert session.received == Received(2, 2)
     assert not conversation.is_gone
+
+
+async def test_a_session_that_is_over_leaves_nothing_behind() -> None:
+    """A server that is busy seldom looks for garbage: there must be no circle."""
+    shelf = Shelf()
+    conversation = Slow()
+    session = session_of(shelf)
+    carrier = Carrier()
+    carrier.is_lost = False
+    attachment = session.begin(Accepted(conversation), carrier)
+    session.emit("x" * 1000)
+    attachment.on_gone()
+    assert shelf.ends == ["ended"]
+    gone = weakref.ref(conversation)
+    del conversation
+    assert gone() is None
+    assert session.kept_bytes == 0
+    session.emit("too late")
+    session.close(1000, "too late")
+    session.room()
 
 
 async def test_a_client_that_never_came_in_is_not_waited_for() -> None:

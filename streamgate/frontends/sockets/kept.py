@@ -71,6 +71,11 @@ class KeptEvents:
         while self.is_overfull:
             self._drop()
 
+    def clear(self) -> None:
+        """Keep none of them any longer."""
+        self._messages.clear()
+        self.size_bytes = 0
+
     def after(self, number: int) -> Sequence[Message]:
         """All that follow this one, 0 for all. Raises StreamGateError (INVALID_ARG) where some of
         them are gone, and for a number that was never given."""

@@ -154,10 +154,16 @@ class Session:
         if self._is_over:
             return
         self._is_over = True
-        if self._conversation is not None:
-            self._conversation.on_gone()
+        if self._attachment is not None:
+            self._attachment.is_current = False
+        # Nothing of it is left to be found by the collector of garbage.
+        conversation, self._conversation = self._conversation, None
+        self._attachment = self._first = None
+        self._kept.clear()
         if self._pending is not None:
             self._pending.cancel()
+        if conversation is not None:
+            conversation.on_gone()
         self._shelf.forget(self, why)
 
     def emit(self, message: Message) -> None:
