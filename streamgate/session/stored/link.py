@@ -3,10 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import final
+from typing import Final, final
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, Failure
 from streamgate.link.contract import (
     UNSTARTED,
     MovableLink,
@@ -24,17 +24,29 @@ from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.stored.sequence import Sink, StoreCounts, StoredSequence
 from streamgate.snapshot.contract import KeptKey, SessionStore
 
+MOVING_MAX: Final = 10_000
+"""Sequences that are on their way at a time."""
+
 
 @final
 class StoredLink:
     """Implements `streamgate.link.contract.MovableLink` over another.
 
     It keeps who lives under which ID as `streamgate.session.positions` does. Ends are told once all
-    results before them are.
+    results before them are. `moving` are sequences that have left a link of this process, and come
+    to another one soon.
     """
 
-    def __init__(self, link: MovableLink, store: SessionStore, counts: StoreCounts) -> None:
+    def __init__(
+        self,
+        link: MovableLink,
+        store: SessionStore,
+        counts: StoreCounts,
+        moving: dict[KeptKey, StoredSequence],
+    ) -> None:
         self._link = link
+        self._moving = moving
+        self._expected: Request | None = None
         self._store = store
         self._counts = counts
         self._live: dict[SequenceKey, deque[StoredSequence]] = {}
@@ -63,6 +75,10 @@ class StoredLink:
         """The newest that lives under this ID."""
         live = self._live.get(key)
         return live[-1] if live else None
+
+    def expect(self, request: Request) -> None:
+        """The next START that is submitted, this one, is a client's: its sequence is kept."""
+        self._expected = request
 
     def adopt(self, sequence: StoredSequence) -> None:
         """A sequence that was taken: the next START or restore of its ID is its."""
@@ -101,7 +117,11 @@ class StoredLink:
         for older in live:
             older.abandon()
         sequence = self.new_sequence(request.sequence)
-        sequence.begin(self._store.open(sequence.key, self.version, "", sequence))
+        if self._expected is request:
+            self._expected = None
+            sequence.begin(self._store.open(sequence.key, self.version, "", sequence))
+        else:
+            sequence.is_foreign = True
         live.append(sequence)
         return sequence
 
@@ -166,10 +186,36 @@ class StoredLink:
         snapshot: Snapshot,
         on_answer: OnReservation,
     ) -> None:
-        self._link.restore(sequence, owner, snapshot, on_answer)
+        moving = self._moving.pop(KeptKey(self.config.name, sequence), None)
+        if moving is not None:
+            moving.move(self._fenced, self._calm)
+            self.adopt(moving)
+
+        def answered(failure: Failure | None) -> None:
+            if failure is not None and moving is not None:
+                self.disown(moving)
+            on_answer(failure)
+
+        self._link.restore(sequence, owner, snapshot, answered)
 
     def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
-        self._link.hand_over(sequence, on_answer)
+        def answered(answer: Snapshot | Failure) -> None:
+            live = self._live.get(sequence)
+            if isinstance(answer, Snapshot) and live:
+                leaving = live[0]
+                self._remove(leaving)
+                if not leaving.is_foreign:
+                    leaving.snapshot(answer)
+                    self._moving[leaving.key] = leaving
+                    self._bound_moving()
+            on_answer(answer)
+
+        self._link.hand_over(sequence, answered)
+
+    def _bound_moving(self) -> None:
+        """One that does not arrive is left to anybody."""
+        while len(self._moving) > MOVING_MAX:
+            self._moving.pop(next(iter(self._moving))).leave()
 
     def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         self._link.take_snapshot(sequence, on_answer)

@@ -52,7 +52,8 @@ class StoredSequence:
     `on_calm` whenever nothing waits to be stored any more.
 
     Of one that was taken, steps are run again: those up to `next_position` are kept already, and
-    results that are kept are not given again.
+    results that are kept are not given again. One that `is_foreign` is none of a client's, and is
+    not kept: the sequence of an ensemble is, not those of its models.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class StoredSequence:
         log_bytes: int,
     ) -> None:
         self.key = key
+        self.is_foreign = False
         self.waiting = 0
         self.awaits_start = False
         self.next_position = 0
@@ -85,6 +87,15 @@ class StoredSequence:
         self._writer: SequenceWriter | None = None
         self._held: deque[tuple[Response, Sink]] = deque()
         self._is_fenced = False
+
+    def move(
+        self,
+        on_fenced: Callable[["StoredSequence"], None],
+        on_calm: Callable[["StoredSequence"], None],
+    ) -> None:
+        """It lives on another link of this process from now on."""
+        self._on_fenced = on_fenced
+        self._on_calm = on_calm
 
     def begin(self, writer: SequenceWriter) -> None:
         """It begins, and is written from now on."""
@@ -109,7 +120,7 @@ class StoredSequence:
     def step(self, position: int, request: Request) -> None:
         """A step came, new or run again."""
         self.awaits_start = False
-        if position < self.next_position:
+        if self.is_foreign or position < self.next_position:
             return
         self.next_position = position + 1
         self._open.add(position)
@@ -129,6 +140,9 @@ class StoredSequence:
 
     def result(self, response: Response, sink: Sink) -> None:
         """A response to one of its steps, for this sink."""
+        if self.is_foreign:
+            sink(response)
+            return
         if self._is_fenced:
             if response.final:
                 sink(_refused(response, TAKEN))
@@ -164,8 +178,14 @@ class StoredSequence:
         """Its state after one of its steps."""
         while self._steps and self._steps[0][0] <= snapshot.position:
             self._step_bytes -= self._steps.popleft()[1]
-        if self._writer is not None:
-            self._writer.put_snapshot(snapshot.position, encode_snapshot(snapshot))
+        if self._writer is None:
+            return
+        try:
+            data = encode_snapshot(snapshot)
+        except (CodecError, TypeError, ValueError) as error:
+            self._give_up(f"a snapshot of it can't be written: {error}")
+            return
+        self._writer.put_snapshot(snapshot.position, data)
 
     def end(self, reason: EndReason) -> None:
         """It is over here. What waits to be stored is given to its clients yet, and where it ended

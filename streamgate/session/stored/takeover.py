@@ -28,6 +28,7 @@ from streamgate.snapshot.codec import (
     decode_snapshot,
 )
 from streamgate.snapshot.contract import (
+    KeptKey,
     KeptResult,
     KeptSequence,
     NotTakenError,
@@ -59,6 +60,7 @@ class StoredSequences:
         self.counts = StoreCounts()
         self._waiting: dict[_Place, list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moving: dict[KeptKey, StoredSequence] = {}
 
     def front(self, link: ModelLink) -> ModelLink:
         """The link that keeps a model's sequences; itself where there is nothing to keep."""
@@ -67,7 +69,7 @@ class StoredSequences:
         if not isinstance(link, MovableLink):
             log.warning("sequences of '%s' are not kept: they can't be moved", link.config.name)
             return link
-        return StoredLink(link, self.store, self.counts)
+        return StoredLink(link, self.store, self.counts, self._moving)
 
     def figures(self) -> StoreFigures:
         """What was written, refused and taken over."""
@@ -115,6 +117,8 @@ class StoredSequences:
         """A request whose sequence lives here, or nowhere. Raises StreamGateError."""
         request = asked.request
         sequence = link.sequence_of(request.sequence)
+        if request.start:
+            link.expect(request)
         if position is None or request.start:
             asked.submit()
             return

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.durable.models import write_decoupled, write_graph, write_objects, write_pinned
+from tests.durable.models import (
+    write_decoupled,
+    write_ensemble,
+    write_graph,
+    write_objects,
+    write_pinned,
+)
 from tests.snapshot.redis_server import RedisServer
 
 OFTEN = {"streamgate.snapshot_steps": "3"}
@@ -28,4 +34,5 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_objects(folder, "objects", parameters=OFTEN)
     write_pinned(folder, "pinned")
     write_decoupled(folder, "decoupled", parameters=OFTEN)
+    write_ensemble(folder, "ensemble", ("often", "objects"), parameters=OFTEN)
     return folder

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_client
 
 from streamgate.errors import Code, EndReason
 from streamgate.model.request import Response
+from streamgate.model.snapshot import Snapshot
 from streamgate.session.named_position import POSITION_PARAMETER
 from tests.durable.house import Client
-from tests.durable.models import decoupled_hashes, hashes
+from tests.durable.models import decoupled_hashes, ensemble_hashes, hashes
 from tests.session.stored.houses import houses
 from tests.snapshot.redis_server import RedisServer, eventually
 
@@ -24,6 +26,7 @@ ANSWERS = {
     "objects": [[value] for value in hashes(VALUES)],
     "pinned": [[value] for value in hashes(VALUES)],
     "decoupled": decoupled_hashes(VALUES),
+    "ensemble": [[value] for value in ensemble_hashes(VALUES)],
 }
 
 
@@ -58,6 +61,42 @@ async def test_it_goes_on_elsewhere(
         assert answers == ANSWERS[model]
         assert other.stored.counts.resumed == 1
         await eventually(lambda: other.client.ends == [(model, key, EndReason.CLIENT_END)])
+
+
+async def test_an_ensembles_models_are_kept_with_it_alone(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository, 1) as (house,):
+        await run(house.client, "ensemble", key, range(4))
+        store = house.stored.store
+        await eventually(lambda: not store.health().waiting_bytes)
+        with redis_client.Redis(port=redis.port) as client:
+            found = [name.decode() for name in client.scan_iter(f"*{{*/i{key}}}:head")]
+        assert found == [f"streamgate:{{ensemble/i{key}}}:head"]
+
+
+async def test_it_moves_from_one_link_to_another_and_is_kept(
+    redis: RedisServer, repository: Path
+) -> None:
+    """As when a model is loaded anew: it lives on in the same process, under the same owner."""
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        answers = await run(one.client, "often", key, range(4))
+        old = one.server.gateway._table.route("often", "")
+        handed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        old.hand_over(key, handed.set_result)
+        snapshot = await handed
+        assert isinstance(snapshot, Snapshot)
+        back: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        connection = one.client.connection
+        listener = connection._listener(old)  # type: ignore[attr-defined]
+        old.restore(key, connection._owner, listener, snapshot, back.set_result)  # type: ignore[attr-defined]
+        assert await back is None
+        answers += await run(one.client, "often", key, range(4, 6))
+        await one.die()
+        answers += await run(other.client, "often", key, range(6, len(VALUES)))
+        assert answers == ANSWERS["often"]
 
 
 async def test_it_goes_on_again_and_again(redis: RedisServer, repository: Path) -> None:
