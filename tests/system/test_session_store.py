@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import signal
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 import psutil
 import pytest
@@ -19,13 +21,14 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from streamgate._proto import grpc_service_pb2 as pb
 from tests.durable.models import hashes, write_graph
-from tests.frontends.grpc_client import Stub
+from tests.frontends.grpc_client import SERVICE, Stub
 from tests.model.settings import ONLY_LONG
 from tests.snapshot.redis_server import RedisServer
 from tests.system.server_process import ServerProcess, serving
 
 VALUES = [(7 * number) % 1000 for number in range(24)]
 LAST = len(VALUES) - 1
+READY = grpc.ChannelConnectivity.READY
 ELSEWHERE = "lives at another server"
 
 
@@ -45,7 +48,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
-    write_graph(folder, parameters={"streamgate.snapshot_steps": "4"})
+    write_graph(folder, slots=64, parameters={"streamgate.snapshot_steps": "4"})
     return folder
 
 
@@ -224,6 +227,54 @@ async def test_a_killed_servers_sequences_go_on_at_another(
         assert await metric(other, "streamgate_session_store_sequences_resumed_total") == len(WAYS)
         assert await metric(other, "streamgate_session_store_repeated_total") == 2 * len(WAYS)
         assert await metric(other, "streamgate_session_store_up") == 1
+
+
+async def live(addresses: list[str], key: int, chance: random.Random) -> list[int]:
+    """A whole sequence at the first of the servers that serves it. Its requests leave up to three
+    at a time, and are sent again where no answer came."""
+    answers: list[int] = []
+    for address in addresses:
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(f"{SERVICE}ModelInfer")
+            while len(answers) < len(VALUES):
+                first = len(answers)
+                ahead = range(first, min(first + chance.randint(1, 3), len(VALUES)))
+                asked = [
+                    call(grpc_request(key, each).SerializeToString(), timeout=20) for each in ahead
+                ]
+                for each in asked:
+                    try:
+                        data = await each
+                    except grpc.aio.AioRpcError as error:
+                        # Calls that leave together may come in another order, and are refused.
+                        overtaken = "send number" in str(error.details())
+                        if error.code() is not grpc.StatusCode.UNAVAILABLE and not overtaken:
+                            raise
+                        break
+                    answers.append(value_of(pb.ModelInferResponse.FromString(data)))
+                await asyncio.gather(*asked, return_exceptions=True)
+                if len(answers) == first:
+                    await asyncio.sleep(0.1)
+                    if address != addresses[-1] and channel.get_state() is not READY:
+                        break
+    return answers
+
+
+@ONLY_LONG
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_server_that_is_killed_while_forty_sequences_run(
+    redis: RedisServer, repository: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    async with server(redis, repository) as one, server(redis, repository) as other:
+        addresses = [process.addresses["grpc"] for process in (one, other)]
+        running = [asyncio.create_task(live(addresses, key, chance)) for key in range(1, 41)]
+        await asyncio.sleep(chance.uniform(0.05, 0.3))
+        one.process.send_signal(signal.SIGKILL)
+        async with asyncio.timeout(40):
+            answers = await asyncio.gather(*running)
+        assert answers == [hashes(VALUES)] * 40
+        assert await metric(other, "streamgate_session_store_sequences_resumed_total") > 0
 
 
 @ONLY_LONG
