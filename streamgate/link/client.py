@@ -367,11 +367,11 @@ class EngineLink:
         for number, (model, on_answer) in list(self._answers.items()):
             if model in gone:
                 del self._answers[number]
-                on_answer(failure)
+                _tell(on_answer, failure)
         for number, (model, on_handed) in list(self._hand_overs.items()):
             if model in gone:
                 del self._hand_overs[number]
-                on_handed(failure)
+                _tell(on_handed, failure)
         calls: dict[RemoteModel, list[Call]] = {model: [] for model in models}
         for number, (model, call) in list(self.calls.items()):
             if model in gone:
@@ -379,3 +379,11 @@ class EngineLink:
                 calls[model].append(call)
         for model in models:
             model.lose(calls[model])
+
+
+def _tell(told: Callable[[Failure], None], failure: Failure) -> None:
+    """All must be told of a loss, whatever becomes of one."""
+    try:
+        told(failure)
+    except Exception:
+        log.exception("news of a lost engine could not be taken")

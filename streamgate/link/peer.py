@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -207,7 +208,13 @@ class Peer:
         self._send_result(step.number, response)
 
     def _send_result(self, number: int, response: Response) -> None:
-        self._channel.send_frame(*encode_result(number, response))
+        try:
+            self._channel.send_frame(*encode_result(number, response))
+        except (TypeError, ValueError, OverflowError, StreamGateError) as error:
+            log.error("a response of model '%s' can't be sent: %s", response.model, error)
+            failure = Failure(Code.INTERNAL, f"the response can't be sent to a front end: {error}")
+            instead = replace(response, outputs=(), failure=failure, parameters={}, empty=False)
+            self._channel.send_frame(*encode_result(number, instead))
         if self._channel.socket.unsent_bytes > UNREAD_BYTES_MAX and not self._is_congested:
             self._is_congested = True
             for model, numbers in self._by_model():
@@ -307,7 +314,9 @@ class Peer:
         def answered(outcome: Snapshot | Failure) -> None:
             if isinstance(outcome, Snapshot):
                 self._let_go(held)
-            self.send(HandedOver(hand_over.number, outcome))
+            if not self._send_snapshot(HandedOver(hand_over.number, outcome)):
+                self._lose(held)
+                self.send(HandedOver(hand_over.number, _TOO_STRANGE))
 
         try:
             model.route.hand_over(hand_over.sequence, answered)
@@ -322,7 +331,8 @@ class Peer:
             return
 
         def answered(outcome: Snapshot | Failure) -> None:
-            self.send(HandedOver(take.number, outcome))
+            if not self._send_snapshot(HandedOver(take.number, outcome)):
+                self.send(HandedOver(take.number, _TOO_STRANGE))
 
         try:
             movable(model.route.link).take_snapshot(take.sequence, answered)
@@ -349,7 +359,23 @@ class Peer:
         """A snapshot of this front end's sequence was taken."""
         if has_left:
             self._held.discard(held)
-        self.send(Snapped(held.model.number, held.epoch, held.key, snapshot, has_left))
+        message = Snapped(held.model.number, held.epoch, held.key, snapshot, has_left)
+        if not self._send_snapshot(message) and has_left:
+            self._lose(held)
+
+    def _send_snapshot(self, message: object) -> bool:
+        """Whether it could be sent: a model's states may be of any type and size."""
+        try:
+            self.send(message)
+        except (TypeError, ValueError, OverflowError) as error:
+            log.error("a snapshot can't be sent to a front end: %s", error)
+            return False
+        return True
+
+    def _lose(self, held: Held) -> None:
+        """It has left, and can't be sent: its state is lost."""
+        reason = EndReason.ENGINE_LOST
+        self.send(Ended(held.model.number, held.epoch, held.key, reason, unstarted=False))
 
     def _ask_ready(self, ask: AskReady) -> None:
         model = self._models.exported(ask.model)
@@ -368,5 +394,6 @@ def _misplaced(step: Step, held: Held) -> Failure:
     return Failure(Code.INTERNAL, text)
 
 
+_TOO_STRANGE: Final = Failure(Code.INTERNAL, "the snapshot can't be sent to a front end")
 _GONE: Final = Failure(Code.UNAVAILABLE, "the model has gone")
 _NOT_HERE: Final = Failure(Code.NOT_FOUND, "the sequence does not live here")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -209,6 +210,32 @@ async def test_who_stood_still_does_not_take_others_for_lost(tmp_path: Path) -> 
         await asyncio.sleep(0.2)
         assert link.is_connected
         assert link.counts.losses == 0
+
+
+async def test_what_can_not_be_sent_is_told_and_harms_nobody(tmp_path: Path) -> None:
+    strange = Snapshot(0, "schema", {"s": np.zeros(2, np.complex64)})
+    async with engine(tmp_path) as there:
+        here = await there.connect()
+        here.model.watch_snapshots(lambda *_: None)
+        answers: list[Any] = []
+        for key in (1, 2, 3):
+            here.send(key, start=True)
+        here.model.take_snapshot(1, answers.append)
+        here.model.hand_over(1, answers.append)
+        await until(lambda: there.fake.handed_over)
+        request, sink, *_ = there.fake.submitted[2]
+        sink(Response(request, "m", "1", parameters={"p": object()}))  # type: ignore[dict-item]
+        there.fake.answer(0)
+        there.fake.asked[0][1](strange)
+        there.fake.handed_over[0][1](strange)
+        there.fake.on_snapshot(2, strange, False)
+        there.fake.on_snapshot(2, strange, True)
+        await until(lambda: len(here.ends) == 2)
+        assert here.ends == [(1, EndReason.ENGINE_LOST, 0), (2, EndReason.ENGINE_LOST, 0)]
+        assert ["can't be sent" in each.message for each in answers] == [True, True]
+        assert here.responses[0].failure is not None
+        assert "can't be sent" in here.responses[0].failure.message
+        assert here.link.counts.losses == 0
 
 
 async def test_models_of_a_front_end_that_does_not_read_are_held_up(
