@@ -9,9 +9,9 @@ Nobody is asked to go while nobody waits. Otherwise as many go as wait:
 
 A sequence that went while it had requests waits in the backlog behind all others. So with n slots
 whose sequences can be moved, who has k others before it in the backlog waits at most for
-(k // n + 2) * (turn_ns + a step + a copy of a state), however busy the others are. Slots do not
-count while their sequence can't be moved: its START has not run, what it has is pinned, its model
-owes it answers of earlier steps, or its instance is away.
+`longest_wait_ns`, however busy the others are. Slots do not count while their sequence can't be
+moved: its START has not run, what it has is pinned, its model owes it answers of earlier steps, or
+its instance is away.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -63,6 +63,13 @@ class Turns:
             self.seated.next_after(now),
         )
         return min((at for at in times if at is not None), default=None)
+
+
+def longest_wait_ns(turn_ns: int, step_ns: int, copy_ns: int, before: int, slots: int) -> int:
+    """What who waits behind `before` others has to wait at most. In each round `slots` of them get
+    theirs: a turn is over, a step that has just begun comes back, perhaps one more that was waited
+    for, the one state goes and the next comes behind another step each."""
+    return (before // slots + 2) * (turn_ns + 4 * step_ns + 2 * copy_ns)
 
 
 def _is_movable(sequence: Sequence) -> bool:
