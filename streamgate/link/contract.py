@@ -27,10 +27,13 @@ UNSTARTED: Final = -1
 OnReservation = Callable[[Failure | None], None]
 """Told what became of a reservation: None when it is granted, else why not."""
 
-OnSnapshot = Callable[[SequenceKey, Snapshot, bool], None]
+OnSnapshot = Callable[[SequenceKey, Snapshot, bool], bool | None]
 """Told of each snapshot that was taken unasked, in the order of its sequence's steps, and never
 before the results up to its position were given to their sinks. True: the sequence has left its
-slot and lives in this snapshot alone (it hibernates); no end of it is told."""
+slot and lives in this snapshot alone (it hibernates); no end of it is told.
+
+Answers False for a sequence that is not the receiver's, but an ensemble's, say: whoever has told of
+it keeps it then."""
 
 OnHandOver = Callable[[Snapshot | Failure], None]
 """Told what came of a hand-over: the sequence, which has left, or why it stays where it is. Also

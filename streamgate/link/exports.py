@@ -105,12 +105,13 @@ class ExportedModel:
             self.is_watched = True
             link.watch_snapshots(self._snapped)
 
-    def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:
+    def _snapped(self, key: SequenceKey, snapshot: Snapshot, has_left: bool) -> bool:
         held = self.sequences.get(key)
         if not held:
-            return
+            return False
         oldest = held[0]
         if has_left:
             self.remove(oldest)
             self.route.positions.leave(key)
         oldest.peer.snapped(oldest, snapshot, has_left=has_left)
+        return True

@@ -369,10 +369,11 @@ class RecordedMovableLink(RecordedLink):
         self._movable.take_snapshot(sequence, on_answer)
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
-        def taken(sequence: SequenceKey, snapshot: Snapshot, has_left: bool) -> None:
-            if has_left:
+        def taken(sequence: SequenceKey, snapshot: Snapshot, has_left: bool) -> bool:
+            is_kept = on_snapshot(sequence, snapshot, has_left) is not False
+            if has_left and is_kept:
                 self._leave(sequence)
-            on_snapshot(sequence, snapshot, has_left)
+            return is_kept
 
         self._movable.watch_snapshots(taken)
 

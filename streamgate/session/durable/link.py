@@ -473,10 +473,8 @@ class DurableLink:
         self._counters.snapshots += 1
         self._counters.snapshot_bytes += snapshot.size_bytes
         above = self._on_snapshot_above
-        if hibernates and above is not None:
-            # Whoever is above keeps it.
+        is_kept_above = above is not None and above(key, snapshot, hibernates) is not False
+        if hibernates and is_kept_above:
             self._sequences.hand_back(tenancy, None)
         elif hibernates:
             self._hibernation.begin(lane)
-        if above is not None:
-            above(key, snapshot, hibernates)

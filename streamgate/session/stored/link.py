@@ -221,9 +221,9 @@ class StoredLink:
         self._link.take_snapshot(sequence, on_answer)
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
-        def taken(key: SequenceKey, snapshot: Snapshot, hibernates: bool) -> None:
+        def taken(key: SequenceKey, snapshot: Snapshot, hibernates: bool) -> bool | None:
             self._on_snapshot(key, snapshot, hibernates)
-            on_snapshot(key, snapshot, hibernates)
+            return on_snapshot(key, snapshot, hibernates)
 
         self._link.watch_snapshots(taken)
 

@@ -136,3 +136,15 @@ def test_who_is_above_gets_the_snapshots_and_the_sleepers() -> None:
     assert above == [(7, 1, False), (7, 1, True)]
     assert house.link._sequences.lanes == {}
     assert house.all[0].ends == []
+
+
+def test_a_sleeper_that_nobody_above_keeps_stays() -> None:
+    house = DurableHouse(1)
+    house.link.watch_snapshots(lambda key, snapshot, hibernates: False)
+    house.run(7, 1, 2)
+    (place,) = house.places
+    place.hibernate(7)
+    (lane,) = house.link._sequences.lanes.values()
+    assert lane.hibernated_bytes
+    house.run(7, 3, 4)
+    house.come_to_rest()
