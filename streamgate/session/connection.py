@@ -114,7 +114,8 @@ class SessionConnection:
     def submit(self, request: Request, sink: ResponseSink) -> OpenCall:
         route = self._table.route_for(request)
         is_of_sequence = request.sequence and route.is_stateful
-        if request.start and is_of_sequence and request.sequence not in route.positions:
+        comes_here = request.start or self._takeover is not None
+        if comes_here and is_of_sequence and request.sequence not in route.positions:
             self._check_accepting()
         is_new = is_of_sequence and route not in self._routes
         listener = self._listener(route) if is_new else self._routes.get(route)

@@ -33,6 +33,9 @@ from streamgate.snapshot.redis_writer import RedisWriter, WriterState
 
 log = logging.getLogger(__name__)
 
+SOON_SECONDS: Final = 0.01
+"""How long a step waits for its result, to be written with it."""
+
 BATCH_BYTES: Final = 8 * 2**20
 """What one pipeline carries, as far as sequences can be parted."""
 
@@ -69,6 +72,8 @@ class RedisStore:
         self._client = connect(url, self._limits.timeout_seconds)
         self._dirty: dict[RedisWriter, None] = {}
         self._live: dict[RedisWriter, None] = {}
+        self._later: dict[RedisWriter, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._wakening: asyncio.Event = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
@@ -106,6 +111,7 @@ class RedisStore:
 
     async def close(self, seconds: float) -> None:
         if self._tasks:
+            self._wake_late()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._idle.wait()
@@ -175,6 +181,24 @@ class RedisStore:
         self._idle.clear()
         self._wakening.set()
 
+    def wake_soon(self, writer: RedisWriter) -> None:
+        """It has something that nobody waits for: it may be written with what comes next."""
+        self._later[writer] = None
+        self._idle.clear()
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(SOON_SECONDS, self._wake_late)
+
+    def _wake_late(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        later, self._later = self._later, {}
+        for writer in later:
+            if writer.is_waiting:
+                self.wake(writer)
+        self._wakening.set()
+
     def let_go(self, writer: RedisWriter) -> None:
         """Nobody waits for anything of it any more."""
         self._live.pop(writer, None)
@@ -209,13 +233,15 @@ class RedisStore:
         pause = self._limits.retry_seconds_min
         while True:
             if not self._dirty:
-                self._idle.set()
+                if not self._later:
+                    self._idle.set()
                 await self._wakening.wait()
             self._wakening.clear()
             writers = self._next_batch()
             try:
                 await self._write(writers)
             except faults() as error:
+                self._wake_late()
                 self._down(writers, error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, self._limits.retry_seconds_max)

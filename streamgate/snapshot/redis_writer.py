@@ -39,6 +39,9 @@ class WriterOwner(Protocol):
     def wake(self, writer: RedisWriter) -> None:
         """It has something to be written."""
 
+    def wake_soon(self, writer: RedisWriter) -> None:
+        """It has something to be written that nobody waits for."""
+
     def let_go(self, writer: RedisWriter) -> None:
         """Nothing of it waits to be told, or will be."""
 
@@ -83,9 +86,16 @@ class RedisWriter:
         """Of all that waits to be written, and of what is being written."""
         return self._unwritten.size_bytes
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to be written."""
+        return self._unwritten.is_waiting
+
     def append(self, position: int, data: bytes) -> None:
         if self._may_write:
-            self._change(lambda: self._unwritten.step(position, data))
+            self._unwritten.step(position, data)
+            self._store.wake_soon(self)
+            self._store.grow(self, len(data))
 
     def void(self, position: int) -> None:
         if self._may_write:
@@ -101,7 +111,9 @@ class RedisWriter:
         ordinal = self._next_ordinal
         self._next_ordinal += 1
         whole = result_data(position, index, data)
-        self._change(lambda: self._unwritten.result(ordinal, whole, on_stored))
+        self._unwritten.result(ordinal, whole, on_stored)
+        self._store.wake(self)
+        self._store.grow(self, len(whole))
         if not self._store.is_up:
             self.release()
 

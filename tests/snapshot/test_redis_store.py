@@ -172,7 +172,7 @@ async def test_nothing_is_left_behind(own_server: RedisServer, store: RedisStore
         writer.put_snapshot(position, b"t" * 200_000)
         writer.drop_results(1)
     await eventually(lambda: len(watcher.stored) == 6 and not store.health().waiting_bytes)
-    writer.append(6, b"")
+    writer.append(6, b"6")
     await eventually(lambda: not store.health().waiting_bytes)
     assert len([name for name in keys_of(own_server, key) if ":blob:" in name]) == 1
     writer.end("client_end")
