@@ -28,6 +28,7 @@ from streamgate.link.messages import (
     Load,
     ModelLine,
     Owner,
+    Peers,
     Ready,
     Refused,
     Slots,
@@ -81,6 +82,8 @@ class EngineLink:
         """What the engine exports on this connection, by number."""
         self.lines: Sequence[ModelLine] = ()
         """Its whole table, as it was when it was lost if it is."""
+        self.peers: Sequence[str] = ()
+        """Where front ends are reached, as it knew them last."""
         self.info: ServerInfo | None = None
         self.engine_incarnation = ""
         self.is_connected = False
@@ -159,6 +162,7 @@ class EngineLink:
             Export: self._export,
             Table: self._table,
             Withdrawn: self._withdrawn,
+            Peers: self._note_peers,
             Answered: self._answered,
             HandedOver: self._handed_over,
             Ended: lambda ended: self._of_model(ended, RemoteModel.ended),
@@ -259,9 +263,10 @@ class EngineLink:
         """As `Gateway.unload_model`."""
         await self.ask(lambda number: Unload(number, name, unload_dependents), Done)
 
-    async def owner_of(self, name: str, sequence: SequenceKey, seconds: float) -> Owner:
-        """Where the front end is reached that holds the log of a sequence, and where all are."""
-        return await self.ask(lambda number: AskOwner(number, name, sequence), Owner, seconds)
+    async def owner_of(self, name: str, sequence: SequenceKey, seconds: float) -> str:
+        """Where the front end is reached that holds the log of a sequence; "" for none."""
+        told = await self.ask(lambda number: AskOwner(number, name, sequence), Owner, seconds)
+        return told.peer_path
 
     def supersede(self, name: str, sequence: SequenceKey) -> None:
         """What other front ends have of this ID there ends."""
@@ -308,6 +313,9 @@ class EngineLink:
         self.is_connected = True
         self.on_change()
         self._first_table.set()
+
+    def _note_peers(self, peers: Peers) -> None:
+        self.peers = peers.paths
 
     def _withdrawn(self, withdrawn: Withdrawn) -> None:
         model = self.models.pop(withdrawn.model, None)

@@ -355,12 +355,18 @@ class AskOwner:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where that front end is reached; "" for nobody's sequence. `peers`: where all are that an
-    engine knows, as one may hold a sequence that is nowhere just now."""
+    """Where that front end is reached; "" for nobody's sequence."""
 
     number: int
     peer_path: str
-    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Where all front ends are reached that an engine knows: one may hold a sequence that lives at
+    no engine just now."""
+
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,7 +414,7 @@ MESSAGES: Final = (
     ),
     *(WatchSnapshots, Ended, Idle, Snapped),
     *(AskReady, Ready, AskStatistics, Statistics, AskSlots, Slots, AskIndex, Index),
-    *(Load, Unload, Done, Refused, AskOwner, Owner, Supersede, Forward, ForwardEnd),
+    *(Load, Unload, Done, Refused, AskOwner, Owner, Peers, Supersede, Forward, ForwardEnd),
 )
 """All messages but steps and results. A frame's kind is the place here, from 2."""
 

@@ -29,6 +29,7 @@ from streamgate.link.messages import (
     Load,
     ModelLine,
     Owner,
+    Peers,
     Slots,
     Statistics,
     Supersede,
@@ -128,6 +129,7 @@ class LinkServer:
         for model in self._exports.values():
             channel.send(_export(model))
         channel.send(self._lines())
+        self._tell_peers()
 
         def lost(why: str) -> None:
             if self._peers.get(hello.incarnation) == (channel, peer):
@@ -138,6 +140,7 @@ class LinkServer:
                     *(why, peer.sequences),
                 )
                 peer.leave()
+                self._tell_peers()
 
         return peer.handlers, lost
 
@@ -168,6 +171,10 @@ class LinkServer:
         del self._numbers[model.route]
         del self._configs[number]
         self._tell(Withdrawn(number))
+
+    def _tell_peers(self) -> None:
+        paths = {each.peer_path for _, each in self._peers.values()} - {""}
+        self._tell(Peers(tuple(sorted(paths))))
 
     def _tell_table(self) -> None:
         self._tell(self._lines())
@@ -218,8 +225,7 @@ class LinkServer:
             return Done(ask.number)
 
         async def owner(ask: AskOwner) -> Owner:
-            paths = (each.peer_path for _, each in self._peers.values())
-            return Owner(ask.number, self._owner_of(ask), tuple(filter(None, paths)))
+            return Owner(ask.number, self._owner_of(ask))
 
         answers: dict[type, Callable[[Any], Coroutine[Any, Any, object]]] = {
             AskStatistics: statistics,

@@ -125,15 +125,14 @@ class Forwarding:
             for engine in self._engines
             if engine.is_connected
         )
-        others: set[str] = set()
         for told in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(told, StreamGateError):
                 continue
             if isinstance(told, BaseException):
                 raise told
-            if told.peer_path:
-                return told.peer_path
-            others.update(told.peers)
+            if told:
+                return told
+        others = {path for engine in self._engines for path in engine.peers}
         paths = sorted(others - {self._own_path})
         hold = await asyncio.gather(*(self._peers.to(path).holds(name, sequence) for path in paths))
         return next((path for path, holds in zip(paths, hold, strict=True) if holds), "")

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamgate.errors import Code, EndReason, StreamGateError
-from streamgate.link.addresses import Address
+from streamgate.link.addresses import Address, UnixAddress
 from streamgate.link.client import EngineLink
+from streamgate.link.server import LinkServer
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
@@ -156,3 +157,26 @@ async def test_an_id_lives_once_though_there_are_several_engines(tmp_path: Path)
         assert sorted(ended, key=lambda end: int(end[0])) == [
             (key, EndReason.SUPERSEDED, True) for key in keys
         ]
+
+
+async def test_who_holds_a_sequence_is_found_while_no_engine_is_there(
+    repository: Path, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(link_house(repository, tmp_path))
+        one, two = await stack.enter_async_context(two_front_ends(house, tmp_path))
+        await Client.of(one).step("hash", 5, 0, start=True)
+        await house.server.stop()
+        client = Client.of(two)
+        await until(lambda: not two._engines[0].is_connected)
+        await until(lambda: not one._engines[0].is_connected)
+        answer = client.send("hash", 5, 1)
+        again = LinkServer(house.models.table, house.models.gateway, heartbeat=PATIENT)
+        await asyncio.sleep(0.05)
+        assert isinstance(house.address, UnixAddress)
+        again.listen_unix(house.address.path)
+        stack.push_async_callback(again.stop)
+        async with asyncio.timeout(WAIT_SECONDS):
+            (response,) = await answer
+        assert response.failure is None
+        assert int(response.outputs[0].array.item()) == hashes([0, 1])[1]
