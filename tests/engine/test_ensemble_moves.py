@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from streamgate.core.ids import OwnerNumber
+from streamgate.engine.ensemble.moves import TAKING_NS
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.model.config import Durability
 from streamgate.model.snapshot import Snapshot
@@ -231,6 +232,25 @@ def test_a_pinned_model_pins_the_ensembles_sequences_and_is_named() -> None:
     text = "in ensemble 'e', sequences of model 'last' can't be moved"
     assert answers == [Failure(Code.UNSUPPORTED, text)]
     assert talk.hashes == talk.expected()
+    house.check_nothing_left()
+
+
+def test_a_model_that_gives_no_snapshot_is_waited_for_so_long_and_no_longer() -> None:
+    house = MovingHouse.build()
+    talk = Talk(house, 7)
+    run(house, talk, 1)
+    answers = house.hand_over(7)
+    sent(talk, 1)
+    house.work("first")
+    late = house.models["last"].jobs.popleft()
+    house.host.sleep(TAKING_NS)
+    assert [answer.code for answer in answers if isinstance(answer, Failure)] == [Code.UNAVAILABLE]
+    house.finish()
+    late.do()  # it comes after all
+    sent(talk, 1, end=True)
+    house.finish()
+    assert talk.hashes == talk.expected()
+    assert house.snapshots == []
     house.check_nothing_left()
 
 

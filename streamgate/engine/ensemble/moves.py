@@ -15,7 +15,7 @@ from streamgate.core.dataflow import StepIndex
 from streamgate.core.ids import Ns, OwnerNumber
 from streamgate.engine.ensemble.lanes import EnsembleSequence, Lane, Restoration, Wish
 from streamgate.engine.ensemble.sequences import EnsembleSequences
-from streamgate.engine.host import Host
+from streamgate.engine.host import Host, Timer
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
     FindRoute,
@@ -28,6 +28,9 @@ from streamgate.link.contract import (
 from streamgate.model.config import Ensemble, ModelConfig
 from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
+
+TAKING_NS: Final = 10_000_000_000
+"""How long the models may take for a snapshot together. Requests may wait for it."""
 
 OVERDUE: Final = 2
 """So many times what a snapshot is due after, a sequence's requests wait until it is taken."""
@@ -44,7 +47,7 @@ def schema_of_ensemble(ensemble: Ensemble) -> str:
 class _Taking:
     """A snapshot that is being taken, of the sequence as it was after `begun` requests."""
 
-    __slots__ = ("begun", "failure", "lane", "parts", "pending", "sequence")
+    __slots__ = ("begun", "failure", "lane", "parts", "pending", "sequence", "timer")
 
     def __init__(self, lane: Lane, sequence: EnsembleSequence) -> None:
         self.lane = lane
@@ -53,6 +56,7 @@ class _Taking:
         self.pending = len(sequence.reached)
         self.parts: dict[int, Snapshot] = {}
         self.failure: Failure | None = None
+        self.timer: Timer | None = None
 
 
 @final
@@ -128,6 +132,8 @@ class EnsembleMoves:
             return
         progress.is_taken = True
         taking = _Taking(lane, sequence)
+        due = Ns(self._host.now() + TAKING_NS)
+        taking.timer = self._host.call_at(due, partial(self._give_up, taking))
         stray = progress.stray
         for step in sorted(sequence.reached):
             take_in = partial(self._take_in, taking, step)
@@ -161,13 +167,24 @@ class EnsembleMoves:
         by_time = 0 < durability.snapshot_ns * times <= now - progress.saved_ns
         return (by_steps or by_time) and now >= self._affordable_at
 
+    def _give_up(self, taking: _Taking) -> None:
+        """Its models have not all answered in time: what still comes does not count."""
+        text = f"no snapshot of sequence {taking.sequence.key} came in {TAKING_NS / 1e9:g} s"
+        taking.failure = Failure(Code.UNAVAILABLE, text)
+        taking.timer = None
+        self._taken(taking)
+
     def _take_in(self, taking: _Taking, step: StepIndex, answer: Snapshot | Failure) -> None:
+        if taking.timer is None:
+            return
         taking.pending -= 1
         if isinstance(answer, Failure):
             taking.failure = taking.failure or answer
         else:
             taking.parts[step] = answer
         if not taking.pending:
+            taking.timer.cancel()
+            taking.timer = None
             self._taken(taking)
 
     def _taken(self, taking: _Taking) -> None:
