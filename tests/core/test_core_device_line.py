@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from streamgate.core.device_line import HOLD_NS, PATIENCE_NS, DeviceLine, Ticket
 from streamgate.core.ids import Ns
 from streamgate.core.urgency import SEQUENCE_BUDGET_NS, STATELESS_BUDGET_NS, Urgency
-from tests.model.settings import MODEL
+from tests.model.settings import LONG, MODEL
 
 MS = 1_000_000
 
@@ -158,7 +159,8 @@ class LineMachine(RuleBasedStateMachine):
 
 
 TestLineMachine = LineMachine.TestCase
-TestLineMachine.settings = settings(MODEL, max_examples=MODEL.max_examples)
+TestLineMachine.settings = settings(MODEL, max_examples=1_000 if LONG else 150)
+TestLineMachine = pytest.mark.timeout(900 if LONG else 120)(TestLineMachine)
 
 
 class TestUrgency:

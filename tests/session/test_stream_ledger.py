@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -9,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from streamgate.session.stream_ledger import StreamKey, StreamLedger
 from streamgate.session.tenant import Tenant
 from streamgate.session.tenants import Account, Limit
-from tests.model.settings import MODEL
+from tests.model.settings import LONG, MODEL
 
 STREAMS: tuple[StreamKey, ...] = (("m", 1), ("m", 2), ("m", "a"), ("n", 1))
 WHO = st.integers(0, 1)
@@ -89,7 +90,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(MODEL, max_examples=MODEL.max_examples)
+TestLedger.settings = settings(MODEL, max_examples=1_000 if LONG else 100)
+TestLedger = pytest.mark.timeout(900 if LONG else 120)(TestLedger)
 
 
 def test_nothing_is_left_of_what_is_over() -> None:
