@@ -47,6 +47,9 @@ class ExportedModel:
     """The living, by ID, in the order of their STARTs: of all front ends."""
     is_watched: bool = False
 
+    def __post_init__(self) -> None:
+        self.route.is_held_elsewhere = self.sequences.__contains__
+
     def newest(self, key: SequenceKey) -> Held | None:
         held = self.sequences.get(key)
         return held[-1] if held else None

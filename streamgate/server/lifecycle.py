@@ -95,7 +95,7 @@ class Lifecycle:
         self._served: dict[Route, Served] = {}
         self._loading: set[asyncio.Task[StreamGateError | None]] = set()
         self._drain_seconds = drain_seconds
-        self._retirement = Retirement(drain_seconds, table.note_change)
+        self._retirement = Retirement(drain_seconds, host, table.note_change)
         self._ensembles = Ensembles()
         # Loaded because somebody asked for them, not for an ensemble.
         self._explicit: set[str] = set()
@@ -356,9 +356,10 @@ class Lifecycle:
             self._served[route] = Served(model, source, kept)
             self._table.set(name, number, VersionState(READY, route=route))
             if old is not None:
-                self._retire(old)
+                self._retire(old, successor=route)
         self._fingerprints[name] = source.fingerprint
-        self._retire_all_but(name, frozenset(loaded.models))
+        newest = self._table.route_of(name, max(loaded.models, default=0))
+        self._retire_all_but(name, frozenset(loaded.models), newest)
 
     # -- retiring
 
@@ -371,8 +372,11 @@ class Lifecycle:
         # A failed version is cleared too: it no longer keeps the server unready.
         self._table.note_trouble(name, "" if reason == UNLOADED else reason)
 
-    def _retire_all_but(self, name: str, kept: frozenset[int]) -> None:
-        """Take all other versions of a model out of service."""
+    def _retire_all_but(
+        self, name: str, kept: frozenset[int], successor: Route | None = None
+    ) -> None:
+        """Take all other versions of a model out of service. Their sequences go on with the
+        successor, if there is one and they can."""
         model = self._table.get(name)
         for number, version in list(model.versions.items() if model else ()):
             if number in kept:
@@ -380,13 +384,15 @@ class Lifecycle:
             if version.route is not None:
                 state = VersionState(UNLOADING)
                 self._table.set(name, number, state)
-                self._retire(version.route, state)
+                self._retire(version.route, state, successor)
             elif version.state == UNAVAILABLE:
                 version.reason = UNLOADED
                 self._table.note_change()
 
-    def _retire(self, route: Route, state: VersionState | None = None) -> None:
-        self._retirement.begin(route, self._served.pop(route), state)
+    def _retire(
+        self, route: Route, state: VersionState | None = None, successor: Route | None = None
+    ) -> None:
+        self._retirement.begin(route, self._served.pop(route), state, successor)
 
     def _check_explicit(self) -> None:
         if self._mode is not ControlMode.EXPLICIT:

@@ -4,12 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+from streamgate.engine.host import Host
 from streamgate.errors import EndReason
+from streamgate.link.contract import MovableLink
 from streamgate.repository.repository import ModelSource
 from streamgate.server.loading import LoadedModel
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.routing import UNAVAILABLE, UNLOADED, Route, VersionState
+from streamgate.session.succession import RoutePlace, can_follow
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +46,37 @@ class Retirement:
     """The versions that are going. `drain_seconds` is how long each may take over it; `on_gone` is
     told when one has gone."""
 
-    def __init__(self, drain_seconds: float, on_gone: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, drain_seconds: float, host: Host, on_gone: Callable[[], None] = lambda: None
+    ) -> None:
         self._drain_seconds = drain_seconds
+        self._host = host
         self._on_gone = on_gone
         self._going: dict[asyncio.Task[None], Served] = {}
+        # Versions that are closed, and through which sequences are served that have moved on.
+        self._followed: set[asyncio.Task[None]] = set()
 
-    def begin(self, route: Route, served: Served, state: VersionState | None) -> None:
-        """Close a version that nobody is sent to any more. `state` is UNAVAILABLE then."""
-        if not route.is_held:
+    def begin(
+        self,
+        route: Route,
+        served: Served,
+        state: VersionState | None,
+        successor: Route | None = None,
+    ) -> None:
+        """Close a version that nobody is sent to any more. `state` is UNAVAILABLE then.
+
+        Its sequences go on with the `successor`, where they can; those that can't live on here
+        until they end, or their time is up. Without one they end behind what they have queued.
+        """
+        if successor is None and not route.is_held:
             _end(route, served.model)
 
         async def close() -> None:
             # Here the source lives on until the last step is done.
-            await self._close_when_idle(route, served)
-            route.retired = True
+            if successor is not None:
+                await self._move(route, served, successor)
+            await self._close_when_idle(route, served, lives_on=successor is not None)
+            self._follow(route, served)
             if state is not None:
                 state.state, state.reason = UNAVAILABLE, UNLOADED
             self._on_gone()
@@ -81,15 +102,39 @@ class Retirement:
         for late in going:
             log.warning(_NOT_IDLE, late.model.config.name, timeout_seconds)
         await _close_all(going)
+        for task in list(self._followed):
+            task.cancel()
 
-    async def _close_when_idle(self, route: Route, served: Served) -> None:
+    async def _move(self, route: Route, served: Served, successor: Route) -> None:
+        """Let sequences go on with the version that follows."""
+        if served.log is None or not can_follow(route.config, successor.config):
+            return
+        held_fast = set(route.positions.named()) if route.version != successor.version else ()
+        served.log.add_place(RoutePlace(route, successor, self._host), successor.version)
+        left = await served.log.drain_place(
+            cast(MovableLink, served.model),
+            self._drain_seconds,
+            lambda key: key in held_fast or route.is_held_elsewhere(key),
+        )
+        log.info(
+            "model '%s' version %s: %d sequences have moved on, %d stay",
+            route.config.name,
+            route.version,
+            len(route.positions) - left,
+            left,
+        )
+
+    async def _close_when_idle(self, route: Route, served: Served, *, lives_on: bool) -> None:
         model = served.model
         try:
             async with asyncio.timeout(self._drain_seconds):
-                if route.is_held:
-                    await route.wait_released()
-                    _end(route, model)
-                await served.wait_idle()
+                if lives_on:
+                    await model.wait_idle()
+                else:
+                    if route.is_held:
+                        await route.wait_released()
+                        _end(route, model)
+                    await served.wait_idle()
         except TimeoutError:
             log.warning(
                 "model '%s' version %s is not idle after %g s: closing it",
@@ -97,7 +142,28 @@ class Retirement:
                 model.version,
                 self._drain_seconds,
             )
-        await served.close()
+        if served.log is not None and lives_on:
+            await model.close(CLOSE_SECONDS)
+            served.log.remove_place(cast(MovableLink, model))
+        else:
+            await served.close()
+
+    def _follow(self, route: Route, served: Served) -> None:
+        """It is closed; what has moved on is served through it until it ends."""
+        if served.log is None or not len(route.positions):
+            route.retired = True
+            return
+
+        async def wait(log: DurableLink) -> None:
+            try:
+                await log.wait_idle()
+            finally:
+                route.retired = True
+                log.close()
+
+        task = asyncio.create_task(wait(served.log))
+        self._followed.add(task)
+        task.add_done_callback(self._followed.discard)
 
 
 def _end(route: Route, model: LoadedModel) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from streamgate.engine.host import AsyncioHost
 from streamgate.errors import EndReason
 from streamgate.link.client import EngineLink
 from streamgate.link.contract import ModelLink
@@ -27,6 +28,7 @@ from streamgate.session.routing import (
     Route,
     VersionState,
 )
+from streamgate.session.succession import RoutePlace, can_follow
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,14 @@ MakeLink = Callable[[ModelConfig, str], DurableLink]
 @dataclass(eq=False)
 class Service:
     """One version as clients reach it. `is_wanted`: an engine that is connected, or was when it was
-    lost, serves it."""
+    lost, serves it. `is_left`: others have come in its place, and it serves what lives there."""
 
     route: Route
     link: DurableLink
     config: ModelConfig
     places: set[RemoteModel] = field(default_factory=set)
     is_wanted: bool = True
+    is_left: bool = False
     moving: dict[RemoteModel, asyncio.Task[None]] = field(default_factory=dict)
     """Places that sequences are leaving."""
 
@@ -138,12 +141,41 @@ class Mirror:
             wanted = self._wanted(*key)
             for service in services:
                 service.is_wanted = service is wanted
-                if wanted is None:
-                    _end(service)
+        for key, services in list(self._services.items()):
+            for service in services:
+                if not service.is_wanted:
+                    self._leave(service)
                 # Once all places are there: what leaves one goes to another.
                 for model in service.places:
                     self._drain(service, model)
             self._services[key] = [each for each in services if not self._retire(each)]
+
+    def _leave(self, service: Service) -> None:
+        """A service is out of service: its sequences go on at one that has come in its place, or
+        live on where they are; where none has, they end."""
+        if service.is_left:
+            return
+        others = [
+            each
+            for (name, _), services in sorted(self._services.items())
+            if name == service.config.name
+            for each in services
+            if each.is_wanted
+        ]
+        if not others:
+            _end(service)
+            return
+        service.is_left = True
+        following = [each for each in others if can_follow(service.config, each.config)]
+        same = [each for each in following if each.route.version == service.route.version]
+        successor = next(iter(same or following[-1:]), None)
+        if successor is None:
+            return
+        if not same:
+            service.link.pin(service.route.positions.named())
+        host = AsyncioHost(asyncio.get_running_loop())
+        place = RoutePlace(service.route, successor.route, host)
+        service.link.add_place(place, "successor")
 
     def _drain(self, service: Service, model: RemoteModel) -> None:
         """Send nothing new to a place that wants nothing, and let its sequences go to others."""
@@ -152,7 +184,7 @@ class Mirror:
         if model.is_accepting:
             if moving is not None:
                 moving.cancel()
-        elif moving is None and service.is_served:
+        elif moving is None and (service.is_served or service.is_left):
             moving = asyncio.create_task(self._move(service, model))
             service.moving[model] = moving
             moving.add_done_callback(lambda _: service.moving.pop(model, None))

@@ -17,13 +17,15 @@ from streamgate.model.request import Request, SequenceKey
 class _Tenancy:
     """One sequence, from a START to its end; `start` is the request that began it, None for a
     reservation that waits for it, and for one that is `restored`: it began elsewhere. `reserved`:
-    it was, or is to be, reserved."""
+    it was, or is to be, reserved. `names_version`: its START asked for this version and no other.
+    """
 
     start: Request | None
     listener: Listener | None
     next_position: int = 0
     reserved: bool = False
     restored: bool = False
+    names_version: bool = False
 
     @property
     def is_begun(self) -> bool:
@@ -60,6 +62,7 @@ class Positions:
                 tenancies[-1].start = request
             else:
                 tenancies.append(_Tenancy(request, listener))
+            tenancies[-1].names_version = bool(request.version)
         elif tenancies is None or not tenancies[-1].is_begun:
             return -1
         newest = tenancies[-1]
@@ -173,6 +176,14 @@ class Positions:
         """The position of the newest request of this ID's oldest sequence; -1 for none."""
         tenancies = self._tenancies.get(key)
         return tenancies[0].next_position - 1 if tenancies else -1
+
+    def named(self) -> list[SequenceKey]:
+        """The correlation IDs whose sequence wants this version and no other."""
+        return [
+            key
+            for key, tenancies in self._tenancies.items()
+            if any(tenancy.names_version for tenancy in tenancies)
+        ]
 
     def keys(self) -> list[SequenceKey]:
         """The correlation IDs that have a live sequence."""

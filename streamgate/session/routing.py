@@ -45,6 +45,11 @@ class Route:
         self.is_stateful = link.config.stateful
         self.checker = RequestChecker(link.config)
         self.positions = Positions()
+        self.is_held_elsewhere: Callable[[SequenceKey], bool] = lambda _: False
+        """Whether who holds a sequence moves it on its own: a front end in another process."""
+        self.fronts: dict[SequenceKey, Route] = {}
+        """The sequences that have come from a route that was replaced, and are reached through it
+        until they end."""
         self._holders = 0
         self._when_released: asyncio.Event | None = None
         link.watch_sequences(self.positions.end, self.positions.warn)
@@ -69,10 +74,11 @@ class Route:
     ) -> RequestNumber:
         """As `submit`, for a request that was checked elsewhere, by the same rules, and has perhaps
         been given its position there."""
-        request.version = self.version
         if not request.sequence or not self.is_stateful:
+            request.version = self.version
             return self.link.submit(request, sink, NO_OWNER, -1)
         position = self.positions.assign(request, listener, at)
+        request.version = self.version
         if not request.start:
             return self.link.submit(request, sink, owner, position)
 
@@ -278,19 +284,28 @@ class ModelTable:
         """Where a request goes: a sequence goes on where it lives, though another version or load
         of the model has come into service. A START takes its ID over from there. Raises as `route`
         does."""
-        route = self.route(request.model, request.version)
-        if not request.sequence or request.model not in self._older:
-            return route
-        if not request.start and request.sequence in route.positions:
+        key, version = request.sequence, request.version
+        if not key or request.model not in self._older:
+            return self.route(request.model, version)
+        try:
+            route = self.route(request.model, version)
+        except StreamGateError:
+            if request.start:
+                raise
+            route = None
+        if not request.start and route is not None and key in route.positions:
+            while key in route.fronts:
+                route = route.fronts[key]
             return route
         for older in self._older_of(request.model):
-            if older is route or request.sequence not in older.positions:
-                continue
-            if request.version not in {"", older.version}:
+            if older is route or key not in older.positions or version not in {"", older.version}:
                 continue
             if not request.start:
                 return older
-            older.link.end_sequence(request.sequence, EndReason.SUPERSEDED, drain=True)
+            older.link.end_sequence(key, EndReason.SUPERSEDED, drain=True)
+        if route is None:
+            return self.route(request.model, version)
+        route.fronts.pop(key, None)
         return route
 
     def lives(self, name: str, sequence: SequenceKey) -> bool:

@@ -120,7 +120,11 @@ class Arrivals:
         place = None
         if lane.avoided is not None:
             place = self._places.for_sequence(lane.key, but | {lane.avoided})
-        return place or self._places.for_sequence(lane.key, but)
+        place = place or self._places.for_sequence(lane.key, but)
+        if place is None and lane.is_pinned:
+            # Where it was to go it can't be: back to where it came from.
+            place = self._places.for_sequence(lane.key, but, draining=True)
+        return place
 
     def _restored(
         self, lane: Lane, place: Place, tenancy: Tenancy, epoch: int, failure: Failure | None
@@ -146,6 +150,7 @@ class Arrivals:
                 failure.message,
             )
             lane.refused_by.add(place)
+            lane.is_pinned = lane.is_pinned or lane.is_moving
         lane.avoided = place
         self.detach(lane)
         self.try_later(lane)

@@ -5,7 +5,7 @@ and what is not: docs/durability.md.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -121,26 +121,42 @@ class DurableLink:
             self._recovery.recover(lane)
         self._stateless.leave(place)
 
-    def set_draining(self, link: MovableLink, *, draining: bool) -> None:
-        """Whether nothing new is to go there, where there is another place."""
+    def set_draining(self, link: MovableLink, *, draining: bool) -> bool:
+        """Whether nothing new is to go there, where there is another place. Returns whether that is
+        news."""
         place = self._places.of(link)
-        if place is not None:
-            place.is_draining = draining
+        if place is None or place.is_draining is draining:
+            return False
+        place.is_draining = draining
+        return True
 
-    async def drain_place(self, link: MovableLink, timeout_seconds: float) -> int:
-        """Move its sequences to the other places, and send nothing new there. Returns how many are
-        left: those that can't be moved, or have nowhere to go."""
+    def pin(self, sequences: Iterable[SequenceKey]) -> None:
+        """Leave these where they are, unless they are lost there."""
+        for sequence in sequences:
+            lane = self._sequences.lanes.get(sequence)
+            if lane is not None:
+                lane.is_pinned = True
+
+    async def drain_place(
+        self,
+        link: MovableLink,
+        timeout_seconds: float,
+        but: Callable[[SequenceKey], bool] = lambda _: False,
+    ) -> int:
+        """Move its sequences to the other places, all `but` these, and send nothing new there.
+        Returns how many are left: those that can't be moved, or have nowhere to go."""
         place = self._places.of(link)
         if place is None:
             return 0
         place.is_draining = True
         deadline = self._host.now() + round(timeout_seconds * 1e9)
         while True:
-            for lane in list(place.lanes):
+            staying = [lane for lane in place.lanes if not (lane.is_pinned or but(lane.key))]
+            for lane in staying:
                 self._moves.leave(lane)
-            if not any(not lane.is_pinned for lane in place.lanes):
+            if not staying:
                 break
-            if self._host.now() >= deadline:
+            if self._host.now() >= deadline or not place.is_draining:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         return len(place.lanes)

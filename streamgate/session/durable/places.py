@@ -39,13 +39,18 @@ class Places:
     def of(self, link: MovableLink) -> Place | None:
         return next((place for place in self._places if place.link is link), None)
 
-    def for_sequence(self, key: SequenceKey, but: Collection[Place] = ()) -> Place | None:
+    def for_sequence(
+        self, key: SequenceKey, but: Collection[Place] = (), *, draining: bool = False
+    ) -> Place | None:
         """Where a sequence of this ID is to live: the less loaded of the first two in an order
-        that is the ID's own. None where there is no place for it but those left out."""
+        that is the ID's own; with `draining`, of those that nothing new is to go to. None where
+        there is no place for it but those left out."""
         places = self._places
-        if len(places) == 1 and not places[0].is_draining and not but:
+        if len(places) == 1 and places[0].is_draining is draining and not but:
             return places[0]
-        open_ones = [place for place in places if not place.is_draining and place not in but]
+        open_ones = [
+            place for place in places if place.is_draining is draining and place not in but
+        ]
         if not open_ones:
             return None
         first = sorted(open_ones, key=lambda place: _rank(key, place), reverse=True)[:CANDIDATES]
