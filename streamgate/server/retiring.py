@@ -128,13 +128,11 @@ class Retirement:
         model = served.model
         try:
             async with asyncio.timeout(self._drain_seconds):
-                if lives_on:
-                    await model.wait_idle()
-                else:
-                    if route.is_held:
-                        await route.wait_released()
+                if route.is_held:
+                    await route.wait_released()
+                    if not lives_on:
                         _end(route, model)
-                    await served.wait_idle()
+                await (model if lives_on else served).wait_idle()
         except TimeoutError:
             log.warning(
                 "model '%s' version %s is not idle after %g s: closing it",

@@ -293,7 +293,7 @@ async def test_requests_under_way_are_answered_by_the_model_that_has_them(
         assert await queued.value() == 21
 
 
-async def test_live_sequences_are_told_to_come_again_behind_their_steps(
+async def test_live_sequences_that_can_not_move_live_on_where_they_are(
     models: Models, gates: Gates
 ) -> None:
     models.write("m", 1, config=SEQUENCES)
@@ -305,17 +305,18 @@ async def test_live_sequences_are_told_to_come_again_behind_their_steps(
         queued = house.ask(key=7, value=10)
         models.write("m", 2, config=SEQUENCES)
         await house.load()
-        # The idle one at once, the busy one when its steps are done.
-        assert house.ended == [("m", 1, EndReason.DRAINED)]
+        assert house.ended == []
+        late = house.ask(key=7, value=20, end=True)
+        # A START is for what serves now, and takes its ID over.
         assert await house.ask(key=1, start=True).value() == 2
-        late = await house.ask(key=7).response()
-        assert late.failure is not None
-        assert "must specify the START flag" in late.failure.message
+        await until(lambda: len(house.ended) == 1)
+        assert house.ended == [("m", 1, EndReason.SUPERSEDED)]
         gates.open("execute m 1")
         assert await running.value() == 1
         assert await queued.value() == 11
+        assert await late.value() == 21
         await until(lambda: len(house.ended) == 2)
-        assert house.ended[1] == ("m", 7, EndReason.DRAINED)
+        assert house.ended[1] == ("m", 7, EndReason.CLIENT_END)
 
 
 async def test_who_does_not_wait_for_a_load_does_not_stop_it(models: Models, gates: Gates) -> None:
