@@ -110,7 +110,11 @@ class EnsembleCall:
             for steps in self._course.steps.values():
                 for index in steps:
                     step = self._ensemble.steps[index]
-                    route = self._routes[index] = find_route(step.model, step.version)
+                    # A sequence goes on where it lives, though another version has come.
+                    route = self.sequence.places.get(index) if self.sequence else None
+                    if route is None or route.retired:
+                        route = find_route(step.model, step.version)
+                    self._routes[index] = route
                     route.hold()
             self._advance(self._flow.begin(request_tensors(self.request, self._config)))
         except StreamGateError as error:
