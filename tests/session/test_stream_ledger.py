@@ -5,18 +5,18 @@ from collections import Counter
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streamgate.session.stream_ledger import StreamKey, StreamLedger
 from streamgate.session.tenant import Tenant
 from streamgate.session.tenants import Account, Limit
 from tests.model.settings import LONG, MODEL
 
-STREAMS: tuple[StreamKey, ...] = (("m", 1), ("m", 2), ("m", "a"), ("n", 1))
+STREAMS: tuple[StreamKey, ...] = (("m", 1), ("m", "a"), ("n", 1))
 WHO = st.integers(0, 1)
 WHICH = st.sampled_from(STREAMS)
-LIMITS = (2, None)
-MODEL_LIMIT = 3
+LIMITS = (3, None)
+MODEL_LIMIT = 5
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -58,13 +58,20 @@ class LedgerMachine(RuleBasedStateMachine):
             if reserve:
                 self.reserved.add(stream)
 
-    @rule(stream=WHICH)
-    def end(self, stream: StreamKey) -> None:
+    @rule(who=WHO, stream=WHICH)
+    def start(self, who: int, stream: StreamKey) -> None:
+        self.open(who, stream, reserve=False)
+
+    @precondition(lambda self: self.live)
+    @rule(which=st.integers(0, 9))
+    def end(self, which: int) -> None:
+        stream, _ = self.live[which % len(self.live)]
         self.ledger.end(stream)
         self._remove(next((each for each in self.live if each[0] == stream), None))
 
     @rule(who=WHO, stream=WHICH)
     def refused_after_all(self, who: int, stream: StreamKey) -> None:
+        """Also of one that has ended meanwhile."""
         self.ledger.withdraw(self.accounts[who], stream)
         self._remove(next((e for e in reversed(self.live) if e == (stream, who)), None), last=True)
 
@@ -105,3 +112,14 @@ def test_nothing_is_left_of_what_is_over() -> None:
     assert (len(ledger), account.streams) == (0, 0)
     assert not ledger._accounts
     assert not ledger._of_model
+
+
+def test_what_never_came_to_be_is_the_newest() -> None:
+    ledger = StreamLedger()
+    one, other = Account(Tenant("one")), Account(Tenant("other"))
+    stream = STREAMS[0]
+    for account in (one, other, one):
+        assert ledger.open(account, stream, 0, 0, reserve=False) is None
+    ledger.withdraw(one, stream)
+    ledger.end(stream)
+    assert (one.streams, other.streams) == (0, 1)
