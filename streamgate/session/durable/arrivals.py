@@ -28,10 +28,13 @@ PAUSE_NS: Final = 25_000_000
 
 PAUSE_MAX_NS: Final = 1_000_000_000
 
+_FOR_GOOD: Final = frozenset((Code.INVALID_ARG, Code.UNSUPPORTED))
+"""Why a place can't have a snapshot, now or later. Whatever else goes wrong may not do so again."""
+
 
 class Arrivals:
-    """`patience_ns` is how long a lost sequence may take until it goes on. Once it `is_closed`,
-    none does."""
+    """`patience_ns` is how long a lost sequence may take until it goes on, `lifetime_ns` how long
+    any may live (0: for ever). Once this `is_closed`, none goes on."""
 
     def __init__(
         self,
@@ -40,9 +43,11 @@ class Arrivals:
         host: Host,
         counters: DurabilityCounters,
         patience_ns: int,
+        lifetime_ns: int,
         trials: Trials,
     ) -> None:
         self.patience_ns = patience_ns
+        self._lifetime_ns = lifetime_ns
         self.is_closed = False
         self._sequences = sequences
         self._places = places
@@ -62,6 +67,7 @@ class Arrivals:
         place, lane.place = lane.place, None
         attached = 0
         for tenancy in lane.tenancies:
+            self._watch_lifetime(tenancy)
             tenancy.log.raise_epoch()
             attached += tenancy.is_attached
             tenancy.is_attached = False
@@ -82,6 +88,25 @@ class Arrivals:
             place.add_ghosts(lane.key, ghosts)
             for _ in range(attached):
                 place.link.end_sequence(lane.key, EndReason.ENGINE_LOST, drain=False)
+
+    def _watch_lifetime(self, tenancy: Tenancy) -> None:
+        """Where it goes, its time would begin anew."""
+        if self._lifetime_ns and not tenancy.is_timed:
+            tenancy.is_timed = True
+            due = Ns(tenancy.began_ns + self._lifetime_ns)
+            self._host.call_at(due, partial(self._outlive, tenancy))
+
+    def _outlive(self, tenancy: Tenancy) -> None:
+        lane = tenancy.lane
+        if tenancy.is_over or lane.tenancies[0] is not tenancy:
+            return
+        if lane.place is not None and lane.flows and not lane.is_restoring:
+            lane.place.link.end_sequence(lane.key, EndReason.LIFETIME, drain=False)
+        else:
+            self.detach(lane)
+            self._sequences.finish(tenancy, EndReason.LIFETIME)
+            if lane.tenancies:
+                self.attach(lane)
 
     def attach(self, lane: Lane) -> None:
         """Begin anew at a place, when there is one."""
@@ -141,7 +166,7 @@ class Arrivals:
             self._arrived(lane)
             self._answer(tenancy, None)
             return
-        if failure.code is not Code.UNAVAILABLE:
+        if failure.code in _FOR_GOOD:
             log.warning(
                 "sequence %s of model '%s' can't be restored at %s: %s",
                 lane.key,
@@ -240,7 +265,6 @@ class Arrivals:
                 continue
             self._counters.lost += 1
             self._sequences.finish(tenancy, EndReason.ENGINE_LOST)
-        self.leave_trial(lane)
 
     def pump(self, lane: Lane) -> None:
         """Send what waits to be sent, as much as may be under way at a time."""

@@ -143,7 +143,7 @@ class Tenancy:
     far. `reserved`: it was, or is to be, reserved. `on_answer` waits to be told whether it lives.
     `is_attached`: the lane's place knows of it. `ending` is the reason for which it is to end
     behind what it has queued, `is_ended_by` what its steps led to though no end was told yet.
-    `is_over`: it is.
+    `is_over`: it is. It began at `began_ns`; `is_timed`: how long it may live is seen to here.
     """
 
     __slots__ = (
@@ -152,6 +152,7 @@ class Tenancy:
         "is_attached",
         "is_ended_by",
         "is_over",
+        "is_timed",
         "lane",
         "log",
         "on_answer",
@@ -172,6 +173,7 @@ class Tenancy:
         self.ending: EndReason | None = None
         self.is_ended_by: EndReason | None = None
         self.is_over = False
+        self.is_timed = False
 
     @property
     def awaits_start(self) -> bool:

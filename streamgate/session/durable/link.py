@@ -79,7 +79,10 @@ class DurableLink:
             config, version, host, counters, open_observer, keeps_log=keeps_log
         )
         trials = Trials()
-        self._arrivals = Arrivals(self._sequences, places, host, counters, patience_ns, trials)
+        lifetime_ns = config.sequences.max_lifetime_ns if config.sequences is not None else 0
+        self._arrivals = Arrivals(
+            self._sequences, places, host, counters, patience_ns, lifetime_ns, trials
+        )
         self._recovery = Recovery(self._sequences, self._arrivals, trials, host, counters)
         self._sequences.troubles = self._recovery
         self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)

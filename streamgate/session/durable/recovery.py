@@ -148,7 +148,7 @@ class Recovery:
             if waiting is not None:
                 waiting.lost = waiting.failed(failure)
         self._sequences.finish(tenancy, EndReason.ERROR)
-        self._arrivals.leave_trial(lane)
+        self._after_end(lane)
         if lane.tenancies:
             self._arrivals.attach(lane)
 
@@ -233,6 +233,9 @@ class Recovery:
         if lane.suspect is not None:
             lane.suspect = None
             self._arrivals.leave_trial(lane)
+
+    def on_gone(self, lane: Lane) -> None:
+        self._arrivals.leave_trial(lane)
 
     def on_progress(self, step: Step, *, final: bool) -> None:
         self._arrivals.on_progress(step, final=final)

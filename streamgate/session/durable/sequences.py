@@ -39,6 +39,9 @@ class Troubles(Protocol):
     def on_progress(self, step: Step, *, final: bool) -> None:
         """A result came of a step that is waited for."""
 
+    def on_gone(self, lane: Lane) -> None:
+        """Nothing lives there any more, of which something was suspected."""
+
 
 class Sequences:
     """`held` are the lanes whose steps do not go straight to a place, `asleep` those of them that
@@ -140,6 +143,9 @@ class Sequences:
         failed, final = response.failure is not None, response.final
         if final and epoch == log.epoch:
             step.answered = epoch
+        if failed and step.delivered and epoch == log.epoch and _is_no_result(response):
+            self._give_up_replay(step, response)
+            return
         digest = digest_of(response) if self._compares else None
         verdict = log.deliver(
             step, epoch, response.index, final=final, failed=failed, digest=digest
@@ -162,6 +168,14 @@ class Sequences:
         sink(response)
         if step.is_windowed or tenancy.lane.lost_ns:
             self.troubles.on_progress(step, final=final)
+
+    def _give_up_replay(self, step: Step, response: Response) -> None:
+        """A step that had been answered, in part at least, was not run again after all."""
+        if step.is_done:
+            self._counters.suppressed_results += 1
+        else:
+            self.answer(step, response)
+        self.troubles.on_progress(step, final=response.final)
 
     def _receive_refusal(self, place: Place, step: Step, epoch: int, response: Response) -> None:
         tenancy = step.tenancy
@@ -320,7 +334,15 @@ class Sequences:
         lane.set_timer(None)
         self.held.pop(lane, None)
         self.wake(lane)
+        if lane.suspect is not None:
+            self.troubles.on_gone(lane)
         if self.lanes.get(lane.key) is lane:
             del self.lanes[lane.key]
         if not self.lanes and self.when_empty is not None:
             self.when_empty.set()
+
+
+def _is_no_result(response: Response) -> bool:
+    """Whether a failure says nothing of what the model made of the request."""
+    failure = response.failure
+    return not response.ran or (failure is not None and failure.code is Code.CANCELLED)

@@ -92,6 +92,7 @@ class FakePlace:
         self.lives: dict[SequenceKey, deque[_Lives]] = {}
         self.stateless: deque[_Asked] = deque()
         self.restored = 0
+        self.fails_restores = 0
         self.on_end: OnAnyEnd
         self.on_idle_warning: OnIdleWarning
         self.on_snapshot: OnSnapshot
@@ -150,6 +151,9 @@ class FakePlace:
         failure = None
         if self.is_away:
             failure = Failure(Code.UNAVAILABLE, "away")
+        elif self.fails_restores:
+            self.fails_restores -= 1
+            failure = Failure(Code.INTERNAL, "its process went")
         elif snapshot.schema != self.schema:
             failure = Failure(Code.INVALID_ARG, "another schema")
         elif sequence in self.lives:
@@ -389,6 +393,7 @@ class FakePlace:
         on_left(self._snapshot(lives))
 
     def _abort(self, lives: _Lives, reason: EndReason) -> None:
+        lives.closing = reason
         waiting, lives.queue = lives.queue, deque()
         for asked in waiting:
             ran = lives.position >= asked.position

@@ -1,5 +1,7 @@
 """What a durable link does in each case that has a rule of its own."""
 
+from dataclasses import replace
+
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import Code, EndReason, Failure
 from streamgate.link.contract import UNSTARTED
@@ -18,6 +20,12 @@ KILLS = 8
 
 def results(sent: list[Sent]) -> list[int]:
     return [value for each in sent for value in each.results]
+
+
+def run_up_to(place: FakePlace, key: SequenceKey, position: int) -> None:
+    """Let a sequence's step at this position begin."""
+    while place.lives[key][0].position < position:
+        place.work(key)
 
 
 def run_until_it_is_fatal(house: DurableHouse, fatal: int = KILLS) -> None:
@@ -130,6 +138,67 @@ def test_a_snapshot_of_another_schema_is_tried_nowhere_twice() -> None:
     house.come_to_rest()
 
 
+def test_a_restore_that_fails_is_tried_again() -> None:
+    house = DurableHouse(1)
+    house.run(7, 1, 2)
+    (place,) = house.places
+    place.snapshot(7)
+    place.fails_restores = 2
+    place.lose()
+    waiting = house.send(7, 4)
+    house.wait(1)
+    house.finish()
+    assert failure_codes([waiting]) == [None]
+    assert place.fails_restores == 0
+    house.come_to_rest()
+
+
+def test_a_sequence_lives_no_longer_for_having_moved() -> None:
+    house = DurableHouse(1)
+    config = house.config.sequences
+    assert config is not None
+    limited = replace(config, max_lifetime_ns=10_000_000_000, max_idle_ns=0)
+    house.config = replace(house.config, scheduling=limited)
+    house.link = DurableLink(house.config, "1", house.host)
+    house.link.watch_sequences(house._on_end, lambda key, seconds: None)
+    (place,) = house.places
+    house.link.add_place(place)
+    for key in (1, 2, 3):
+        house.run(key, 1)
+    house.wait(6)
+    place.hibernate(3)
+    place.lives.pop(2)
+    place.on_end(2, EndReason.ENGINE_LOST, 0)
+    house.wait(5)
+    # The first has never been away: its engine, which does nothing here, sees to it.
+    assert [tenancy.ends for tenancy in house.all] == [
+        [],
+        [EndReason.LIFETIME],
+        [EndReason.LIFETIME],
+    ]
+    house.come_to_rest()
+
+
+def test_who_hangs_up_on_trial_holds_nobody_up() -> None:
+    house = DurableHouse(1)
+    for key in (1, 2):
+        house.send(key, 1, start=True, owner=key)
+    house.finish()
+    sent = {key: house.send(key, 4, owner=key) for key in (1, 2)}
+    (place,) = house.places
+    for _ in range(2):
+        for key in (1, 2):
+            run_up_to(place, key, 1)
+        place.lose()
+        house.host.settle()
+    (on_trial,) = place.lives
+    assert isinstance(on_trial, int)
+    house.link.hang_up(OwnerNumber(on_trial))
+    house.finish()
+    assert failure_codes([sent[3 - on_trial]]) == [None]
+    house.come_to_rest()
+
+
 def test_snapshots_that_do_not_fit_are_refused() -> None:
     house = DurableHouse(2)
     house.run(7, 1, 2)
@@ -199,7 +268,7 @@ def test_of_several_suspects_only_the_guilty_one_ends() -> None:
     (place,) = house.places
     for _ in range(2):
         for key in keys:
-            place.work(key)
+            run_up_to(place, key, 1)
         place.lose()
         house.host.settle()
     run_until_it_is_fatal(house)
