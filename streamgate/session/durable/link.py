@@ -113,6 +113,7 @@ class DurableLink:
         watches = self._keeps_log or self._on_snapshot_above is not None
         if self._is_stateful and watches:
             link.watch_snapshots(partial(self._on_snapshot, place))
+        self._stateless.welcome()
 
     def remove_place(self, link: MovableLink) -> None:
         """It is gone: what was there is lost with it, and goes on elsewhere."""
@@ -311,6 +312,7 @@ class DurableLink:
             return
         step = self._sequences.steps.get(number)
         if step is None:
+            self._stateless.cancel_waiting(number)
             return
         step.is_cancelled = True
         place = self._place_of(step)

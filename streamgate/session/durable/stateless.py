@@ -3,8 +3,10 @@
 from functools import partial
 from typing import Final, final
 
-from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.engine.host import Host
+from streamgate.core.commands import Rejection
+from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
+from streamgate.engine.host import Host, Timer
+from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, Failure
 from streamgate.model.request import Request, Response
 from streamgate.session.durable.counters import DurabilityCounters
@@ -14,10 +16,17 @@ from streamgate.session.durable.places import Places
 RUNS: Final = 2
 """How often a request is run whose engine is lost each time."""
 
+WAIT_NS: Final = 10_000_000_000
+"""How long a request waits for a place while there is none: an engine may be coming back."""
+
+WAITING_MAX: Final = 10_000
+"""Requests that may wait so. More are refused at once."""
+
 
 @final
 class _Call:
-    """One request under way. `delivered` counts its responses that were handed on."""
+    """One request. `delivered` counts its responses that were handed on; `place` is where it runs,
+    or ran last."""
 
     __slots__ = (
         "delivered",
@@ -39,14 +48,13 @@ class _Call:
         sink: Sink,
         owner: OwnerNumber,
         position: int,
-        place: Place,
     ) -> None:
         self.number = number
         self.request = request
         self.sink = sink
         self.owner = owner
         self.position = position
-        self.place = place
+        self.place: Place | None = None
         self.inner = RequestNumber(0)
         self.delivered = 0
         self.runs = 0
@@ -61,6 +69,7 @@ class Stateless:
         self._host = host
         self._counters = counters
         self._calls: dict[RequestNumber, _Call] = {}
+        self._waiting: dict[RequestNumber, tuple[_Call, Timer]] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -78,18 +87,52 @@ class Stateless:
         place: Place | None,
     ) -> None:
         """Run a request, at this place if one is given."""
-        place = place or self._places.for_request()
-        if place is None:
-            self._host.call_soon(partial(sink, _refused(request, position)))
-            return
-        call = _Call(number, request, sink, owner, position, place)
-        self._calls[number] = call
-        self._run(call)
+        call = _Call(number, request, sink, owner, position)
+        self._begin(call, place or self._places.for_request())
 
-    def _run(self, call: _Call) -> None:
+    def _wait(self, call: _Call) -> None:
+        """There is no place for it just now. Only what can be run anywhere waits for one."""
+        if call.request.sequence or len(self._waiting) >= WAITING_MAX:
+            self._host.call_soon(partial(call.sink, _refused(call.request, call.position)))
+            return
+        due = Ns(self._host.now() + WAIT_NS)
+        timer = self._host.call_at(due, partial(self._give_up, call))
+        self._waiting[call.number] = call, timer
+
+    def _give_up(self, call: _Call) -> None:
+        if self._waiting.pop(call.number, None) is not None:
+            call.sink(_refused(call.request, call.position))
+
+    def welcome(self) -> None:
+        """There is a place again, for what waits for one."""
+        waiting, self._waiting = self._waiting, {}
+        for call, timer in waiting.values():
+            timer.cancel()
+            self._begin(call, self._places.for_request())
+
+    def cancel_waiting(self, number: RequestNumber) -> bool:
+        """Give up a request that waits for a place. Returns whether it waited."""
+        call, timer = self._waiting.pop(number, (None, None))
+        if call is None or timer is None:
+            return False
+        timer.cancel()
+        response = _refused(call.request, call.position)
+        response.failure, response.lost = failure_for(Rejection.CANCELLED, call.request), False
+        self._host.call_soon(partial(call.sink, response))
+        return True
+
+    def _begin(self, call: _Call, place: Place | None) -> None:
+        if place is None:
+            self._wait(call)
+            return
+        self._calls[call.number] = call
+        self._run(call, place)
+
+    def _run(self, call: _Call, place: Place) -> None:
+        call.place = place
         call.runs += 1
-        call.place.open += 1
-        link = call.place.link
+        place.open += 1
+        link = place.link
         receive = partial(self._receive, call, call.runs)
         call.inner = link.submit(call.request, receive, call.owner, call.position)
         if call.is_paused:
@@ -100,13 +143,18 @@ class Stateless:
             self._counters.stale_results += 1
             return
         if response.final:
+            assert call.place is not None
             call.place.open -= 1
             if response.lost and call.runs < RUNS:
                 other = self._places.for_request(but=call.place)
                 if other is not None:
                     self._counters.retried += 1
-                    call.place = other
-                    self._run(call)
+                    self._run(call, other)
+                    return
+                if not (call.delivered or len(self._places)):
+                    del self._calls[call.number]
+                    self._counters.retried += 1
+                    self._wait(call)
                     return
             del self._calls[call.number]
         if response.index < call.delivered and response.failure is None:
@@ -123,6 +171,7 @@ class Stateless:
     def place_of(self, number: RequestNumber) -> tuple[Place, RequestNumber]:
         """Where a request runs, and under which number there."""
         call = self._calls[number]
+        assert call.place is not None
         return call.place, call.inner
 
     def pause(self, number: RequestNumber, *, paused: bool) -> None:
