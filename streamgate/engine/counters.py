@@ -56,6 +56,10 @@ class Buckets:
         self._counts[bisect.bisect_left(self._bounds, value)] += 1
         self._total += value
 
+    def add_many(self, value: float, count: int) -> None:
+        self._counts[bisect.bisect_left(self._bounds, value)] += count
+        self._total += value * count
+
     def read(self) -> Histogram:
         return Histogram(self._bounds, tuple(self._counts), self._total)
 

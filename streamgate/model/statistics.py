@@ -97,6 +97,10 @@ class DurabilityStatistics:
     Now: so many sequences are `recovering` or `hibernated`, and so much is kept of inputs
     (`log_bytes`) and of snapshots (`snapshot_bytes_kept`; `hibernated_bytes` of them are those of
     the hibernated). `recovery_seconds`: from a loss to the next result, or until the state is back.
+
+    `stalls` counts how often results of a sequence stopped while it had input; so many are
+    `stalled` now. `lag_seconds`: how long the oldest request of each live sequence had waited for
+    its last result (0: there was none), each time that was looked at, every second at least.
     """
 
     recovered: int = 0
@@ -119,6 +123,9 @@ class DurabilityStatistics:
     log_bytes: int = 0
     snapshot_bytes_kept: int = 0
     recovery_seconds: Histogram = Histogram((), (0,), 0.0)
+    stalls: int = 0
+    stalled: int = 0
+    lag_seconds: Histogram = Histogram((), (0,), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

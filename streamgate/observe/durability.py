@@ -25,15 +25,30 @@ _COUNTERS: Final = (
     ("logs_outgrown", "Sequences whose log outgrew its bound", "outgrown"),
     ("snapshots", "Snapshots of sequences that were taken", "snapshots"),
     ("snapshot_bytes", "Bytes of these snapshots", "snapshot_bytes"),
+    ("stream_stalls", "Times that a sequence's results stopped while it had input", "stalls"),
     ("hibernations", "Sequences that gave their slot away while they were idle", "hibernations"),
 )
 
 _GAUGES: Final = (
     ("sequences_recovering", "Sequences that wait until they can go on", "recovering"),
+    ("streams_stalled", "Sequences that have stalled and not got on yet", "stalled"),
     ("sequences_hibernated", "Sequences that live without a slot", "hibernated"),
     ("log_bytes", "Bytes of inputs that are kept to be run again", "log_bytes"),
     ("snapshot_bytes_kept", "Bytes of snapshots that are kept", "snapshot_bytes_kept"),
     ("hibernated_bytes", "Those among them of hibernated sequences", "hibernated_bytes"),
+)
+
+_HISTOGRAMS: Final = (
+    (
+        "recovery_seconds",
+        "Time from a loss to the next result, or until the state is back, in seconds",
+        "recovery_seconds",
+    ),
+    (
+        "stream_lag_seconds",
+        "How long live sequences wait for the result that is due, looked at each second",
+        "lag_seconds",
+    ),
 )
 
 Statistics = Mapping[tuple[str, str], DurabilityStatistics]
@@ -58,14 +73,15 @@ class DurabilityCollector(Collector):
             for key, each in self._statistics.items():
                 gauge.add_metric(key, getattr(each, field))
             yield gauge
-        yield histogram_family(
-            "streamgate_recovery_seconds",
-            "Time from a loss to the next result, or until the state is back, in seconds",
-            (
-                (dict(zip(labels, key, strict=True)), each.recovery_seconds)
-                for key, each in self._statistics.items()
-            ),
-        )
+        for name, text, field in _HISTOGRAMS:
+            yield histogram_family(
+                f"streamgate_{name}",
+                text,
+                (
+                    (dict(zip(labels, key, strict=True)), getattr(each, field))
+                    for key, each in self._statistics.items()
+                ),
+            )
 
 
 def durability_of(models: Sequence[ModelStatistics]) -> Statistics:

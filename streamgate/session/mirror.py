@@ -109,6 +109,10 @@ class Mirror:
         """How many live here."""
         return sum(len(service.route.positions) for service in self.services())
 
+    def stalled(self) -> int:
+        """How many of them have stalled, and not got on yet."""
+        return sum(service.link.stalled for service in self.services())
+
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
         """What was recovered here, by model and version."""
         return {

@@ -105,6 +105,10 @@ class RemoteGateway:
         """How many go through here just now."""
         return self._mirror.sequences()
 
+    def stalled(self) -> int:
+        """How many of them have stalled, and not got on yet."""
+        return self._mirror.stalled()
+
     def durability(self) -> Mapping[tuple[str, str], DurabilityStatistics]:
         """What was recovered here and what is kept for it, by model and version."""
         return self._mirror.durability()

@@ -14,7 +14,11 @@ def test_each_number_is_shown_once() -> None:
     numbers = [each.name for each in fields(DurabilityStatistics) if each.type is int]
     values_of: dict[str, Any] = {name: place for place, name in enumerate(numbers, start=1)}
     told = replace(
-        DurabilityStatistics(recovery_seconds=Histogram((0.5, 1.0), (2, 3, 1), 4.5)), **values_of
+        DurabilityStatistics(
+            recovery_seconds=Histogram((0.5, 1.0), (2, 3, 1), 4.5),
+            lag_seconds=Histogram((0.0,), (7, 1), 0.5),
+        ),
+        **values_of,
     )
     text = render_durability({("m", "1"): told}).decode()
     samples = [
@@ -23,7 +27,9 @@ def test_each_number_is_shown_once() -> None:
     assert {sample.labels["model"] for sample in samples} == {"m"}
     recovery = [each.value for each in samples if each.name.startswith("streamgate_recovery")]
     assert recovery == [2, 5, 6, 6, 4.5]
-    values = [each.value for each in samples if "_recovery_" not in each.name]
+    lags = [each.value for each in samples if each.name.startswith("streamgate_stream_lag")]
+    assert lags == [7, 8, 8, 0.5]
+    values = [each.value for each in samples if "_seconds" not in each.name]
     assert sorted(values) == [*range(1, len(numbers) + 1)]
 
 

@@ -52,7 +52,8 @@ class Report:
     """What a process says about itself with each beat.
 
     `is_ready`: it serves; `is_accepting`: also what is new. `sequences` live in it or go through
-    it, and so many `slots` it has for them; `waiting` sequences have none.
+    it, and so many `slots` it has for them; `waiting` sequences have none; of those whose log is
+    here, so many have `stalled`.
     """
 
     is_ready: bool = False
@@ -60,6 +61,7 @@ class Report:
     sequences: int = 0
     slots: int = 0
     waiting: int = 0
+    stalled: int = 0
 
 
 class Role(Protocol):

@@ -40,7 +40,7 @@ class EngineRole:
         self._link: LinkServer | None = None
         self._is_ready = False
         self._is_accepting = False
-        self._counted = (0, 0, 0)
+        self._counted = (0, 0, 0, 0)
         self._counted_at = -LOOK_SECONDS
 
     async def begin(self) -> None:
@@ -110,7 +110,7 @@ class EngineRole:
         self._on_change()
         await self._models.drain(seconds)
         await self._models.close()
-        self._counted = (0, 0, 0)
+        self._counted = (0, 0, 0, 0)
         self._on_change()
 
     async def _sequences(self) -> int:
@@ -120,14 +120,16 @@ class EngineRole:
     def _count(self, now: float) -> None:
         """An ensemble's sequences are in its models', too."""
         self._counted_at = now
-        found = [
-            statistics
+        models = [
+            route.link.statistics()
             for route in self._models.table.routes()
             if not route.config.ensemble
-            and (statistics := route.link.statistics().sequences) is not None
         ]
+        found = [each.sequences for each in models if each.sequences is not None]
+        logs = [each.durability for each in models if each.durability is not None]
         self._counted = (
             sum(each.active for each in found),
             sum(each.slots for each in found),
             sum(each.backlog for each in found),
+            sum(each.stalled for each in logs),
         )

@@ -75,7 +75,12 @@ class FrontEndRole:
     def report(self) -> Report:
         is_ready = self._gateway.is_ready()
         is_accepting = is_ready and self._gateway.is_accepting()
-        return Report(is_ready, is_accepting, self._gateway.sequences())
+        return Report(
+            is_ready,
+            is_accepting,
+            self._gateway.sequences(),
+            stalled=self._gateway.stalled(),
+        )
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:

@@ -17,7 +17,8 @@ SILENT_SECONDS = 1.5
 class ProcessView:
     """One process. `state` is the furthest that it has come: `down` (it waits to be started again),
     `starting`, `silent`, `alive`, `ready`, `accepting`; or `draining`. `last_reason` says why the
-    one before it ended. `sequences` live in it (an engine) or go through it (a front end)."""
+    one before it ended. `sequences` live in it (an engine) or go through it (a front
+    end), of which so many have `stalled`."""
 
     kind: str
     name: str
@@ -36,6 +37,7 @@ class ProcessView:
     memory_bytes: int
     descriptors: int
     threads: int
+    stalled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def view_of(keeper: Keeper, *, draining: bool) -> ProcessView:
         usage.memory_bytes,
         usage.descriptors,
         usage.threads,
+        report.stalled if report is not None else 0,
     )
 
 

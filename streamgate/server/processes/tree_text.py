@@ -23,7 +23,7 @@ _RIGHT: Final = frozenset({"PID", "UPTIME", "RESTARTS", "SEQUENCES", "CPU", "MEM
 
 def tree_text(server: ServerView, *, in_color: bool) -> str:
     """A line for the server, one for its ports, then a table: a line for each process. Why one was
-    started anew stands below it."""
+    started anew stands below it, and where sequences have stalled."""
     places = "  ".join(f"{name}={address}" for name, address in server.addresses.items())
     state = _painted(server.state, server.state, in_color)
     lines = [f"{server.server_id} {server.version}, {state}", *([places] if places else []), ""]
@@ -36,6 +36,11 @@ def tree_text(server: ServerView, *, in_color: bool) -> str:
         f"{view.name} was started anew: {view.last_reason}"
         for view in server.processes
         if view.last_reason
+    ]
+    lines += [
+        f"{view.name}: {view.stalled} sequences have stalled; its log says which"
+        for view in server.processes
+        if view.stalled
     ]
     return "\n".join(lines)
 

@@ -76,7 +76,7 @@ class Arrivals:
         # No end is told of one whose state has not come; if it comes yet, `_restored` sees to it.
         ghosts = attached - 1 if lane.is_restoring and attached else attached
         lane.is_restoring = lane.is_leaving = lane.is_shaken = False
-        lane.in_flight = 0
+        lane.in_flight = lane.heard = 0
         lane.set_timer(None)
         self._sequences.held[lane] = None
         lane.pending.clear()
@@ -163,6 +163,7 @@ class Arrivals:
             return
         if failure is None:
             lane.is_restoring = False
+            lane.heard += 1
             self._arrived(lane)
             self._answer(tenancy, None)
             return
@@ -191,6 +192,7 @@ class Arrivals:
             return
         lane.is_restoring = False
         if failure is None:
+            lane.heard += 1
             self._arrived(lane)
             self._answer(tenancy, None)
         elif tenancy.start is not None:

@@ -6,6 +6,7 @@ from streamgate.engine.counters import Buckets
 from streamgate.model.statistics import DurabilityStatistics
 
 RECOVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_SECONDS: Final = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class DurabilityCounters:
@@ -27,6 +28,8 @@ class DurabilityCounters:
         self.snapshot_bytes = 0
         self.hibernations = 0
         self.recovery_seconds = Buckets(RECOVERY_SECONDS)
+        self.stalls = 0
+        self.lag_seconds = Buckets(LAG_SECONDS)
 
     def read(
         self,
@@ -36,6 +39,7 @@ class DurabilityCounters:
         hibernated_bytes: int,
         log_bytes: int,
         snapshot_bytes_kept: int,
+        stalled: int,
     ) -> DurabilityStatistics:
         return DurabilityStatistics(
             recovered=self.recovered,
@@ -58,4 +62,7 @@ class DurabilityCounters:
             log_bytes=log_bytes,
             snapshot_bytes_kept=snapshot_bytes_kept,
             recovery_seconds=self.recovery_seconds.read(),
+            stalls=self.stalls,
+            stalled=stalled,
+            lag_seconds=self.lag_seconds.read(),
         )

@@ -25,9 +25,10 @@ NOT_SENT: Final = RequestNumber(0)
 class Place:
     """One link. `lanes` are there now, `open` counts stateless requests. `ghosts` are sequences
     that were given up here and whose end is still to be told, by ID. Nothing new goes to one that
-    `is_draining`."""
+    `is_draining`. `stuck_ns` is when a sequence was last found to have stalled there, 0 if a result
+    has come since."""
 
-    __slots__ = ("ghosts", "is_draining", "lanes", "link", "name", "open")
+    __slots__ = ("ghosts", "is_draining", "lanes", "link", "name", "open", "stuck_ns")
 
     def __init__(self, link: MovableLink, name: str) -> None:
         self.link = link
@@ -36,6 +37,7 @@ class Place:
         self.open = 0
         self.ghosts: dict[SequenceKey, int] = {}
         self.is_draining = False
+        self.stuck_ns = 0
 
     def add_ghosts(self, key: SequenceKey, count: int) -> None:
         if count:
@@ -195,13 +197,15 @@ class Lane:
     A recovery, or a move if it `is_moving`, began at `lost_ns` (0: there is none), has until
     `deadline_ns` and took `attempts`; the places in `refused_by` can't have the sequence, and the
     one that is `avoided` did not the last time. `suspect` is the step during which an engine was
-    lost last.
+    lost last. `heard` counts what its place has told of it in this incarnation: that it has it, and
+    results.
     """
 
     __slots__ = (
         "attempts",
         "avoided",
         "deadline_ns",
+        "heard",
         "hibernated_bytes",
         "in_flight",
         "is_leaving",
@@ -227,6 +231,7 @@ class Lane:
         self.owner: OwnerNumber = NO_OWNER
         self.pending: deque[Step] = deque()
         self.in_flight = 0
+        self.heard = 0
         self.is_restoring = False
         self.is_shaken = False
         self.is_leaving = False

@@ -40,6 +40,7 @@ from streamgate.session.durable.recovery import Recovery
 from streamgate.session.durable.sequences import Sequences
 from streamgate.session.durable.stateless import Stateless
 from streamgate.session.durable.trials import Trials
+from streamgate.session.durable.watch import Watch
 from streamgate.session.sums import sum_statistics
 
 LOOK_SECONDS: Final = 0.02
@@ -88,6 +89,8 @@ class DurableLink:
         self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)
         self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
         self._stateless = Stateless(places, host, counters)
+        stall_ns = config.durability.stall_ns if keeps_log else 0
+        self._watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
         self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
         limit = config.sequences or config.ensemble
@@ -183,6 +186,7 @@ class DurableLink:
 
     def close(self) -> None:
         """End what is at no place, and recover nothing any more."""
+        self._watch.close()
         self._recovery.close()
 
     # -- the link
@@ -206,6 +210,7 @@ class DurableLink:
                 self._counters.outgrown += 1
             lane.owner = owner
             self._sequences.steps[number] = step
+            self._watch.begin()
             place = lane.place
             if place is not None and not (lane.pending or lane.is_leaving):
                 tenancy.is_attached = True
@@ -426,6 +431,11 @@ class DurableLink:
         (joined,) = sum_statistics([place.link.statistics()] for place in self._places)
         return replace(joined, durability=self.durability())
 
+    @property
+    def stalled(self) -> int:
+        """How many sequences have stalled, and not got on yet."""
+        return self._watch.stalled
+
     def durability(self) -> DurabilityStatistics:
         """What was recovered here, and what is kept for that."""
         lanes = self._sequences.lanes.values()
@@ -438,6 +448,7 @@ class DurableLink:
             hibernated_bytes=sum(hibernated),
             log_bytes=sum(log.size_bytes for log in logs),
             snapshot_bytes_kept=sum(kept),
+            stalled=self._watch.stalled,
         )
 
     def slot_tables(

@@ -53,6 +53,8 @@ class Places:
         ]
         if not open_ones:
             return None
+        # One that is stuck is better than none.
+        open_ones = [place for place in open_ones if not place.stuck_ns] or open_ones
         first = sorted(open_ones, key=lambda place: _rank(key, place), reverse=True)[:CANDIDATES]
         return min(first, key=lambda place: len(place.lanes))
 

@@ -79,10 +79,11 @@ class Recovery:
     def on_wrong(self, step: Step, why: str) -> None:
         self._condemn(step, f"request at position {step.position} of its sequence {why}")
 
-    def recover(self, lane: Lane) -> None:
-        """Begin anew from the log, whatever the lane is doing just now."""
+    def recover(self, lane: Lane, blamed: Step | None = None) -> None:
+        """Begin anew from the log, whatever the lane is doing just now. `blamed` is a step that
+        gives no answer: that counts as the loss of an engine."""
         self._arrivals.begin_clock(lane)
-        self._trials.note_loss(lane)
+        self._trials.note_loss(lane, blamed)
         lane.avoided = lane.place
         self._arrivals.detach(lane)
         if not self._lost:
@@ -102,7 +103,7 @@ class Recovery:
             self._counters.quarantined += 1
             self._condemn(
                 lane.suspect,
-                f"an engine was lost {lane.suspect.losses} times while it ran the request at "
+                f"an engine was lost or stuck {lane.suspect.losses} times with the request at "
                 f"position {lane.suspect.position} of sequence {lane.key}: it is not run again",
             )
         for lane in verdict.free:

@@ -141,8 +141,11 @@ class Sequences:
             self._receive_refusal(place, step, epoch, response)
             return
         failed, final = response.failure is not None, response.final
-        if final and epoch == log.epoch:
-            step.answered = epoch
+        place.stuck_ns = 0
+        if epoch == log.epoch:
+            tenancy.lane.heard += 1
+            if final:
+                step.answered = epoch
         if failed and step.delivered and epoch == log.epoch and _is_no_result(response):
             self._give_up_replay(step, response)
             return

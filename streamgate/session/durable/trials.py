@@ -35,9 +35,10 @@ class Trials:
     def is_on_trial(self, lane: Lane) -> bool:
         return self._on_trial is lane
 
-    def note_loss(self, lane: Lane) -> None:
-        """The lane was lost: which of its steps was under way? Call it before the epoch rises."""
-        step = _under_way(lane)
+    def note_loss(self, lane: Lane, blamed: Step | None = None) -> None:
+        """The lane was lost: which of its steps was under way, if none is `blamed` for it? Call it
+        before the epoch rises."""
+        step = blamed or _under_way(lane)
         if step is not None:
             step.losses += 1
             lane.suspect = step

@@ -93,3 +93,10 @@ def test_a_tree_comes_back_from_a_message() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_sequences_that_have_stalled_have_a_line() -> None:
+    stalled = replace(SERVER, processes=[SUPERVISOR, replace(ENGINE, stalled=3), DOWN])
+    assert "3 sequences have stalled" not in tree_text(SERVER, in_color=False)
+    shown = tree_text(stalled, in_color=False).splitlines()
+    assert "engine-0: 3 sequences have stalled; its log says which" in shown
