@@ -30,10 +30,11 @@ from streamgate.server.composing import (
     unused_steps,
 )
 from streamgate.server.durable import durable_link
-from streamgate.server.loading import LoadedVersions, load_versions, reason_of
+from streamgate.server.loading import LoadedModel, LoadedVersions, load_versions, reason_of
 from streamgate.server.resizing import find_resizings
 from streamgate.server.retiring import Retirement, Served
 from streamgate.server.settings import ControlMode
+from streamgate.session.durable.link import DurableLink
 from streamgate.session.model_server import ModelServers
 from streamgate.session.routing import (
     LOADING,
@@ -61,8 +62,9 @@ class Lifecycle:
 
     `drain_seconds` is how long a version that goes out of service may take over the requests that
     it has. `front` gives the link through which a model is served, in place of its own. With
-    `durable`, sequences outlive the processes that run them, as far as each model says. With
-    `turns`, models take turns on the devices that they share.
+    `durable`, sequences outlive the processes that run them, as far as each model says; not
+    `alone`, others keep logs of them, too. With `turns`, models take turns on the devices that they
+    share.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Lifecycle:
         front: Callable[[ModelLink], ModelLink] | None = None,
         *,
         durable: bool = False,
+        alone: bool = True,
         turns: DeviceTurns | None = None,
     ) -> None:
         self._repository = repository
@@ -87,6 +90,7 @@ class Lifecycle:
         self._servers = servers
         self._front = front
         self._is_durable = durable
+        self._is_alone = alone
         self._device_turns = turns
         # One load or unload of a model at a time; a lock lives while somebody uses it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -350,7 +354,7 @@ class Lifecycle:
         name = source.name
         for number, model in loaded.models.items():
             old = self._table.route_of(name, number)
-            kept = durable_link(model, self._host) if self._is_durable else None
+            kept = self._log_of(model)
             link: ModelLink = model if kept is None else kept
             route = Route(link if self._front is None else self._front(link))
             self._served[route] = Served(model, source, kept)
@@ -360,6 +364,11 @@ class Lifecycle:
         self._fingerprints[name] = source.fingerprint
         newest = self._table.route_of(name, max(loaded.models, default=0))
         self._retire_all_but(name, frozenset(loaded.models), newest)
+
+    def _log_of(self, model: LoadedModel) -> DurableLink | None:
+        if not self._is_durable:
+            return None
+        return durable_link(model, self._host, alone=self._is_alone)
 
     # -- retiring
 

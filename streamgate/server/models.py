@@ -33,7 +33,8 @@ class ServedModels:
     """All models of this process. Started and stopped once, on its event loop.
 
     `control` gives what loads and unloads for clients, in place of the lifecycle itself. `stored`
-    keeps sequences so that others can go on with them.
+    keeps sequences so that others can go on with them. Not `alone`, it serves front ends in other
+    processes.
     """
 
     def __init__(
@@ -41,7 +42,10 @@ class ServedModels:
         settings: Settings,
         control: Callable[[ModelControl], ModelControl] | None = None,
         stored: StoredSequences | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
+        self._is_alone = alone
         self._settings = settings
         self._stored = stored
         self._control = control
@@ -94,6 +98,7 @@ class ServedModels:
             servers,
             self._front(await self._recording_front()),
             durable=settings.durable,
+            alone=self._is_alone,
             turns=DeviceTurns(settings.device_turns) if settings.device_turns else None,
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)

@@ -1,4 +1,4 @@
-"""A step that hangs in an engine that lives: no heartbeat tells of it, but streams that stall do."""
+"""A step that hangs in an engine that lives: streams that stall tell of it, no heartbeat does."""
 
 from pathlib import Path
 

@@ -34,7 +34,8 @@ class EngineRole:
         directory = Path(beginning.directory)
         self._memory = LoadMemory(directory / LOADS)
         self._loads: RememberedLoads | None = None
-        self._models = ServedModels(read_settings(beginning.settings), self._remembered)
+        settings = read_settings(beginning.settings)
+        self._models = ServedModels(settings, self._remembered, alone=False)
         self._socket = directory / engine_socket(beginning.name)
         self._on_change = on_change
         self._link: LinkServer | None = None

@@ -1,9 +1,11 @@
 """What is counted about the durability of one model version."""
 
+from collections.abc import Collection
 from typing import Final
 
 from streamgate.engine.counters import Buckets
 from streamgate.model.statistics import DurabilityStatistics
+from streamgate.session.durable.lane import Lane
 
 RECOVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_SECONDS: Final = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -31,16 +33,11 @@ class DurabilityCounters:
         self.stalls = 0
         self.lag_seconds = Buckets(LAG_SECONDS)
 
-    def read(
-        self,
-        *,
-        recovering: int,
-        hibernated: int,
-        hibernated_bytes: int,
-        log_bytes: int,
-        snapshot_bytes_kept: int,
-        stalled: int,
-    ) -> DurabilityStatistics:
+    def read(self, lanes: Collection[Lane], stalled: int) -> DurabilityStatistics:
+        """All that was counted, and what is kept of these lanes, so many of which have stalled."""
+        logs = [tenancy.log for lane in lanes for tenancy in lane.tenancies]
+        kept = [log.snapshot.size_bytes for log in logs if log.snapshot is not None]
+        hibernated = [lane.hibernated_bytes for lane in lanes if lane.hibernated_bytes]
         return DurabilityStatistics(
             recovered=self.recovered,
             lost=self.lost,
@@ -56,11 +53,11 @@ class DurabilityCounters:
             snapshots=self.snapshots,
             snapshot_bytes=self.snapshot_bytes,
             hibernations=self.hibernations,
-            recovering=recovering,
-            hibernated=hibernated,
-            hibernated_bytes=hibernated_bytes,
-            log_bytes=log_bytes,
-            snapshot_bytes_kept=snapshot_bytes_kept,
+            recovering=sum(lane.is_recovering for lane in lanes),
+            hibernated=len(hibernated),
+            hibernated_bytes=sum(hibernated),
+            log_bytes=sum(log.size_bytes for log in logs),
+            snapshot_bytes_kept=sum(kept),
             recovery_seconds=self.recovery_seconds.read(),
             stalls=self.stalls,
             stalled=stalled,

@@ -55,8 +55,8 @@ class DurableLink:
 
     All are of one version of one model; they may come and go. The numbers of requests are its own.
     Without `keeps_log` nothing can be recovered, and nothing is kept for it: what runs the model
-    can't be lost, or all is lost with it. `open_observer` says who is told of what happens to a
-    sequence's log.
+    can't be lost, or all is lost with it. Without `watches_stalls` others see to those.
+    `open_observer` says who is told of what happens to a sequence's log.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class DurableLink:
         *,
         patience_ns: int = PATIENCE_NS,
         keeps_log: bool = True,
+        watches_stalls: bool = True,
         open_observer: OpenObserver | None = None,
     ) -> None:
         self.version = version
@@ -89,7 +90,7 @@ class DurableLink:
         self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)
         self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
         self._stateless = Stateless(places, host, counters)
-        stall_ns = config.durability.stall_ns if keeps_log else 0
+        stall_ns = config.durability.stall_ns if keeps_log and watches_stalls else 0
         self._watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
         self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
@@ -438,18 +439,7 @@ class DurableLink:
 
     def durability(self) -> DurabilityStatistics:
         """What was recovered here, and what is kept for that."""
-        lanes = self._sequences.lanes.values()
-        logs = [tenancy.log for lane in lanes for tenancy in lane.tenancies]
-        kept = [log.snapshot.size_bytes for log in logs if log.snapshot is not None]
-        hibernated = [lane.hibernated_bytes for lane in lanes if lane.hibernated_bytes]
-        return self._counters.read(
-            recovering=sum(lane.is_recovering for lane in lanes),
-            hibernated=len(hibernated),
-            hibernated_bytes=sum(hibernated),
-            log_bytes=sum(log.size_bytes for log in logs),
-            snapshot_bytes_kept=sum(kept),
-            stalled=self._watch.stalled,
-        )
+        return self._counters.read(self._sequences.lanes.values(), self.stalled)
 
     def slot_tables(
         self, limit: int, only: Collection[SequenceKey] | None = None
