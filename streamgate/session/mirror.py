@@ -111,7 +111,7 @@ class Mirror:
 
     def stalled(self) -> int:
         """How many of them have stalled, and not got on yet."""
-        return sum(service.link.stalled for service in self.services())
+        return sum(service.link.watch.stalled for service in self.services())
 
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
         """What was recovered here, by model and version."""

@@ -91,7 +91,7 @@ class DurableLink:
         self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
         self._stateless = Stateless(places, host, counters)
         stall_ns = config.durability.stall_ns if keeps_log and watches_stalls else 0
-        self._watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
+        self.watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
         self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
         limit = config.sequences or config.ensemble
@@ -187,7 +187,7 @@ class DurableLink:
 
     def close(self) -> None:
         """End what is at no place, and recover nothing any more."""
-        self._watch.close()
+        self.watch.close()
         self._recovery.close()
 
     # -- the link
@@ -211,7 +211,7 @@ class DurableLink:
                 self._counters.outgrown += 1
             lane.owner = owner
             self._sequences.steps[number] = step
-            self._watch.begin()
+            self.watch.begin()
             place = lane.place
             if place is not None and not (lane.pending or lane.is_leaving):
                 tenancy.is_attached = True
@@ -432,14 +432,9 @@ class DurableLink:
         (joined,) = sum_statistics([place.link.statistics()] for place in self._places)
         return replace(joined, durability=self.durability())
 
-    @property
-    def stalled(self) -> int:
-        """How many sequences have stalled, and not got on yet."""
-        return self._watch.stalled
-
     def durability(self) -> DurabilityStatistics:
         """What was recovered here, and what is kept for that."""
-        return self._counters.read(self._sequences.lanes.values(), self.stalled)
+        return self._counters.read(self._sequences.lanes.values(), self.watch.stalled)
 
     def slot_tables(
         self, limit: int, only: Collection[SequenceKey] | None = None
