@@ -312,13 +312,9 @@ class DurableLink:
                 place.link.watch_snapshots(partial(self._on_snapshot, place))
 
     def cancel(self, number: RequestNumber) -> None:
-        if number in self._stateless:
-            runs_at, inner = self._stateless.place_of(number)
-            runs_at.link.cancel(inner)
-            return
         step = self._sequences.steps.get(number)
         if step is None:
-            self._stateless.cancel_waiting(number)
+            self._stateless.cancel(number)
             return
         step.is_cancelled = True
         place = self._place_of(step)

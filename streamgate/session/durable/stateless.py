@@ -110,16 +110,19 @@ class Stateless:
             timer.cancel()
             self._begin(call, self._places.for_request())
 
-    def cancel_waiting(self, number: RequestNumber) -> bool:
-        """Give up a request that waits for a place. Returns whether it waited."""
+    def cancel(self, number: RequestNumber) -> None:
+        """Its client no longer wants a request, if it is one of these."""
+        if number in self._calls:
+            place, inner = self.place_of(number)
+            place.link.cancel(inner)
+            return
         call, timer = self._waiting.pop(number, (None, None))
         if call is None or timer is None:
-            return False
+            return
         timer.cancel()
         response = _refused(call.request, call.position)
         response.failure, response.lost = failure_for(Rejection.CANCELLED, call.request), False
         self._host.call_soon(partial(call.sink, response))
-        return True
 
     def _begin(self, call: _Call, place: Place | None) -> None:
         if place is None:
