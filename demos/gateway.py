@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -41,9 +42,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that is ready."""
+    """A gateway that is ready. Its processes tell of themselves in `directory`."""
 
     addresses: Addresses
+    directory: Path
     _process: asyncio.subprocess.Process
 
     async def wait_end(self) -> None:
@@ -52,15 +54,20 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(models: Path, ports: Ports, *, show_log: bool = False) -> AsyncIterator[Gateway]:
+async def running(
+    models: Path, ports: Ports, *, engines: int = 1, show_log: bool = False
+) -> AsyncIterator[Gateway]:
     """Starts the gateway, waits until it is ready, and stops it at the end.
 
     Its log goes to the terminal with `show_log`; else its last lines are shown when it dies.
     Raises DemoError when it does not become ready, dies or does not stop.
     """
+    directory = Path(tempfile.mkdtemp(prefix="streamgate-"))
     command = [
         *(sys.executable, "-m", "streamgate", "serve"),
         *("--model-repository", str(models)),
+        *("--runtime-directory", str(directory / "run")),
+        *("--engines", str(engines)),
         *("--host", "127.0.0.1"),
         *("--http-port", str(ports.http)),
         *("--grpc-port", str(ports.grpc)),
@@ -75,13 +82,16 @@ async def running(models: Path, ports: Ports, *, show_log: bool = False) -> Asyn
             process_group=0,  # Ctrl-C reaches us, and we stop it
         )
         try:
-            yield Gateway(await _wait_ready(process, log), process)
+            yield Gateway(await _wait_ready(process, log), directory / "run", process)
         except Exception as error:
             if await _has_died(process):
                 raise _death(process, log) from error
             raise
         finally:
-            await _stop(process)
+            try:
+                await _stop(process)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _wait_ready(process: asyncio.subprocess.Process, log: IO[str]) -> Addresses:

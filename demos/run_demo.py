@@ -17,6 +17,7 @@ try:
     from tritonclient.utils import InferenceServerException
 
     import gateway
+    import losses
     import over_grpc
     import over_http
     import over_websocket
@@ -30,6 +31,9 @@ except ModuleNotFoundError as missing:
     sys.exit(f"demo: {missing}; the demo needs the extra 'demo': pip install -e '.[demo]'")
 
 DEMOS = Path(__file__).resolve().parent
+_KILLS = (1.5, 4.5)
+"""When engines are killed, in seconds of the recordings."""
+
 _STANDARD_PORTS = gateway.Ports(http=8000, grpc=8001, metrics=8002, websocket=8003)
 
 
@@ -37,7 +41,7 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
     """Runs the whole demo. Raises DemoError when anything is not as it should be."""
     loaded = recordings.load_all(files)
     began = time.monotonic()
-    async with gateway.running(prepare.MODELS, ports) as running:
+    async with gateway.running(prepare.MODELS, ports, engines=2) as running:
         addresses, took = running.addresses, time.monotonic() - began
         print(f"The gateway is ready after {took:.1f} s: {addresses.http} (HTTP),")
         print(f"{addresses.grpc} (gRPC), {addresses.websocket} (WebSocket).")
@@ -46,7 +50,9 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
         total, difference = await asyncio.to_thread(over_http.add_and_subtract, addresses.http)
         print(f"  sum {total}, difference {difference}")
 
-        await _speech(addresses, files)
+        spoken = await _speech(addresses, files)
+        screen.heading("The same again, while engines are killed")
+        await _speech_outlives_engines(running, spoken)
 
         screen.heading(f"{len(loaded)} recordings, live over each of two transports")
         print("  after    transport  recording         what            at")
@@ -62,8 +68,8 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
     _check(streams, ran)
 
 
-async def _speech(addresses: gateway.Addresses, files: list[Path]) -> None:
-    """What is said in recordings: numbers as they are spoken, and whole files."""
+async def _speech(addresses: gateway.Addresses, files: list[Path]) -> list[spoken_numbers.Spoken]:
+    """What is said in recordings: numbers as they are spoken, which are returned, and files."""
     screen.heading("Spoken numbers, live: the text so far [its tail], and its German")
     spoken = await spoken_numbers.live(addresses, screen.spoken_change)
     screen.heading("All four, with their translations")
@@ -89,6 +95,27 @@ async def _speech(addresses: gateway.Addresses, files: list[Path]) -> None:
     for path in files:
         text = await spoken_numbers.by_openai(addresses, path, "pocketsphinx_english")
         screen.said(path.stem, text)
+    return spoken
+
+
+async def _speech_outlives_engines(
+    running: gateway.Gateway, before: list[spoken_numbers.Spoken]
+) -> None:
+    """The spoken numbers once more: engines that are killed change nothing of what is heard."""
+    killing = asyncio.create_task(
+        losses.kill_engines(running.directory, _KILLS, time.monotonic(), screen.killed)
+    )
+    after = await spoken_numbers.live(running.addresses, screen.spoken_change)
+    await killing
+    await losses.wait_back(running.directory)
+    for one, other in zip(before, after, strict=True):
+        if one != other:
+            raise DemoError(f"{one.name}: heard {one} without losses, and {other} with them")
+    words = sum(len(each.text.split()) for each in after)
+    print(
+        f"\n  Checked: all {words} words of {len(after)} streams, and their translations, are the"
+    )
+    print(f"  same; {len(_KILLS)} engines were killed.")
 
 
 async def _stream(addresses: gateway.Addresses, loaded: list[recordings.Recording]) -> list[Stream]:

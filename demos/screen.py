@@ -116,6 +116,13 @@ def spoken_change(spoken: Spoken, what: str, after_seconds: float) -> None:
     sys.stdout.flush()
 
 
+def killed(engine: str, pid: int, after_seconds: float) -> None:
+    """One line for an engine that was killed."""
+    what = paint(f"kill -9 {pid}, which is {engine}", "yellow")
+    sys.stdout.write(f"  {after_seconds:5.2f} s  {what}\n")
+    sys.stdout.flush()
+
+
 def transcripts(spoken: Sequence[Spoken]) -> None:
     """All recordings with their translations."""
     for each in spoken:
