@@ -111,7 +111,7 @@ async def _speech_outlives_engines(
     for one, other in zip(before, after, strict=True):
         if one != other:
             raise DemoError(f"{one.name}: heard {one} without losses, and {other} with them")
-    words = sum(len(each.text.split()) for each in after)
+    words = sum(len(text.split()) for each in after for text in each.utterances)
     print(
         f"\n  Checked: all {words} words of {len(after)} streams, and their translations, are the"
     )
