@@ -84,6 +84,10 @@ conformance: setup ## our answers beside a real Triton's: live after `make trito
 bench: setup .venv-perf/bin/perf_analyzer ## measure the gateway (after `make triton-env`: beside a real Triton)
 	$(BIN)/python -m benchmarks
 
+.PHONY: bench-durability
+bench-durability: setup .venv-perf/bin/perf_analyzer ## what logs, snapshots and processes cost (4 minutes)
+	$(BIN)/python -m benchmarks.durability
+
 .PHONY: perf-analyzer
 perf-analyzer: .venv-perf/bin/perf_analyzer ## Triton's own load generator, in .venv-perf
 

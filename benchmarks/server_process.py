@@ -45,7 +45,7 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and of all its descendants, those reaped included."""
-        return sum(_cpu_ticks(pid) for pid in process_tree(self.process.pid)) / TICKS_PER_SECOND
+        return tree_cpu_seconds(self.process.pid)
 
     def resident_bytes(self) -> int:
         """Resident memory of the process tree; shared pages count once per process."""
@@ -139,6 +139,11 @@ def process_tree(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 pending.extend(int(child) for child in task.read_text().split())
     return found
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of all its descendants, those reaped included."""
+    return sum(_cpu_ticks(each) for each in process_tree(pid)) / TICKS_PER_SECOND
 
 
 def machine_cpu_seconds() -> float:

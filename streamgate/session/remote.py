@@ -52,12 +52,15 @@ class RemoteGateway:
         open_observer: OpenObserver | None = None,
         takeover: Takeover | None = None,
         front: Callable[[ModelLink], ModelLink] | None = None,
+        keeps_log: bool = True,
     ) -> None:
         """`takeover` looks for sequences that do not live here; `front` gives the link through
-        which a version is served, in place of its own."""
+        which a version is served, in place of its own. Without `keeps_log`, a sequence ends where
+        its engine is lost."""
         self._engines = engines
         self._strict = strict
         self._open_observer = open_observer
+        self._keeps_log = keeps_log
         self._forwarding: Forwarding | None = None
         self._peer_server: PeerServer | None = None
         self._table = table = ModelTable()
@@ -70,7 +73,13 @@ class RemoteGateway:
 
     def _make_link(self, config: ModelConfig, version: str) -> DurableLink:
         host = AsyncioHost(asyncio.get_running_loop())
-        return DurableLink(config, version, host, open_observer=self._open_observer)
+        return DurableLink(
+            config,
+            version,
+            host,
+            keeps_log=self._keeps_log,
+            open_observer=self._open_observer,
+        )
 
     def start(self) -> None:
         """Live from now on."""

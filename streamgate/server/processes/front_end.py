@@ -50,6 +50,7 @@ class FrontEndRole:
             strict=settings.strict_readiness,
             takeover=stored,
             front=None if stored is None else stored.front,
+            keeps_log=settings.durable,
         )
         self._front_ends = FrontEnds(
             self._gateway,
