@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamgate.errors import EndReason
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.session.gateway import ServerInfo
@@ -30,10 +31,10 @@ def repository(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def front_end(
-    *engines: EngineProcess,
+    *engines: EngineProcess, keeps_log: bool = True
 ) -> AsyncIterator[tuple[RemoteGateway, list[EngineLink]]]:
     links = [EngineLink(engine.address, heartbeat=QUICK) for engine in engines]
-    gateway = RemoteGateway(links, ServerInfo("front end", "0", ()))
+    gateway = RemoteGateway(links, ServerInfo("front end", "0", ()), keeps_log=keeps_log)
     gateway.start()
     for link in links:
         link.start()
@@ -89,6 +90,33 @@ async def test_sequences_go_on_at_another_engine(
                     await until(lambda: links[0].is_connected)
                     while await active(links[0]):  # noqa: ASYNC110, nothing tells of it
                         await asyncio.sleep(0.02)
+
+
+async def test_without_logs_sequences_end_with_their_engine(
+    repository: Path, tmp_path: Path
+) -> None:
+    with (
+        engine_process(repository, tmp_path / "sockets" / "a") as a,
+        engine_process(repository, tmp_path / "sockets" / "b") as b,
+    ):
+        async with front_end(a, b, keeps_log=False) as (gateway, links):
+            client = Client.of(gateway)
+            keys = range(1, 9)
+            for value in range(3):
+                for key in keys:
+                    assert await client.step("hash", key, value, start=value == 0)
+            durability = gateway.durability()["hash", "1"]
+            assert durability.snapshots == 0
+            assert durability.log_bytes <= len(keys) * 2**10, "more than the newest step of each"
+            lost = sum(model.sequences for model in links[0].models.values())
+            assert 0 < lost < len(keys)
+            a.kill()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await until(lambda: len(client.ends) == lost)
+            assert {reason for *_, reason in client.ends} == {EndReason.ENGINE_LOST}
+            gone = {key for _, key, _ in client.ends}
+            for key in set(keys) - gone:
+                assert await client.step("hash", key, 3) == [hashes(range(4))[-1]]
 
 
 async def active(link: EngineLink) -> int:
