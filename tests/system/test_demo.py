@@ -99,7 +99,7 @@ def test_the_demo_runs_and_both_transports_hear_the_same() -> None:
         assert f"  {dialect}\n      {text}\n" in done.stdout
     killed = re.findall(r"kill -9 \d+, which is (engine-[01])\n", done.stdout)
     assert len(killed) == 2
-    assert "2 engines were killed, and all 37 words of 4 streams\n" in done.stdout
+    assert "all 37 words of 4 streams, and their translations, are the\n" in done.stdout
     assert "attention please the train to the harbour leaves" in done.stdout
     assert "\033" not in done.stdout, "colour codes although the output is no terminal"
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
