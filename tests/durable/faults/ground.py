@@ -119,5 +119,5 @@ def everybody_of(server: ServerProcess) -> list[psutil.Process]:
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.02)

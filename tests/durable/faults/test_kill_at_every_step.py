@@ -69,9 +69,7 @@ def victims_of(steps: Sequence[int]) -> list[Victim]:
         for number, tongue in enumerate(TONGUES)
         for model in (models if len(steps) < STEPS else [models[(step + number) % len(models)]])
     ]
-    return [
-        Victim(tongue, model, key, step) for key, (tongue, model, step) in enumerate(chosen, 1)
-    ]
+    return [Victim(tongue, model, key, step) for key, (tongue, model, step) in enumerate(chosen, 1)]
 
 
 async def one_round(

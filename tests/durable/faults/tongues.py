@@ -3,7 +3,6 @@ order, or they fail. None of them comes back, tries again or is patient in anoth
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
@@ -118,9 +117,7 @@ class WebSocket:
         return message
 
 
-def grpc_request(
-    model: str, key: int, value: int, start: bool, end: bool
-) -> pb.ModelInferRequest:
+def grpc_request(model: str, key: int, value: int, start: bool, end: bool) -> pb.ModelInferRequest:
     request = pb.ModelInferRequest(model_name=model)
     request.parameters["sequence_id"].int64_param = key
     request.parameters["sequence_start"].bool_param = start
@@ -153,17 +150,3 @@ async def tongues(addresses: Mapping[str, str]) -> AsyncIterator[dict[str, Tongu
             "HTTP unary": lambda model, key: HttpUnary(session, addresses["http"], model, key),
             "WebSocket": lambda model, _: WebSocket(addresses["websocket"], model, closing),
         }
-
-
-class Clock:
-    """When each answer of a sequence came, in seconds of this process."""
-
-    def __init__(self) -> None:
-        self.moments: list[float] = []
-
-    def tick(self) -> None:
-        self.moments.append(time.monotonic())
-
-    def first_after(self, moment: float) -> float | None:
-        """How long after that moment the next answer came; None when none did."""
-        return next((each - moment for each in self.moments if each > moment), None)

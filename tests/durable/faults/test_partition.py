@@ -1,0 +1,182 @@
+"""The network between a front end and an engine is cut, and mended: two network namespaces and a
+cable between them."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from streamgate.link.addresses import Address, TcpAddress
+from streamgate.link.client import EngineLink
+from streamgate.session.gateway import ServerInfo
+from streamgate.session.remote import RemoteGateway
+from tests.durable.faults.crowd import ANSWERS, percentile, write_models
+from tests.durable.house import Client
+from tests.link.engine_process import ROOT, engine_process
+from tests.model.settings import LONG
+from tests.server.model_house import until
+
+WAIT_SECONDS = 30.0
+SEQUENCES = 48
+CUTS = 5 if LONG else 1
+CUT_SECONDS = 2.0
+STEPS = 20 + 30 * CUTS
+PACE_SECONDS = 0.15
+PORT = 7411
+SECRET = "only we know"
+
+
+@dataclass(frozen=True)
+class Cable:
+    """Between this network and another, named `network`. `host` is the address over there."""
+
+    network: str
+    end: str
+    host: str
+
+    def cut(self) -> None:
+        ip("link", "set", self.end, "down")
+
+    def mend(self) -> None:
+        ip("link", "set", self.end, "up")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def why_not() -> str:
+    """Why there can't be a network namespace here; "" where there can."""
+    if shutil.which("ip") is None:
+        return "there is no `ip` here"
+    if os.geteuid() != 0:
+        return "only root may make network namespaces"
+    name = f"sg-try-{os.getpid()}"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if tried.returncode:
+        return f"no network namespace can be made here: {tried.stderr.decode().strip()}"
+    ip("netns", "delete", name)
+    return ""
+
+
+@contextmanager
+def cabled() -> Iterator[Cable]:
+    """A second network, on the other end of a cable."""
+    number = os.getpid() % 10_000
+    cable = Cable(f"sg-far-{number}", f"sg{number}a", "10.213.77.2")
+    there = f"sg{number}b"
+    ip("netns", "add", cable.network)
+    try:
+        ip("link", "add", cable.end, "type", "veth", "peer", "name", there)
+        ip("link", "set", there, "netns", cable.network)
+        ip("addr", "add", "10.213.77.1/30", "dev", cable.end)
+        ip("link", "set", cable.end, "up")
+        ip("-n", cable.network, "addr", "add", f"{cable.host}/30", "dev", there)
+        ip("-n", cable.network, "link", "set", there, "up")
+        ip("-n", cable.network, "link", "set", "lo", "up")
+        yield cable
+    finally:
+        ip("netns", "delete", cable.network)
+
+
+@contextmanager
+def far_engine(repository: Path, cable: Cable) -> Iterator[Address]:
+    inside = ["ip", "netns", "exec", cable.network, sys.executable]
+    what = ["-m", "tests.durable.faults.far_engine", str(repository), cable.host, str(PORT), SECRET]
+    with subprocess.Popen([*inside, *what], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield TcpAddress(cable.host, PORT)
+        finally:
+            process.kill()
+
+
+@asynccontextmanager
+async def front_end(*links: EngineLink) -> AsyncIterator[RemoteGateway]:
+    gateway = RemoteGateway(links, ServerInfo("front end", "0", ()))
+    gateway.start()
+    for link in links:
+        link.start()
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            for link in links:
+                await link.wait_connected()
+        yield gateway
+    finally:
+        await gateway.close()
+        for link in links:
+            await link.stop()
+
+
+async def paced(gateway: RemoteGateway, model: str, key: int, moments: list[float]) -> None:
+    """One sequence, checked; the moments of its answers are added."""
+    client = Client.of(gateway)
+    values = [key * 1000 + place for place in range(STEPS)]
+    answers = []
+    for place, value in enumerate(values):
+        last = place == STEPS - 1
+        answers += await client.step(model, key, value, start=place == 0, end=last)
+        moments.append(time.monotonic())
+        await asyncio.sleep(PACE_SECONDS)
+    client.connection.close(abort=True)
+    assert answers == ANSWERS[model](values), (model, key)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_network_is_cut_and_mended(tmp_path: Path) -> None:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    repository = tmp_path / "models"
+    repository.mkdir()
+    write_models(repository, parameters={"streamgate.snapshot_steps": "4"})
+    with (
+        cabled() as cable,
+        far_engine(repository, cable) as address,
+        engine_process(repository, tmp_path / "sockets" / "near") as near,
+    ):
+        far = EngineLink(address, secret=SECRET.encode())
+        async with front_end(far, EngineLink(near.address)) as gateway:
+            models = sorted(ANSWERS)
+            moments: list[list[float]] = [[] for _ in range(SEQUENCES)]
+            streams = asyncio.gather(
+                *(
+                    paced(gateway, models[key % 3], key + 1, moments[key])
+                    for key in range(SEQUENCES)
+                )
+            )
+            cuts = []
+            try:
+                for _ in range(CUTS):
+                    await asyncio.sleep(1.0)
+                    assert sum(model.sequences for model in far.models.values()) > 0
+                    cuts.append(time.monotonic())
+                    cable.cut()
+                    await asyncio.sleep(CUT_SECONDS)
+                    cable.mend()
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        await until(lambda: far.is_connected)
+                await streams
+            finally:
+                streams.cancel()
+            counted = gateway.durability().values()
+            assert sum(each.recovered for each in counted) >= CUTS
+            assert sum(each.lost + each.mismatches for each in counted) == 0
+            assert far.counts.losses == CUTS
+    gaps = [
+        next(moment - cut for moment in each if moment > cut) for each in moments for cut in cuts
+    ]
+    sys.stdout.write(
+        f"{SEQUENCES} sequences at {PACE_SECONDS} s a step, {CUTS} cuts of {CUT_SECONDS} s; cut to "
+        f"next answer: p50 {percentile(gaps, 0.5):.3f} s, p99 {percentile(gaps, 0.99):.3f} s\n"
+    )

@@ -1,0 +1,52 @@
+"""Engines are killed at random moments under many live streams on all protocols."""
+
+import asyncio
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.durable.faults.crowd import Crowd, gaps_text, streams_of, write_models
+from tests.durable.faults.ground import ground
+from tests.model.settings import LONG
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if LONG else 120)]
+
+STREAMS = 200 if LONG else 48
+KILLS = 8 if LONG else 1
+STEPS = 240 if LONG else 20
+PACE_SECONDS = 0.25
+
+
+@pytest.mark.parametrize("engines", [1, 2])
+async def test_streams_outlive_engines(tmp_path: Path, engines: int) -> None:
+    write_models(tmp_path)
+    seed = random.SystemRandom().randrange(10**9) if LONG else 7
+    chance = random.Random(seed)
+    crowd = Crowd(streams_of(STREAMS), STEPS, PACE_SECONDS)
+    kills: list[float] = []
+    async with ground(tmp_path, "--engines", str(engines)) as house:
+
+        async def kill_some() -> None:
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0, 1))
+                name = f"engine-{chance.randrange(engines)}"
+                kills.append(time.monotonic())
+                pid = await house.strike(name)
+                kills[-1] = time.monotonic()
+                await house.until_accepting(pid)
+
+        await crowd.live_through(house.addresses, kill_some)
+        metrics = await house.metrics()
+        recovered = metrics.sum("streamgate_sequences_recovered_total")
+        for never in ("sequences_lost", "replay_mismatches", "sequences_quarantined"):
+            assert metrics.sum(f"streamgate_{never}_total") == 0, never
+        assert recovered >= STREAMS * KILLS // engines // 4
+        assert metrics.sum("streamgate_sequences_recovering") == 0
+    sys.stdout.write(
+        f"seed {seed}, {engines} engines, {STREAMS} streams at {PACE_SECONDS} s a step, {KILLS} "
+        f"kills, {recovered:.0f} recoveries; kill to next answer, the pace included: "
+        f"{gaps_text(crowd.streams, kills)}\n"
+    )
