@@ -59,6 +59,10 @@ quick: setup ## the tests that take no time
 test-long: setup ## all tests, and all that can be long and random is (an hour or so)
 	STREAMGATE_TEST_LONG=1 $(BIN)/python -m $(if $(PYTEST_ARGUMENTS),pytest $(PYTEST_ARGUMENTS),tests.in_two)
 
+.PHONY: test-faults
+test-faults: setup ## kills, freezes, cuts, rolls in full, with what was measured (half an hour)
+	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest -s tests/durable/faults $(PYTEST_ARGUMENTS)
+
 .PHONY: format
 format: setup ## bring the sources into shape
 	$(BIN)/ruff check --fix .

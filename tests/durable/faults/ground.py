@@ -62,6 +62,14 @@ class Ground:
 
         await until(are_all)
 
+    async def until_recovered(self) -> None:
+        """Wait until no sequence waits to go on."""
+
+        async def none_recovers() -> bool:
+            return not (await self.metrics()).sum("streamgate_sequences_recovering")
+
+        await until(none_recovers)
+
     async def drain(self, name: str) -> int:
         """As `streamgate drain NAME`. Returns how many sequences were left."""
         return int((await self.ask("drain", {"name": name, "seconds": 30.0}))["left"])

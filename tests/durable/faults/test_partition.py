@@ -27,8 +27,8 @@ from tests.server.model_house import until
 WAIT_SECONDS = 30.0
 SEQUENCES = 48
 CUTS = 5 if LONG else 1
-CUT_SECONDS = 2.0
-STEPS = 20 + 30 * CUTS
+CUT_SECONDS = 2.0 if LONG else 1.5
+STEPS = 30 * CUTS
 PACE_SECONDS = 0.15
 PORT = 7411
 SECRET = "only we know"

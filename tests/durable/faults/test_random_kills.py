@@ -10,20 +10,20 @@ import pytest
 
 from tests.durable.faults.crowd import Crowd, gaps_text, streams_of, write_models
 from tests.durable.faults.ground import ground
-from tests.model.settings import LONG
+from tests.model.settings import ONLY_LONG
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if LONG else 120)]
+pytestmark = [ONLY_LONG, pytest.mark.slow, pytest.mark.timeout(900)]
 
-STREAMS = 200 if LONG else 48
-KILLS = 8 if LONG else 1
-STEPS = 240 if LONG else 20
+STREAMS = 200
+KILLS = 4
+STEPS = 160
 PACE_SECONDS = 0.25
 
 
 @pytest.mark.parametrize("engines", [1, 2])
 async def test_streams_outlive_engines(tmp_path: Path, engines: int) -> None:
     write_models(tmp_path)
-    seed = random.SystemRandom().randrange(10**9) if LONG else 7
+    seed = random.SystemRandom().randrange(10**9)
     chance = random.Random(seed)
     crowd = Crowd(streams_of(STREAMS), STEPS, PACE_SECONDS)
     kills: list[float] = []
@@ -37,6 +37,7 @@ async def test_streams_outlive_engines(tmp_path: Path, engines: int) -> None:
                 pid = await house.strike(name)
                 kills[-1] = time.monotonic()
                 await house.until_accepting(pid)
+                await house.until_recovered()
 
         await crowd.live_through(house.addresses, kill_some)
         metrics = await house.metrics()
