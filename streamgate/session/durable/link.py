@@ -94,6 +94,8 @@ class DurableLink:
         self.watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
         self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
+        is_iterative = config.sequences is not None and config.sequences.iterative
+        self._names_sequences = config.stateful and not is_iterative
         limit = config.sequences or config.ensemble
         self._max_pending = limit.max_pending if limit is not None else 0
 
@@ -221,7 +223,8 @@ class DurableLink:
             return number
         lane = self._sequences.lanes.get(request.sequence)
         where = lane.place if lane is not None else None
-        self._stateless.submit(number, request, sink, owner, position, where)
+        is_stray = self._names_sequences and bool(request.sequence)
+        self._stateless.submit(number, request, sink, owner, position, where, is_stray=is_stray)
         return number
 
     def _hold(self, lane: Lane, step: Step) -> None:

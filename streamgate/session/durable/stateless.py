@@ -26,7 +26,7 @@ WAITING_MAX: Final = 10_000
 @final
 class _Call:
     """One request. `delivered` counts its responses that were handed on; `place` is where it runs,
-    or ran last."""
+    or ran last; `runs_left` is how often it may still be given to an engine."""
 
     __slots__ = (
         "delivered",
@@ -38,6 +38,7 @@ class _Call:
         "position",
         "request",
         "runs",
+        "runs_left",
         "sink",
     )
 
@@ -48,6 +49,7 @@ class _Call:
         sink: Sink,
         owner: OwnerNumber,
         position: int,
+        runs_left: int,
     ) -> None:
         self.number = number
         self.request = request
@@ -58,6 +60,7 @@ class _Call:
         self.inner = RequestNumber(0)
         self.delivered = 0
         self.runs = 0
+        self.runs_left = runs_left
         self.is_paused = False
 
 
@@ -85,9 +88,13 @@ class Stateless:
         owner: OwnerNumber,
         position: int,
         place: Place | None,
+        *,
+        is_stray: bool = False,
     ) -> None:
-        """Run a request, at this place if one is given."""
-        call = _Call(number, request, sink, owner, position)
+        """Run a request, at this place if one is given. One that `is_stray` names a sequence that
+        is not known here: it is given to an engine once, which refuses it. A second time the
+        sequence might have come there, and would take a step too many."""
+        call = _Call(number, request, sink, owner, position, 1 if is_stray else RUNS)
         self._begin(call, place or self._places.for_request())
 
     def _wait(self, call: _Call) -> None:
@@ -134,6 +141,7 @@ class Stateless:
     def _run(self, call: _Call, place: Place) -> None:
         call.place = place
         call.runs += 1
+        call.runs_left -= 1
         place.open += 1
         link = place.link
         receive = partial(self._receive, call, call.runs)
@@ -148,7 +156,7 @@ class Stateless:
         if response.final:
             assert call.place is not None
             call.place.open -= 1
-            if response.lost and call.runs < RUNS:
+            if response.lost and call.runs_left:
                 other = self._places.for_request(but=call.place)
                 if other is not None:
                     self._counters.retried += 1

@@ -395,6 +395,19 @@ def test_requests_of_no_sequence_run_again_once() -> None:
     assert len(house.link._stateless) == 0
 
 
+def test_a_request_of_an_unknown_sequence_is_not_run_again() -> None:
+    """Its sequence, if it lives elsewhere, might come here before the second run, and take it."""
+    house = DurableHouse(2)
+    for place in house.places:
+        place.is_away = True
+    got: list[Response] = []
+    house.link.submit(request_of(7, 1), got.append, OwnerNumber(1), -1)
+    house.host.settle()
+    assert [(response.lost, response.admitted) for response in got] == [(True, False)]
+    assert house.counted.retried == 0
+    assert len(house.link._stateless) == 0
+
+
 def test_a_stuck_sequence_can_be_made_to_begin_anew() -> None:
     house = DurableHouse(2)
     house.run(7, 1)
