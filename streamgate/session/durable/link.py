@@ -89,13 +89,11 @@ class DurableLink:
         self._sequences.troubles = self._recovery
         self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)
         self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
-        self._stateless = Stateless(places, host, counters)
+        self._stateless = Stateless(config, places, host, counters)
         stall_ns = config.durability.stall_ns if keeps_log and watches_stalls else 0
         self.watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
         self._on_snapshot_above: OnSnapshot | None = None
         self._is_stateful = config.stateful
-        is_iterative = config.sequences is not None and config.sequences.iterative
-        self._names_sequences = config.stateful and not is_iterative
         limit = config.sequences or config.ensemble
         self._max_pending = limit.max_pending if limit is not None else 0
 
@@ -199,7 +197,6 @@ class DurableLink:
     ) -> RequestNumber:
         self._numbers += 1
         number = RequestNumber(self._numbers)
-        lane = None
         if position >= 0 and (request.start or request.sequence in self._sequences.lanes):
             now = self._host.now()
             if request.start:
@@ -221,10 +218,9 @@ class DurableLink:
             else:
                 self._hold(lane, step)
             return number
-        lane = self._sequences.lanes.get(request.sequence)
-        where = lane.place if lane is not None else None
-        is_stray = self._names_sequences and bool(request.sequence)
-        self._stateless.submit(number, request, sink, owner, position, where, is_stray=is_stray)
+        known = self._sequences.lanes.get(request.sequence)
+        where = known.place if known is not None else None
+        self._stateless.submit(number, request, sink, owner, position, where)
         return number
 
     def _hold(self, lane: Lane, step: Step) -> None:

@@ -8,6 +8,7 @@ from streamgate.core.ids import Ns, OwnerNumber, RequestNumber
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, Failure
+from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response
 from streamgate.session.durable.counters import DurabilityCounters
 from streamgate.session.durable.lane import Place, Sink
@@ -67,7 +68,11 @@ class _Call:
 class Stateless:
     """The requests of no sequence of one model version."""
 
-    def __init__(self, places: Places, host: Host, counters: DurabilityCounters) -> None:
+    def __init__(
+        self, config: ModelConfig, places: Places, host: Host, counters: DurabilityCounters
+    ) -> None:
+        is_iterative = config.sequences is not None and config.sequences.iterative
+        self._names_sequences = config.stateful and not is_iterative
         self._places = places
         self._host = host
         self._counters = counters
@@ -88,12 +93,11 @@ class Stateless:
         owner: OwnerNumber,
         position: int,
         place: Place | None,
-        *,
-        is_stray: bool = False,
     ) -> None:
-        """Run a request, at this place if one is given. One that `is_stray` names a sequence that
-        is not known here: it is given to an engine once, which refuses it. A second time the
-        sequence might have come there, and would take a step too many."""
+        """Run a request, at this place if one is given. One that names a sequence, which is not
+        known here, is given to an engine once, which refuses it. A second time the sequence might
+        have come there, and would take a step too many."""
+        is_stray = self._names_sequences and bool(request.sequence)
         call = _Call(number, request, sink, owner, position, 1 if is_stray else RUNS)
         self._begin(call, place or self._places.for_request())
 
