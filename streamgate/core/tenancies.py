@@ -152,8 +152,9 @@ class Tenancies:
                 self._instances[sequence.slot.instance].add(sequence, now)
         elif sequence.closing is not None:
             self.end(sequence, sequence.closing, now)
-        elif sequence.hand_over != NO_REQUEST and sequence.eviction is None:
-            self._say_leave(sequence)
+        elif sequence.hand_over != NO_REQUEST:
+            if sequence.eviction is None:  # else it is being copied already
+                self._say_leave(sequence)
         else:
             self._rest(sequence, now)
 

@@ -100,12 +100,19 @@ class Facts:
     """All that the audit knows at one moment.
 
     `patience_ns`: how long anybody waits for a lost instance. `lateness_ns`: how late timers are.
-    `later`: models answer after their steps.
+    `later`: models answer after their steps. `moves`: sequences go and come back.
     """
 
     def __init__(
-        self, config: ModelConfig, patience_ns: int, *, lateness_ns: int, later: bool
+        self,
+        config: ModelConfig,
+        patience_ns: int,
+        *,
+        lateness_ns: int,
+        later: bool,
+        moves: bool = False,
     ) -> None:
+        self.moves = moves
         assert config.sequences is not None
         self.lateness_ns = lateness_ns
         self.config = config

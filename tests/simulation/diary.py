@@ -168,6 +168,13 @@ class Ended(Entry):
 
 
 @dataclass(eq=False)
+class Moved(Entry):
+    """A sequence went and came back, or could not."""
+
+    key: SequenceKey
+
+
+@dataclass(eq=False)
 class Warned(Entry):
     """A connection was told that its sequence will end as idle."""
 

@@ -1,5 +1,6 @@
 """Random clients, models that fail and get lost, and time, over the whole engine."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from streamgate.model.config import (
     ControlKind,
     DirectStrategy,
+    Durability,
     Execution,
     ModelConfig,
     OldestStrategy,
@@ -22,6 +24,7 @@ from tests.backend.fake_models import (
     request_config,
 )
 from tests.simulation.house_audit import HouseAudit
+from tests.simulation.moving_house import MovingHouse
 from tests.simulation.simulated_house import RESTARTS, SimulatedHouse
 from tests.simulation.simulated_house import instances as instances_of
 from tests.simulation.watched_model import Trouble
@@ -140,10 +143,13 @@ class HouseMachine(RuleBasedStateMachine):
     something went wrong, after which nothing that follows means anything.
     """
 
+    new_house: Callable[..., SimulatedHouse] = SimulatedHouse
+    moves = False
+
     @initialize(plot=plots, lateness_ns=st.sampled_from((0, 0, 5)))
     def set_up(self, plot: Plot, lateness_ns: int) -> None:
         self.plot = plot
-        self.house = SimulatedHouse(plot.config, lateness_ns=lateness_ns, later=plot.later)
+        self.house = self.new_house(plot.config, lateness_ns=lateness_ns, later=plot.later)
         self.started: set[int] = set()
         for _ in range(CONNECTIONS):
             self.house.connect()
@@ -301,11 +307,64 @@ class HouseMachine(RuleBasedStateMachine):
             RESTARTS.patience_ns,
             lateness_ns=house.host.lateness_ns,
             later=self.plot.later,
+            moves=self.moves,
         )
         audit.read(house.diary)
         audit.check_counts(house.statistics())
         house.close()
         house.check_free()
+
+
+class MovingHouseMachine(HouseMachine):
+    """The same where sequences go and come back all the time, each on its own or because others
+    want its slot, in a house of one instance whose clients only send."""
+
+    new_house = MovingHouse
+    moves = True
+
+    def set_up(self, plot: Plot, lateness_ns: int) -> None:
+        raise NotImplementedError
+
+    @initialize(
+        plot=plots,
+        lateness_ns=st.sampled_from((0, 0, 5)),
+        hibernate_ns=st.sampled_from((0, 20)),
+        steps=st.sampled_from((0, 2)),
+    )
+    def set_up_moving(self, plot: Plot, lateness_ns: int, hibernate_ns: int, steps: int) -> None:
+        rules = plot.config.sequences
+        assert rules is not None
+        rules = replace(rules, max_lifetime_ns=0, idle_warning_ns=0)
+        durability = Durability(
+            hibernate_ns=hibernate_ns, snapshot_steps=steps, snapshot_ns=30 * steps
+        )
+        config = replace(
+            plot.config, scheduling=rules, instances=instances_of(1), durability=durability
+        )
+        HouseMachine.set_up(self, replace(plot, config=config), lateness_ns)
+
+    @rule(keys=st.lists(st.integers(0, 3), min_size=1, max_size=3), settles=st.booleans())
+    def move(self, keys: list[int], settles: bool) -> None:
+        self.sound = False
+        house = self.house
+        assert isinstance(house, MovingHouse)
+        for key in keys:
+            house.mover.move(self.plot.keys[key])
+        self.settle(settles)
+
+    # What is cancelled, ended or let go while its sequence is nowhere is another matter.
+
+    def cancel(self, back: int, settles: bool) -> None:
+        raise NotImplementedError
+
+    def disturb(self, what: str, connection: int, key: int, settles: bool) -> None:
+        raise NotImplementedError
+
+    def resize(self, count: int, failing_loads: int) -> None:
+        raise NotImplementedError
+
+    def stop(self, closes: bool) -> None:
+        raise NotImplementedError
 
 
 class ReservingHouseMachine(HouseMachine):

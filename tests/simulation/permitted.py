@@ -110,6 +110,9 @@ def _check_rejection(facts: Facts, case: Case, entry: Answered) -> None:
             assert not facts.config.states, f"its state is kept: {asked}"
         case Rejection.INSTANCE_AWAY:
             assert facts.is_overdue(entry.at), f"given up too early: {asked}"
+        case Rejection.RESTORE_FAILED:
+            assert facts.moves
+            assert facts.losses, f"why should it not come back? {asked}"
         case _:
             raise AssertionError(f"{case.final.failure} for {asked}")
 
@@ -142,7 +145,8 @@ def check_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
         case EndReason.ENGINE_LOST:
             lost = life.instance is not None and facts.was_lost(life.instance)
             at_once = lost and life.begun and not facts.config.states
-            assert at_once or facts.is_overdue(entry.at), f"nothing is lost: {entry}"
+            on_its_way = facts.moves and bool(facts.losses)
+            assert at_once or on_its_way or facts.is_overdue(entry.at), f"nothing is lost: {entry}"
         case _:
             raise AssertionError(f"ended for no reason: {entry}")
 
@@ -154,7 +158,8 @@ def _check_idle_end(facts: Facts, life: Life, key: Key, entry: Ended) -> None:
     assert not life.abandoned, f"outlived its connection: {entry}"
     idle_ns = entry.at - life.active_at
     assert idle_ns >= rules.max_idle_ns, f"too early: {entry}"
-    assert idle_ns <= rules.max_idle_ns + facts.lateness_ns or key.unsure, f"too late: {entry}"
+    may_be_late = key.unsure or facts.moves
+    assert idle_ns <= rules.max_idle_ns + facts.lateness_ns or may_be_late, f"too late: {entry}"
     start = life.cases[0].dispatched if life.cases else None
     if rules.max_lifetime_ns and start is not None:
         lived_ns = entry.at - start.at

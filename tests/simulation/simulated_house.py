@@ -134,9 +134,12 @@ class SimulatedHouse:
             id=str(number),
             timeout_us=timeout_us,
         )
-        self.diary.note(Asked(number, key, start, end, payload, timeout_us * 1000, index))
+        self.note_asked(Asked(number, key, start, end, payload, timeout_us * 1000, index))
         self.calls[number] = session.submit(request, partial(self._answer, number))
         return number
+
+    def note_asked(self, asked: Asked) -> None:
+        self.diary.note(asked)
 
     def reserve(self, connection: int, key: SequenceKey) -> None:
         """Ask over one of `connections` for a slot, for a sequence that is to come."""

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.model.settings import LONG, MODEL
-from tests.simulation.house_machine import HouseMachine, ReservingHouseMachine
+from tests.simulation.house_machine import HouseMachine, MovingHouseMachine, ReservingHouseMachine
 
 TestHouse = HouseMachine.TestCase
 TestHouse.settings = MODEL
@@ -12,3 +12,7 @@ TestHouse = pytest.mark.timeout(1800 if LONG else 120)(TestHouse)
 TestReservingHouse = ReservingHouseMachine.TestCase
 TestReservingHouse.settings = MODEL
 TestReservingHouse = pytest.mark.timeout(1800 if LONG else 120)(TestReservingHouse)
+
+TestMovingHouse = MovingHouseMachine.TestCase
+TestMovingHouse.settings = MODEL
+TestMovingHouse = pytest.mark.timeout(1800 if LONG else 120)(TestMovingHouse)

@@ -4,6 +4,7 @@ With `later`, a model's answers are kept back as promises, to be kept after its 
 """
 
 import enum
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -231,6 +232,7 @@ class WatchedRequests:
     """A `RequestSession`. A START never fails, as nobody could say what its sequence is then."""
 
     hears_sequence_ends = True
+    keeps_states = True
 
     def __init__(self, desk: Desk, index: int, inner: FakeRequestSession, faults: Faults) -> None:
         self._desk = desk
@@ -273,6 +275,21 @@ class WatchedRequests:
     def close(self) -> None:
         self._desk.close(self._index)
         self._inner.close()
+
+    def get_state(self, correlation_id: SequenceKey) -> bytes:
+        self._check_alive()
+        return pickle.dumps(self._inner._sequences[correlation_id])
+
+    def set_state(self, correlation_id: SequenceKey, state: bytes) -> None:
+        self._check_alive()
+        self._inner._sequences[correlation_id] = pickle.loads(state)
+
+    def drop_state(self, correlation_id: SequenceKey) -> None:
+        self._inner._sequences.pop(correlation_id, None)
+
+    def _check_alive(self) -> None:
+        if self._index in self._desk.dead:
+            raise SessionLostError("it is dead")
 
     def _promised(self, request: ModelRequest) -> ModelRequest:
         promise = Promise(request.reply)
