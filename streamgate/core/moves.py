@@ -82,7 +82,7 @@ class Moves:
             return
         sequence.hand_over = event.request
         sequence.open = False
-        self._go_on(sequence, now)
+        self._leave_if_at_rest(sequence, now)
 
     def copied(self, event: Copied, now: Ns) -> None:
         """The state of one that was to go is copied."""
@@ -128,8 +128,8 @@ class Moves:
         if since is None or wanted <= 0:
             return
         chosen = self._turns.choose(wanted, since, now, self._is_useful)
-        for sequence, has_rested in chosen.items():
-            if has_rested:
+        for sequence, may_stay in chosen.items():
+            if may_stay:
                 self._tenancies.hibernate(sequence)
             else:
                 self._tenancies.preempt(sequence)
@@ -173,8 +173,11 @@ class Moves:
         if sequence.held and sequence.restores == NO_REQUEST:
             sequence.held = False
             self._tenancies.settle(sequence, now)
-            return
-        is_at_rest = sequence.running is None and not sequence.queue
-        if sequence.hand_over != NO_REQUEST and sequence.slot is not None and is_at_rest:
+        elif sequence.hand_over != NO_REQUEST:
+            self._leave_if_at_rest(sequence, now)
+
+    def _leave_if_at_rest(self, sequence: Sequence, now: Ns) -> None:
+        """One that is to leave has nothing to wait for, if it has a slot and no more to run."""
+        if sequence.slot is not None and sequence.running is None and not sequence.queue:
             self._tenancies.rouse(sequence)
             self._tenancies.settle(sequence, now)

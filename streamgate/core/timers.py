@@ -65,6 +65,11 @@ class Countdown(Generic[T]):
             return Ns(at)
         return None
 
+    def is_due(self, subject: T, now: Ns) -> bool:
+        """Whether the subject's timer, which goes on, is due by `now`."""
+        at = self._due.get(subject)
+        return at is not None and at <= now
+
     def due_by(self, now: Ns) -> Iterator[T]:
         """The subjects of timers due by `now`, which go on, the earliest first. Must not change
         meanwhile."""

@@ -34,25 +34,24 @@ class Turns:
     def choose(
         self, wanted: int, since: Ns, now: Ns, is_useful: Callable[[Sequence], bool]
     ) -> dict[Sequence, bool]:
-        """At most so many to evict now, where the first in the backlog has waited since then; true
-        for those who have rested long enough, false for those whose turn is over.
+        """At most so many to evict now, where the first in the backlog has waited since then: true
+        for those who may stay if a step of them comes, which is so until their turn is over.
 
         `is_useful` tells whether others could have a sequence's slot.
         """
+        turns_end = now >= since + self.turn_ns
         chosen: dict[Sequence, bool] = {}
-        for sequence, has_rested in self._candidates(since, now):
+        for sequence in self._candidates(now, turns_end=turns_end):
             if len(chosen) >= wanted:
                 break
             if _is_movable(sequence) and is_useful(sequence):
-                chosen.setdefault(sequence, has_rested)
+                chosen[sequence] = not (turns_end and self.seated.is_due(sequence, now))
         return chosen
 
-    def _candidates(self, since: Ns, now: Ns) -> Iterator[tuple[Sequence, bool]]:
-        for sequence in self.rested.due_by(now):
-            yield sequence, True
-        if now >= since + self.turn_ns:
-            for sequence in self.seated.due_by(now):
-                yield sequence, False
+    def _candidates(self, now: Ns, *, turns_end: bool) -> Iterator[Sequence]:
+        yield from self.rested.due_by(now)
+        if turns_end:
+            yield from self.seated.due_by(now)
 
     def next_at(self, since: Ns, now: Ns) -> Ns | None:
         """When time alone will make one a candidate that is none now."""
@@ -68,8 +67,9 @@ class Turns:
 def longest_wait_ns(turn_ns: int, step_ns: int, copy_ns: int, before: int, slots: int) -> int:
     """What who waits behind `before` others has to wait at most. In each round `slots` of them get
     theirs: a turn is over, a step that has just begun comes back, perhaps one more that was waited
-    for, the one state goes and the next comes behind another step each."""
-    return (before // slots + 2) * (turn_ns + 4 * step_ns + 2 * copy_ns)
+    for, a copy that is not needed any more is made, the one state goes and the next comes, behind
+    another step each."""
+    return (before // slots + 2) * (turn_ns + 5 * step_ns + 3 * copy_ns)
 
 
 def _is_movable(sequence: Sequence) -> bool:

@@ -54,6 +54,7 @@ from streamgate.model.config import SequenceBatching
 from streamgate.model.request import SequenceKey
 from tests.core.listening import ended, requests, taken
 from tests.core.play import MS, Play, direct, oldest
+from tests.model.settings import LONG, MODEL
 
 IDLE, TURN = 20 * MS, 100 * MS
 
@@ -283,6 +284,20 @@ class TestComingAndGoing:
         table.submit(1)
         assert len(requests(table.poll())) == 1
 
+    def test_who_is_being_copied_is_not_let_go_on_by_a_hand_over(self) -> None:
+        """Else a step would run behind its copy."""
+        table = Table(oldest(1))
+        table.seat(1)
+        table.submit(1)
+        table.poll()
+        table.submit(2, "S")
+        table.wait(TURN + 10 * MS)
+        (evict,) = of(Evict, table.complete())
+        table.submit(1)
+        said = table.hand_over(1)
+        assert of(Run, said) == []
+        assert of(SequenceParked, table.copied(evict)) != []
+
     def test_one_that_ends_first_does_not_leave(self) -> None:
         table = Table(oldest(2))
         table.seat(1)
@@ -452,7 +467,7 @@ clients = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(MODEL, max_examples=2_000 if LONG else 60)
 @given(
     slots=st.integers(1, 4),
     step_ns=st.sampled_from((MS // 10, 5 * MS, 150 * MS)),

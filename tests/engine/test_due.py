@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from streamgate.core.ids import Ns
 from streamgate.engine.due import NS, Budget, Due
 from streamgate.model.config import Durability
+from tests.model.settings import LONG, MODEL
 
 KB = 1_000
 
@@ -127,7 +128,7 @@ def test_one_that_is_larger_than_a_seconds_worth_is_paid_off() -> None:
     assert budget.spend(5 * KB, Ns(5 * NS + 2))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(MODEL, max_examples=5_000 if LONG else 200)
 @given(
     steps=st.lists(
         st.tuples(

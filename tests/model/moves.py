@@ -269,6 +269,7 @@ class MovingAudit(ReservingAudit):
         assert tenancy.started, "it has no state yet"
         assert not self.runs(tenancy), "it runs"
         self.leaving[handle] = tenancy
+        tenancy.stepped = False
         return tenancy
 
     def saw_evict(self, tenancy: Tenancy, now: Ns) -> None:
@@ -290,6 +291,7 @@ class MovingAudit(ReservingAudit):
         assert self.seats[handle[0], handle[1]] is tenancy
         assert tenancy.key == sequence
         assert not self.runs(tenancy), "it goes while it runs"
+        assert not tenancy.stepped, "it goes with a copy that is too old"
         return tenancy
 
     def vacate(self, tenancy: Tenancy) -> None:
@@ -330,6 +332,8 @@ class MovingAudit(ReservingAudit):
         super().saw_row(step, row)
         tenancy = self.seats[step.instance, row.slot]
         assert tenancy not in self.arriving.values(), "a step before its state"
+        assert tenancy is not None
+        tenancy.stepped = True
 
     def lateness_of(self, seen: Seen) -> int:
         # Nobody is timed out with a sequence that was let in once and waits for its slot.

@@ -30,7 +30,7 @@ class Seen:
 @dataclass
 class Tenancy:
     """What the audit knows of one stay in a slot, `since` when it had it. `unsure`: it was to go,
-    so that its idle time may have begun anew."""
+    so that its idle time may have begun anew. `stepped`: a step of it ran since then."""
 
     key: SequenceKey
     seat: Seat
@@ -46,6 +46,7 @@ class Tenancy:
     over: bool = False
     warned_of: Ns | None = None
     unsure: bool = False
+    stepped: bool = False
 
 
 @dataclass
