@@ -20,6 +20,7 @@ from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.snapshots import Keepers
+from streamgate.engine.step_watch import StepWatch
 from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome
 from streamgate.engine.workers import Inline
@@ -122,6 +123,13 @@ class Instances:
         self.losses = 0
         self.restarts = 0
         self._old_violations = 0
+        # A process of its own is watched, and ended, by its session.
+        is_watched = config.execution is Execution.THREAD
+        limit_ns = config.worker_limits.step_timeout_ns if is_watched else 0
+        self._clock = host.now if limit_ns else None
+        self._watch = StepWatch(
+            host, limit_ns, lambda: [(each.stepper, each.is_busy) for each in self._units.values()]
+        )
         self._add([self._new(instance) for instance in config.instances])
 
     def __len__(self) -> int:
@@ -130,7 +138,12 @@ class Instances:
     def statistics(self) -> InstanceStatistics:
         violations = sum(unit.stepper.violations for unit in self._units.values())
         return InstanceStatistics(
-            len(self), self.working, self.losses, self.restarts, self._old_violations + violations
+            len(self),
+            self.working,
+            self.losses,
+            self.restarts,
+            self._old_violations + violations,
+            self._watch.hung,
         )
 
     def names(self) -> list[str]:
@@ -207,6 +220,7 @@ class Instances:
         """Run a step; its outcome goes to `on_outcome`, and what it says is told to `ended`."""
         unit = self._units[index]
         unit.is_busy = True
+        self._watch.begin()
         if self._turns is None:
             unit.stepper.run(step, lives)
             return
@@ -224,7 +238,9 @@ class Instances:
             self._lose(unit, loss)
 
     async def is_ready(self) -> bool:
-        """Whether an instance works, and all those that do say that they can serve."""
+        """Whether an instance works, and all those that do say that they can serve: none hangs."""
+        if self._watch.hung:
+            return False
         # Requests go to every instance that works, so one that can't serve is enough.
         working = [unit.stepper for unit in self._units.values() if not unit.is_away]
         answers = await asyncio.gather(*(stepper.is_ready() for stepper in working))
@@ -260,6 +276,7 @@ class Instances:
     def close(self) -> list["Future[None]"]:
         """Close all, each when its step is over, and load none again."""
         self._closed = True
+        self._watch.close()
         return [self._close(unit) for unit in self._units.values()] + list(self._gone)
 
     # -- loading
@@ -273,7 +290,7 @@ class Instances:
         if self._turns is not None and not inline:
             # What runs inline runs on the engine's own thread, which waits for nobody.
             device = self._turns.device_of(instance)
-        stepper = Stepper(instance.name, worker, self._on_outcome, device)
+        stepper = Stepper(instance.name, worker, self._on_outcome, device, self._clock)
         return _Unit(index, instance, stepper)
 
     def _add(self, units: Sequence[_Unit]) -> None:

@@ -51,7 +51,8 @@ class Stepper:
     """Runs what it is given, in order, on one thread.
 
     `on_outcome` is called on that thread after each step. On a `device` that is shared, each step
-    waits for its turn there.
+    waits for its turn there. `running_since` is when the step began that runs now, 0 for none, if
+    there is a `clock` that says so.
     """
 
     def __init__(
@@ -60,11 +61,14 @@ class Stepper:
         worker: Worker,
         on_outcome: Callable[[Outcome], None],
         device: Device | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.name = name
         self._worker = worker
         self._on_outcome = on_outcome
         self._device = device
+        self._clock = clock
+        self.running_since = 0
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
@@ -110,13 +114,21 @@ class Stepper:
         def job() -> None:
             assert self._runner is not None, "a step before load"
             if self._device is None:
-                outcome = self._runner.run(step, lives)
+                outcome = self._run(self._runner, step, lives)
             else:
                 with self._device.turn(deadline_at):
-                    outcome = self._runner.run(step, lives)
+                    outcome = self._run(self._runner, step, lives)
             self._on_outcome(outcome)
 
         self._worker.do(job)
+
+    def _run(self, runner: Runner, step: Step, lives: Sequence[LiveRequest | None]) -> Outcome:
+        if self._clock is None:
+            return runner.run(step, lives)
+        self.running_since = self._clock()
+        outcome = runner.run(step, lives)
+        self.running_since = 0
+        return outcome
 
     def ask(self, question: Callable[[], T], *, if_awaited: bool = False) -> Future[T]:
         """Do something between two steps, and answer with what it returned or raised.

@@ -226,7 +226,8 @@ def default_execution(instances: int) -> Execution:
 class WorkerLimits:
     """What an instance in a process of its own may take before it is ended. 0 means no limit.
 
-    `memory_bytes` is what the process may keep resident after a step.
+    A thread can't be ended: an instance there that takes longer for a step hangs, and is told as
+    such. `memory_bytes` is what the process may keep resident after a step.
     """
 
     step_timeout_ns: int = 0

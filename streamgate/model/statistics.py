@@ -73,13 +73,14 @@ class ReservationStatistics:
 class InstanceStatistics:
     """The instances of one model version: those that there are and those of them that work now,
     and how often one was lost and loaded again since the version was loaded. `violations` counts
-    the rows of state that the canary found spoiled."""
+    the rows of state that the canary found spoiled; so many are `hung` in a step now."""
 
     count: int = 0
     working: int = 0
     losses: int = 0
     restarts: int = 0
     violations: int = 0
+    hung: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,11 @@ class ModelCollector(Collector):
         for name, text, field in (
             ("streamgate_instances", "Model instances", "count"),
             ("streamgate_instances_working", "Model instances that are not lost", "working"),
+            (
+                "streamgate_instances_hung",
+                "Model instances with a step that runs too long (streamgate.step_timeout_seconds)",
+                "hung",
+            ),
         ):
             gauge = GaugeMetricFamily(name, text)
             for model in models:

@@ -1,7 +1,7 @@
 """Where a model's steps run, and what a process of its own may take.
 
 streamgate.execution                  thread, inline or process
-streamgate.step_timeout_seconds       a process whose step takes longer is killed (0: never)
+streamgate.step_timeout_seconds       one whose step takes longer hangs (0: never)
 streamgate.load_timeout_seconds       one that takes longer to load the model, too (0: never)
 streamgate.worker_memory_limit_mb     one that holds more after a step, too (0: never)
 """
@@ -44,9 +44,12 @@ def read_execution(config: pb.ModelConfig, backend: Backend) -> tuple[Execution,
         execution = Execution(text)
     limits = dict.fromkeys(EXECUTION_PARAMETERS[1:], 0.0)
     for name in sorted(limits.keys() & config.parameters.keys()):
-        if execution is not Execution.PROCESS:
+        allowed = "'process'"
+        if name == _STEP_TIMEOUT:
+            allowed += " or 'thread'"
+        if f"'{execution.value}'" not in allowed:
             raise _wrong(
-                config, name, f"no such parameter unless the model has {_EXECUTION} 'process'"
+                config, name, f"no such parameter unless the model has {_EXECUTION} {allowed}"
             )
         limits[name] = _number(config, name)
     return execution, WorkerLimits(

@@ -80,6 +80,12 @@ def test_limits(isolating: Models) -> None:
     )
 
 
+def test_a_step_on_a_thread_has_a_limit_too(models: Models) -> None:
+    models.write("m", PYTHON + parameter(STEP, "2.5"))
+    assert models.config().execution is Execution.THREAD
+    assert models.config().worker_limits == WorkerLimits(2_500_000_000)
+
+
 def test_a_backend_that_can_run_no_process(models: Models) -> None:
     assert (
         "parameter 'streamgate.execution' of model m is wrong (parameters['streamgate.execution']"
@@ -102,5 +108,8 @@ class TestWrongLimits:
         assert f"found '{value}', expected a number from 0 to " in text
 
     def test_of_what_is_no_process(self, isolating: Models, name: str) -> None:
-        text = failure(isolating, execution("thread") + parameter(name, "1"))
+        text = failure(isolating, execution("inline") + parameter(name, "1"))
         assert "no such parameter unless the model has streamgate.execution 'process'" in text
+        if name != STEP:
+            text = failure(isolating, execution("thread") + parameter(name, "1"))
+            assert "no such parameter unless the model has streamgate.execution 'process'" in text

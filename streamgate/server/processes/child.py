@@ -53,7 +53,7 @@ class Report:
 
     `is_ready`: it serves; `is_accepting`: also what is new. `sequences` live in it or go through
     it, and so many `slots` it has for them; `waiting` sequences have none; of those whose log is
-    here, so many have `stalled`.
+    here, so many have `stalled`. `stuck` says why it is to be ended and started anew, if it is.
     """
 
     is_ready: bool = False
@@ -62,6 +62,7 @@ class Report:
     slots: int = 0
     waiting: int = 0
     stalled: int = 0
+    stuck: str = ""
 
 
 class Role(Protocol):

@@ -43,6 +43,7 @@ class EngineRole:
         self._is_accepting = False
         self._counted = (0, 0, 0, 0)
         self._counted_at = -LOOK_SECONDS
+        self._stuck = ""
 
     async def begin(self) -> None:
         try:
@@ -64,7 +65,7 @@ class EngineRole:
         now = asyncio.get_running_loop().time()
         if self._is_ready and now - self._counted_at >= LOOK_SECONDS:
             self._count(now)
-        return Report(self._is_ready, self._is_accepting, *self._counted)
+        return Report(self._is_ready, self._is_accepting, *self._counted, self._stuck)
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:
@@ -126,6 +127,9 @@ class EngineRole:
             for route in self._models.table.routes()
             if not route.config.ensemble
         ]
+        hung = sorted({each.name for each in models if each.instances.hung})
+        names = ", ".join(f"'{name}'" for name in hung)
+        self._stuck = f"a step of model {names} hangs" if hung else ""
         found = [each.sequences for each in models if each.sequences is not None]
         logs = [each.durability for each in models if each.durability is not None]
         self._counted = (

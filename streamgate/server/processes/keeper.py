@@ -203,10 +203,18 @@ class Keeper:
                 # We were stopped ourselves, and have not read yet what it has said meanwhile.
                 child.heard = now
             elif now - child.heard > limit:
-                child.show_stacks()
-                await asyncio.sleep(STACKS_SECONDS)
-                child.kill(f"it was frozen: no sign of life for {now - child.heard:.1f} s")
+                await self._end_hanging(
+                    child, f"it was frozen: no sign of life for {now - child.heard:.1f} s"
+                )
+            elif child.report.stuck:
+                await self._end_hanging(child, f"it was stuck: {child.report.stuck}")
             looked = now
+
+    @staticmethod
+    async def _end_hanging(child: ChildProcess, why: str) -> None:
+        child.show_stacks()
+        await asyncio.sleep(STACKS_SECONDS)
+        child.kill(why)
 
     def _give_up(self, child: ChildProcess, reason: str) -> None:
         """It never began: the server can't start."""

@@ -118,6 +118,20 @@ async def test_a_process_that_hangs_says_where(
 
 
 @pytest.mark.usefixtures("no_children_left")
+async def test_a_process_that_says_that_it_is_stuck_is_started_anew(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with toys(directory, words="stuck-first=engine-0", front_ends=1) as supervisor:
+        await until(partial(is_back, supervisor, "engine-0", 1))
+        reason = process(supervisor, "engine-0").last_reason
+        assert reason == "it was stuck: a step of model 'toy' hangs"
+        assert process(supervisor, "engine-1").restarts == 0
+        (directory / "engine-0.toy").unlink()
+    # It says where, as one that is frozen does.
+    assert re.search(r"^engine-0   \|   File .* in select$", capsys.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("no_children_left")
 async def test_restarts_come_less_often(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with toys(directory, engines=1, front_ends=1) as supervisor:
         for count in range(1, 4):

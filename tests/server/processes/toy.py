@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from streamgate.errors import Code, StreamGateError
@@ -24,6 +25,7 @@ class Toy:
         self.words = read_settings(beginning.settings).server_id.split()
         self.sequences = 5 if beginning.kind == "engine" else 0
         self.is_accepting = beginning.kind == "engine"
+        self.first = self.marked = False
 
     async def begin(self) -> None:
         name = self.beginning.name
@@ -39,11 +41,26 @@ class Toy:
         if f"hang-later={name}" in self.words:
             asyncio.get_running_loop().call_later(0.3, self.hang)
 
+        self.began = time.monotonic()
+
     def hang(self) -> None:
         time.sleep(1000)
 
     def report(self) -> Report:
-        return Report(True, self.is_accepting, self.sequences, 2 * self.sequences)
+        own = f"stuck-first={self.beginning.name}"
+        stuck = ""
+        if own in self.words and time.monotonic() - self.began > 0.3 and self.is_first():
+            stuck = "a step of model 'toy' hangs"
+        return Report(True, self.is_accepting, self.sequences, 2 * self.sequences, stuck=stuck)
+
+    def is_first(self) -> bool:
+        """Whether no process of this name was here before."""
+        mark = Path(self.beginning.directory) / f"{self.beginning.name}.toy"
+        if not self.marked:
+            self.first = not mark.exists()
+            self.marked = True
+            mark.touch()
+        return self.first
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:
