@@ -50,9 +50,7 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
         total, difference = await asyncio.to_thread(over_http.add_and_subtract, addresses.http)
         print(f"  sum {total}, difference {difference}")
 
-        spoken = await _speech(addresses, files)
-        screen.heading("The same again, while engines are killed")
-        await _speech_outlives_engines(running, spoken)
+        await _speech(running, files)
 
         screen.heading(f"{len(loaded)} recordings, live over each of two transports")
         print("  after    transport  recording         what            at")
@@ -68,13 +66,17 @@ async def demonstrate(ports: gateway.Ports, files: list[Path]) -> None:
     _check(streams, ran)
 
 
-async def _speech(addresses: gateway.Addresses, files: list[Path]) -> list[spoken_numbers.Spoken]:
-    """What is said in recordings: numbers as they are spoken, which are returned, and files."""
+async def _speech(running: gateway.Gateway, files: list[Path]) -> None:
+    """What is said in recordings: numbers as they are spoken, and whole files."""
+    addresses = running.addresses
     screen.heading("Spoken numbers, live: the text so far [its tail], and its German")
     spoken = await spoken_numbers.live(addresses, screen.spoken_change)
     screen.heading("All four, with their translations")
     screen.transcripts(spoken)
     spoken_numbers.check(spoken)
+
+    screen.heading("The same again, while engines are killed")
+    await _speech_outlives_engines(running, spoken)
 
     path = spoken_numbers.RECORDINGS / "price_22k.wav"
     screen.heading(f"{path.name} as other services' clients send it")
@@ -95,7 +97,6 @@ async def _speech(addresses: gateway.Addresses, files: list[Path]) -> list[spoke
     for path in files:
         text = await spoken_numbers.by_openai(addresses, path, "pocketsphinx_english")
         screen.said(path.stem, text)
-    return spoken
 
 
 async def _speech_outlives_engines(
