@@ -1,17 +1,12 @@
 """From the settings to what keeps sessions for clients that come back."""
 
-import secrets
 from pathlib import Path
-from typing import Final
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.kserve_grpc.resumption import StreamResumption
 from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
-from streamgate.frontends.sockets.tokens import SECRET_BYTES_MIN
 from streamgate.server.settings import ResumeSettings
-from streamgate.session.tokens import TokenSigner
-
-_SECRET_BYTES: Final = 32
+from streamgate.session.tokens import SECRET_BYTES_MIN, TokenSigner
 
 
 def resumption_of(
@@ -21,14 +16,16 @@ def resumption_of(
     share the secret, `directory` where they find each other's sockets."""
     if not settings.seconds:
         return None
-    secret = settings.secret or secrets.token_bytes(_SECRET_BYTES)
-    return Resumption(ResumeOptions(secret, settings.seconds, owner, directory))
+    return Resumption(ResumeOptions(_signer(settings), settings.seconds, owner, directory))
 
 
 def stream_resumption_of(settings: ResumeSettings) -> StreamResumption:
     """What clients of gRPC streams are promised that ask to be waited for."""
-    signer = TokenSigner(settings.secret) if settings.secret else TokenSigner.random()
-    return StreamResumption(signer, settings.seconds)
+    return StreamResumption(_signer(settings), settings.seconds)
+
+
+def _signer(settings: ResumeSettings) -> TokenSigner:
+    return TokenSigner(settings.secret) if settings.secret else TokenSigner.random()
 
 
 def read_secret(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from streamgate.frontends.kserve_grpc.resumption import (
     StreamReception,
     StreamResumption,
 )
-from streamgate.session.tokens import TokenSigner
+from streamgate.session.tokens import Claim, TokenSigner
 from tests.frontends.conftest import GrpcService, GrpcStarter
 from tests.frontends.fake_gateway import int32
 from tests.frontends.grpc_client import Metadata, Stream, Stub, infer_request, values_of
@@ -204,17 +204,18 @@ def test_forged_tokens(service: GrpcService, forge: Callable[[str], str]) -> Non
 
 def test_expired_and_foreign_tokens(start_grpc: GrpcStarter) -> None:
     signer = TokenSigner(SECRET)
+    claim = Claim(bytes(16))
     service = start_grpc(GrpcOptions(resumption=StreamResumption(signer)))
     with Stub(service.address) as stub:
-        expired = signer.sign(PURPOSE, "n", -1)
+        expired = signer.sign(PURPOSE, claim, -1)
         code, text = status(stub.stream(back(expired)))
         assert (code, text) == (
             grpc.StatusCode.UNAUTHENTICATED,
             "the token in 'streamgate-resume' has expired",
         )
-        code, _ = status(stub.stream(back(signer.sign("websocket", "n", 60))))
+        code, _ = status(stub.stream(back(signer.sign("websocket", claim, 60))))
         assert code is grpc.StatusCode.UNAUTHENTICATED
-        code, text = status(stub.stream(back(signer.sign(PURPOSE, "n", 60))))
+        code, text = status(stub.stream(back(signer.sign(PURPOSE, claim, 60))))
         assert code is grpc.StatusCode.NOT_FOUND
         assert "is not known here" in text
 

@@ -17,9 +17,9 @@ from streamgate.frontends.sockets.kept import KeepLimits
 from streamgate.frontends.sockets.reception import Reception
 from streamgate.frontends.sockets.relay import socket_path
 from streamgate.frontends.sockets.relay_post import RelayPost
-from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
-from streamgate.frontends.sockets.tokens import Claim, Tokens
+from streamgate.frontends.sockets.resumption import PURPOSE, ResumeOptions, Resumption
 from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.session.tokens import Claim, TokenSigner
 from tests.durable.proxy import Cut, Way, cutting
 from tests.frontends.fake_gateway import FakeGateway, int32
 from tests.frontends.test_resume import Peer, begun
@@ -70,7 +70,9 @@ async def process(
     name: str, directory: Path, keep: KeepLimits | None = None
 ) -> AsyncIterator[Process]:
     gateway = FakeGateway()
-    options = ResumeOptions(SECRET, owner=name, directory=directory, keep=keep or KeepLimits())
+    options = ResumeOptions(
+        TokenSigner(SECRET), owner=name, directory=directory, keep=keep or KeepLimits()
+    )
     resumption = Resumption(options)
     front_end = WebSocketFrontEnd(gateway, resumption=resumption)
     port = await front_end.start("127.0.0.1", 0)
@@ -191,10 +193,11 @@ async def test_a_process_that_goes_says_so_to_whom_it_relays(tmp_path: Path) -> 
 @pytest.mark.parametrize("owner", ["nobody", "front-0"])
 async def test_a_token_leads_nowhere_else(owner: str, tmp_path: Path) -> None:
     """Of a process that never was, or of a session that this one never had."""
-    claim = Claim(owner, bytes(16), 0, 30)
+    claim = Claim(bytes(16), owner)
     async with two(tmp_path) as (_, other):
-        assert (await other.refused(Tokens(SECRET).issue(claim)))[0] == 404
-        assert (await other.refused(Tokens(b"another secret, as long").issue(claim)))[0] == 400
+        assert (await other.refused(TokenSigner(SECRET).sign(PURPOSE, claim)))[0] == 404
+        stranger = TokenSigner(b"another secret, as long")
+        assert (await other.refused(stranger.sign(PURPOSE, claim)))[0] == 400
 
 
 async def test_what_a_relayed_client_has_got_is_known_to_the_owner(tmp_path: Path) -> None:

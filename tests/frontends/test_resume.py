@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamgate.errors import EndReason
 from streamgate.frontends.sockets.kept import KeepLimits
-from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
-from streamgate.frontends.sockets.tokens import Claim, Tokens
+from streamgate.frontends.sockets.resumption import PURPOSE, ResumeOptions, Resumption
 from streamgate.frontends.websocket import WebSocketFrontEnd
+from streamgate.session.tokens import Claim, TokenSigner
 from tests.frontends.fake_gateway import FakeGateway, int32
 from tests.frontends.websocket_client import integers
 
@@ -115,7 +115,7 @@ class House:
 @asynccontextmanager
 async def resuming(**options: Any) -> AsyncIterator[House]:
     gateway = FakeGateway()
-    resumption = Resumption(ResumeOptions(SECRET, **{"seconds": 30.0, **options}))
+    resumption = Resumption(ResumeOptions(TokenSigner(SECRET), **{"seconds": 30.0, **options}))
     front_end = WebSocketFrontEnd(gateway, resumption=resumption)
     port = await front_end.start("127.0.0.1", 0)
     try:
@@ -271,9 +271,9 @@ async def test_a_forged_token_learns_nothing() -> None:
     """The words are the same whether the session that it names lives or not."""
     async with resuming() as house, house.peer() as peer:
         token = await begun(peer)
-        number = Tokens(SECRET).read(token).session
-        other = Tokens(b"the secret of somebody else")
-        forged = [other.issue(Claim("server", each, 0, 30)) for each in (number, bytes(16))]
+        number = TokenSigner(SECRET).verify(PURPOSE, token).session
+        other = TokenSigner(b"the secret of somebody else")
+        forged = [other.sign(PURPOSE, Claim(each, "server")) for each in (number, bytes(16))]
         words = [await house.refused(each) for each in [*forged, "junk", token[:-2] + "xx"]]
         assert set(words) == {
             (400, "the resume token is not valid, expected one that was given here\n")

@@ -89,7 +89,7 @@ class ResumableStream:
     they were said in; so are, for the client's sake, the requests that have come."""
 
     def __init__(
-        self, number: str, token: str, seconds: float, limits: KeepLimits, shelf: Shelf
+        self, number: bytes, token: str, seconds: float, limits: KeepLimits, shelf: Shelf
     ) -> None:
         self.number = number
         self.seconds = seconds

@@ -26,7 +26,7 @@ from streamgate.frontends.kserve_grpc.resumable import (
 )
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
 from streamgate.observe.resumption import ResumeCounts
-from streamgate.session.tokens import TokenError, TokenFault, TokenSigner
+from streamgate.session.tokens import SESSION_BYTES, Claim, TokenError, TokenFault, TokenSigner
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ class StreamReception:
 
     def __init__(self, options: StreamResumption) -> None:
         self._options = options
-        self._streams: dict[str, ResumableStream] = {}
-        self._waiting: dict[str, asyncio.TimerHandle] = {}
-        self._ends: OrderedDict[str, str] = OrderedDict()
+        self._streams: dict[bytes, ResumableStream] = {}
+        self._waiting: dict[bytes, asyncio.TimerHandle] = {}
+        self._ends: OrderedDict[bytes, str] = OrderedDict()
         self._keeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._detachments = 0
@@ -119,7 +119,7 @@ class StreamReception:
             return RefusedCall()
         if not seconds:
             return begin(wire, False)
-        number = secrets.token_hex(16)
+        number = secrets.token_bytes(SESSION_BYTES)
         stream = ResumableStream(number, self._token(number), seconds, self._options.keep, self)
         self._streams[number] = stream
         return stream.begin(begin(stream, True), wire)
@@ -189,17 +189,17 @@ class StreamReception:
         self._taken_over += timer is None
         return attachment
 
-    def _number(self, token: str) -> str:
+    def _number(self, token: str) -> bytes:
         try:
-            return self._options.signer.verify(PURPOSE, token)
+            return self._options.signer.verify(PURPOSE, token).session
         except TokenError as error:
             self._refused[error.fault.value] += 1
             what = "is not valid" if error.fault is TokenFault.FORGED else "has expired"
             text = f"the token in '{TOKEN_KEY}' {what}"
             raise _RefusalError(Code.INVALID_ARG, text, UNAUTHENTICATED) from None
 
-    def _token(self, number: str) -> str:
-        return self._options.signer.sign(PURPOSE, number, TOKEN_SECONDS)
+    def _token(self, number: bytes) -> str:
+        return self._options.signer.sign(PURPOSE, Claim(number), TOKEN_SECONDS)
 
     def _keep(self) -> None:
         """What would run out while the client can say nothing starts anew."""

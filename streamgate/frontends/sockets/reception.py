@@ -11,7 +11,7 @@ from streamgate.frontends.sockets.connection import SocketConnection
 from streamgate.frontends.sockets.contract import Accepted, Dialect, Handshake, Refusal
 from streamgate.frontends.sockets.relay import relayed
 from streamgate.frontends.sockets.resumption import Resumption
-from streamgate.frontends.sockets.tokens import Claim
+from streamgate.session.tokens import Claim
 
 TOKEN_HEADER: Final = "StreamGate-Resume"  # noqa: S105 - a header's name
 RECEIVED_HEADER: Final = "StreamGate-Received"

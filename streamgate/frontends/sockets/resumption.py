@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from streamgate.frontends.sockets.contract import Grant
 from streamgate.frontends.sockets.kept import KeepLimits
 from streamgate.frontends.sockets.relay import socket_path
 from streamgate.frontends.sockets.session import Session
-from streamgate.frontends.sockets.tokens import SESSION_BYTES, Claim, Tokens
 from streamgate.observe.resumption import ResumeCounts
+from streamgate.session.tokens import SESSION_BYTES, Claim, TokenError, TokenSigner
 
+PURPOSE: Final = "websocket session"
 KEEP_SECONDS: Final = 0.25
 """How often those that wait are kept from running out. Idle limits below twice that still hold."""
 ENDS_KNOWN: Final = 10_000
@@ -33,10 +33,11 @@ _TEXTS: Final = {
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
     """`seconds` is how long a detached session waits, at most `sessions` of them at once, with at
-    most `bytes` of messages kept for all together. `owner` is this process's name, under which
-    others that share the secret find it in `directory`; without one, they do not."""
+    most `bytes` of messages kept for all together. `signer` signs their tokens. `owner` is this
+    process's name, under which others that share the secret find it in `directory`; without one,
+    they do not."""
 
-    secret: bytes
+    signer: TokenSigner
     seconds: float = 30.0
     owner: str = "server"
     directory: Path | None = None
@@ -51,7 +52,6 @@ class Resumption:
 
     def __init__(self, options: ResumeOptions) -> None:
         self._options = options
-        self._tokens = Tokens(options.secret)
         self._sessions: dict[bytes, Session] = {}
         self._waiting: dict[bytes, asyncio.TimerHandle] = {}
         self._ends: OrderedDict[bytes, str] = OrderedDict()
@@ -81,8 +81,8 @@ class Resumption:
         """A new session of this dialect."""
         options = self._options
         number = secrets.token_bytes(SESSION_BYTES)
-        claim = Claim(options.owner, number, int(time.time()), int(options.seconds))
-        grant = Grant(self._tokens.issue(claim), options.seconds)
+        token = options.signer.sign(PURPOSE, Claim(number, options.owner))
+        grant = Grant(token, options.seconds)
         session = Session(number, dialect, grant, options.keep, self)
         self._sessions[number] = session
         return session
@@ -90,10 +90,12 @@ class Resumption:
     def read(self, token: str) -> Claim:
         """What a token says. Raises StreamGateError (INVALID_ARG) for one that is forged."""
         try:
-            return self._tokens.read(token)
-        except StreamGateError:
-            self._refused["forged"] += 1
-            raise
+            return self._options.signer.verify(PURPOSE, token)
+        except TokenError as error:
+            self._refused[error.fault.value] += 1
+            raise StreamGateError(
+                Code.INVALID_ARG, "the resume token is not valid, expected one that was given here"
+            ) from None
 
     def path_to(self, claim: Claim) -> Path | None:
         """The socket of the process that has the session; None where that is this one, or where

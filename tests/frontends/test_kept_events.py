@@ -1,55 +1,12 @@
-"""Tokens that nobody can make, and events that are kept for who may not have heard them."""
-
-import base64
+"""Events that are kept for who may not have heard them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import StreamGateError
 from streamgate.frontends.sockets.kept import KeepLimits, KeptEvents
 from streamgate.frontends.sockets.numbered import numbered
-from streamgate.frontends.sockets.tokens import Claim, Tokens
-
-CLAIM = Claim("front-0", bytes(range(16)), 1_800_000_000, 30)
-
-
-def test_a_token_says_what_was_claimed() -> None:
-    assert Tokens(b"s" * 16).read(Tokens(b"s" * 16).issue(CLAIM)) == CLAIM
-
-
-@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
-def test_a_token_with_a_bit_changed_is_none(place: int, bit: int) -> None:
-    tokens = Tokens(b"s" * 16)
-    text = tokens.issue(CLAIM)
-    sealed = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    sealed[place % len(sealed)] ^= 1 << bit
-    with pytest.raises(StreamGateError, match="not valid"):
-        tokens.read(base64.urlsafe_b64encode(bytes(sealed)).decode().rstrip("="))
-
-
-@pytest.mark.parametrize(
-    "token",
-    ["", "x", "on", "a" * 300, "????", "ä", Tokens(b"other secret, also long").issue(CLAIM)],
-)
-def test_what_another_secret_or_none_has_sealed_is_no_token(token: str) -> None:
-    with pytest.raises(StreamGateError) as refusal:
-        Tokens(b"s" * 16).read(token)
-    assert refusal.value.code is Code.INVALID_ARG
-    assert (
-        refusal.value.message == "the resume token is not valid, expected one that was given here"
-    )
-
-
-def test_a_secret_that_is_too_short_is_refused() -> None:
-    with pytest.raises(StreamGateError, match="has 15 bytes, expected at least 16"):
-        Tokens(b"s" * 15)
-
-
-@pytest.mark.parametrize("owner", ["", "../x", "a/b", "A", "x" * 33])
-def test_an_owner_must_be_the_name_of_a_file(owner: str) -> None:
-    with pytest.raises(ValueError, match="no token"):
-        Tokens(b"s" * 16).issue(Claim(owner, bytes(16), 0, 0))
 
 
 def kept(count: int, limits: KeepLimits) -> KeptEvents:
