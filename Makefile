@@ -63,6 +63,10 @@ test-long: setup ## all tests, and all that can be long and random is (an hour o
 test-faults: setup ## kills, freezes, cuts, rolls in full, with what was measured (half an hour)
 	STREAMGATE_TEST_LONG=1 $(BIN)/python -m pytest -s tests/durable/faults $(PYTEST_ARGUMENTS)
 
+.PHONY: soak
+soak: setup ## mixed traffic under random faults (make soak SECONDS=3600 SEED=7)
+	$(BIN)/python -m tests.durable.faults.soak --seconds $(or $(SECONDS),3600) $(if $(SEED),--seed $(SEED))
+
 .PHONY: format
 format: setup ## bring the sources into shape
 	$(BIN)/ruff check --fix .

@@ -203,7 +203,6 @@ class Moves:
     def _seat(self, taken: SlotTaken) -> None:
         """A sequence whose state comes has its slot: put it in, before any step of it."""
         coming = self._coming[taken.restores]
-        self._counters.sequences_restored += 1
         sequence, snapshot, slot = coming.sequence, coming.snapshot, taken.slot
         place = (taken.instance, slot, taken.generation)
         self._places.arrive(sequence, place, snapshot.position)
@@ -226,6 +225,7 @@ class Moves:
             self._tell(Arrived(number, failed=True))
             return
         del self._coming[number]
+        self._counters.sequences_restored += 1
         self._tell(Arrived(number))
         if coming.on_answer is not None:
             coming.on_answer(None)

@@ -73,6 +73,12 @@ _COUNTERS: Sequence[tuple[str, str, Read]] = (
 ALWAYS_SHOWN = "slots_taken"
 """The reason for which reservations are refused that is worth an alarm: shown before it happens."""
 
+_MOVES = (
+    ("restored", "Slots that were given to sequences that came with their state"),
+    ("left", "Sequences that left without an end, to live elsewhere or to hibernate"),
+    ("parked", "Sequences that made way for others and wait for a slot again"),
+)
+
 
 class ModelCollector(Collector):
     """Prometheus families of all ready models. `read` is called at each scrape."""
@@ -197,6 +203,12 @@ class ModelCollector(Collector):
                 )
         yield started
         yield ended
+        for field, text in _MOVES:
+            moves = CounterMetricFamily(f"streamgate_sequences_{field}", text)
+            for model, sequences in stateful:
+                name = f"streamgate_sequences_{field}_total"
+                moves.samples.append(_sample(name, model, getattr(sequences, field)))
+            yield moves
         yield from self._reservations(models)
         yield histogram_family(
             "streamgate_slot_wait_seconds",

@@ -25,11 +25,14 @@ ANSWERS: Final[Mapping[str, Callable[[Iterable[int]], list[int]]]] = {
 
 
 def write_models(
-    repository: Path, slots: int = 256, parameters: Mapping[str, str] | None = None
+    repository: Path,
+    slots: int = 256,
+    parameters: Mapping[str, str] | None = None,
+    idle_seconds: float = 600,
 ) -> None:
     """All models of a crowd. `parameters` are those of the two that have states."""
-    write_graph(repository, slots=slots, parameters=parameters)
-    write_objects(repository, slots=slots, parameters=parameters)
+    write_graph(repository, slots=slots, idle_seconds=idle_seconds, parameters=parameters)
+    write_objects(repository, slots=slots, idle_seconds=idle_seconds, parameters=parameters)
     write_ensemble(repository)
 
 
