@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from streamgate.core.commands import Row, SequenceEnded
-from streamgate.core.ids import Generation, InstanceIndex, SlotIndex
+from streamgate.core.commands import Row, SequenceEnded, Step
+from streamgate.core.ids import NO_REQUEST, Generation, InstanceIndex, SlotIndex
 from streamgate.engine.departures import Departure
 from streamgate.engine.instances import Instances
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.snapshots import Keepers
 from streamgate.errors import Code, StreamGateError
-from streamgate.model.request import Request, SequenceKey
+from streamgate.model.request import Batch, Request, SequenceKey
 from streamgate.model.snapshot import Snapshot
 
 Place = tuple[InstanceIndex, SlotIndex, Generation]
@@ -46,6 +46,13 @@ class Places:
             self._places[row.sequence] = place
         if row.end:
             self._ending.add(place)
+
+    def note_batch(self, batch: Batch, step: Step) -> None:
+        """Somebody wants to know with whom a request of this step runs."""
+        batch.number = step.number
+        batch.instance = self._instances.name_of(step.instance)
+        batch.rows = sum(row.rows for row in step.rows)
+        batch.sequences = [row.sequence for row in step.rows if row.request != NO_REQUEST]
 
     def ran(self, sequence: SequenceKey, live: LiveRequest) -> None:
         """A step is given to the model."""

@@ -375,6 +375,8 @@ class ModelRuntime:
             if live is not None:
                 live.instance = step.instance
                 live.row = row
+                if live.request.batch is not None:
+                    self.places.note_batch(live.request.batch, step)
                 if row.sequence:
                     self.places.ran(row.sequence, live)
             if row.start or row.end:

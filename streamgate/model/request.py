@@ -17,6 +17,17 @@ FLAG_SEQUENCE_END = 2
 
 
 @dataclass(slots=True, eq=False)
+class Batch:
+    """The step in which a request ran, and with whom. `rows` is the size of its batch, `sequences`
+    are the correlation IDs of all that ran there, 0 or "" for those of none."""
+
+    number: int = -1
+    instance: str = ""
+    rows: int = 0
+    sequences: Sequence[SequenceKey] = ()
+
+
+@dataclass(slots=True, eq=False)
 class Request:
     """One inference request.
 
@@ -24,7 +35,8 @@ class Request:
     different `signature` can't share a batch; both are set when the request is checked against
     the model's configuration. `priority` 0 means the model's default; `timeout_us` 0 means none.
     `parameters` are the caller's own, meant for the model. `unknown_types` names inputs that came
-    with a word that is no datatype: the check refuses them, in the order of its rules.
+    with a word that is no datatype: the check refuses them, in the order of its rules. Who wants to
+    know its `batch` gives an empty one, which the engine fills in when a step with it begins.
     """
 
     model: str
@@ -41,6 +53,7 @@ class Request:
     rows: int = 1
     signature: Hashable = None
     unknown_types: Collection[str] = ()
+    batch: Batch | None = None
 
     @property
     def flags(self) -> int:

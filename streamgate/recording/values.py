@@ -98,8 +98,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Batched:
+    """The step of an instance in which a request ran. `number` counts the model's steps, `rows` is
+    the size of the batch; `others` are the correlation IDs of those that ran in it, too (0 or ""
+    for requests of none), of `sequences` all in all."""
+
+    number: int
+    instance: str
+    rows: int
+    sequences: int
+    others: Sequence[SequenceKey] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """One response to step `step`, as `streamgate.model.request.Response`."""
+    """One response to step `step`, as `streamgate.model.request.Response`. `batch` is None for what
+    ran in no step of an engine."""
 
     step: int
     index: int
@@ -110,6 +124,7 @@ class Result:
     empty: bool = False
     admitted: bool = True
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    batch: Batched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +166,7 @@ def redact(entry: Entry) -> Entry:
             outputs=[tensor.redacted() for tensor in entry.outputs],
             parameters=_hashed_values(entry.parameters),
             failure=failure,
+            batch=None if entry.batch is None else _hashed_batch(entry.batch),
         )
     return entry
 
@@ -228,7 +244,12 @@ def _result_fields(result: Result) -> Head:
         "empty": result.empty,
         "admitted": result.admitted,
         "parameters": dict(result.parameters),
+        **({} if result.batch is None else {"batch": _batch_fields(result.batch)}),
     }
+
+
+def _batch_fields(batch: Batched) -> list[Any]:
+    return [batch.number, batch.instance, batch.rows, batch.sequences, list(batch.others)]
 
 
 def _tensor_fields(tensor: StoredTensor) -> Head:
@@ -247,16 +268,13 @@ def _bodies(tensors: Iterable[StoredTensor]) -> bytes:
 
 
 def _header(head: Head) -> Header:
-    sequence = head["sequence"]
-    if isinstance(sequence, bool) or not isinstance(sequence, int | str):
-        raise ValueError("a correlation ID is a number or a text")
     return Header(
         _text(head["gateway"]),
         _text(head["model"]),
         _text(head["version"]),
         _text(head["config"]),
         _text(head["began"]),
-        sequence,
+        _key(head["sequence"]),
         [
             Composing(_text(name), _text(version), _text(config))
             for name, version, config in head["composing"]
@@ -296,7 +314,27 @@ def _result(head: Head, body: memoryview) -> Result:
         _flag(head["empty"]),
         _flag(head["admitted"]),
         _parameters(head["parameters"]),
+        None if head.get("batch") is None else _batch(head["batch"]),
     )
+
+
+def _batch(found: Any) -> Batched:
+    number, instance, rows, sequences, others = found
+    if not isinstance(others, list):
+        raise ValueError("who shared a batch is a list")
+    return Batched(
+        _whole(number),
+        _text(instance),
+        _whole(rows),
+        _whole(sequences),
+        [_key(each) for each in others],
+    )
+
+
+def _key(found: Any) -> SequenceKey:
+    if isinstance(found, bool) or not isinstance(found, int | str):
+        raise ValueError("a correlation ID is a number or a text")
+    return found
 
 
 def _tensors(heads: Sequence[Head], body: memoryview) -> list[StoredTensor]:
@@ -351,6 +389,10 @@ def _flag(value: Any) -> bool:
 
 def _hashed_values(parameters: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
     return {name: _hashed(json.dumps(value)) for name, value in parameters.items()}
+
+
+def _hashed_batch(batch: Batched) -> Batched:
+    return replace(batch, others=[_hashed(json.dumps(key)) for key in batch.others])
 
 
 def _hashed(text: str) -> str:

@@ -1,7 +1,7 @@
 """Runs a recorded sequence again, on the models of a repository, in this process and on no port.
 
 Steps are sent one by one, each when the one before has had its last response. Steps that shared a
-batch with others are alone now: who shared it is not recorded.
+batch with others are alone now: where one differs, both batches are told.
 """
 
 import asyncio
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.model.request import Request, Response
+from streamgate.model.request import Batch, Request, Response
 from streamgate.recording.bundle import Bundle, RecordedStep
 from streamgate.recording.compare import Difference, compare_results, config_changes
 from streamgate.recording.format import BundleError
-from streamgate.recording.values import Result, StoredTensor
+from streamgate.recording.values import Batched, Result, StoredTensor
 from streamgate.server.server import Server
 from streamgate.server.settings import ControlMode, Settings
 from streamgate.session.gateway import Connection, Gateway
+from streamgate.session.recorded import batched
 
 EXIT_SECONDS: Final = 5.0
 """How long models may take over being closed."""
@@ -106,6 +107,8 @@ class _Rerun:
                 difference = compare_results(recorded, found, self._options.tolerance)
                 if difference is not None:
                     self._outcome.difference = difference
+                    batches = _batches(recorded.results, found)
+                    self._outcome.notes += [batches] if batches else []
                     break
         finally:
             connection.close(abort=True)
@@ -153,6 +156,7 @@ class _Rerun:
             step.start,
             step.end,
             step.priority,
+            batch=Batch(),
         )
 
     def _note_changes(self) -> None:
@@ -199,4 +203,23 @@ def _stored(response: Response, recorded: RecordedStep) -> Result:
         response.empty,
         response.admitted,
         dict(response.parameters),
+        batched(response.request),
     )
+
+
+def _batches(expected: Sequence[Result], found: Sequence[Result]) -> str:
+    """In which batch a step ran when it was recorded, and in which now."""
+    pair = [next((each.batch for each in some if each.batch), None) for some in (expected, found)]
+    then, now = pair
+    if then is None or now is None:
+        return ""
+    return f"the step that differs ran {_batch_text(then)} then, {_batch_text(now)} now"
+
+
+def _batch_text(batch: Batched) -> str:
+    text = f"in a batch of {batch.rows} on '{batch.instance}'"
+    if batch.sequences < 2:
+        return text
+    named = [repr(key) if key else "no sequence" for key in batch.others]
+    more = batch.sequences - 1 - len(named)
+    return f"{text} with {', '.join([*named, *([f'{more} others'] if more else [])])}"

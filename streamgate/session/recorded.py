@@ -30,11 +30,11 @@ from streamgate.link.contract import (
     OnSnapshot,
 )
 from streamgate.model.config import ModelConfig
-from streamgate.model.request import Request, Response, SequenceKey
+from streamgate.model.request import Batch, Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.recording.options import PARAMETER, RecordingOptions
-from streamgate.recording.values import Composing, End, Header, Result, Step, StoredTensor
+from streamgate.recording.values import Batched, Composing, End, Header, Result, Step, StoredTensor
 from streamgate.recording.writer import BundleWriter, Recording
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,9 @@ REFUSED: Final = "refused"
 
 MOVED: Final = "the sequence went on elsewhere"
 """Why a bundle has not all of its sequence."""
+
+OTHERS_MAX: Final = 64
+"""How many that shared a batch are named."""
 
 Sink = Callable[[Response], None]
 
@@ -130,7 +133,8 @@ class SequenceRecording:
         self._end: End | None = None
 
     def note_request(self, request: Request, position: int) -> int:
-        """The number of the step that this request is."""
+        """The number of the step that this request is. It says from now on with whom it ran."""
+        request.batch = Batch()
         number = self._steps
         self._steps += 1
         self._open += 1
@@ -200,7 +204,20 @@ class SequenceRecording:
             response.empty,
             response.admitted,
             dict(response.parameters),
+            batched(response.request),
         )
+
+
+def batched(request: Request) -> Batched | None:
+    """With whom it ran, if it did and that was asked for."""
+    batch = request.batch
+    if batch is None or batch.number < 0:
+        return None
+    others = list(batch.sequences)
+    if request.sequence in others:
+        others.remove(request.sequence)
+    shown = others[:OTHERS_MAX]
+    return Batched(batch.number, batch.instance, batch.rows, len(batch.sequences), shown)
 
 
 @dataclass(slots=True, eq=False)

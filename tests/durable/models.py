@@ -90,11 +90,13 @@ def write_graph(
     instances: int = 1,
     direct: bool = False,
     idle_seconds: float = 600,
+    factor: int = FACTOR,
     parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """An ONNX graph with its state declared: the engine has all there is of a sequence."""
+    """An ONNX graph with its state declared: the engine has all there is of a sequence. Another
+    `factor` makes another model of it."""
     version = _folder(repository, name)
-    model = parser.parse_model(_GRAPH)
+    model = parser.parse_model(_GRAPH.replace(str(FACTOR), str(factor)))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, version / "model.onnx")
     config = _config(slots, slots, instances, direct, idle_seconds, _STATE)
