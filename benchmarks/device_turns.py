@@ -69,7 +69,7 @@ def write_repository(place: Path) -> None:
         ("stream", 1, STEP_PRODUCTS, streams),
         ("heavy", HEAVY_INSTANCES, HEAVY_PRODUCTS, ""),
     ):
-        shutil.copytree(Path(__file__).parent / "models" / "matmul", place / name)
+        shutil.copytree(Path(__file__).parent / "unconfigured_models" / "matmul", place / name)
         (place / name / "config.pbtxt").write_text(
             _CONFIG.format(
                 rows=STREAMS if rest else 0,

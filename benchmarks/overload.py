@@ -99,7 +99,7 @@ def write_repository(place: Path, knob: Path, rule: Rule) -> None:
     config = _CONFIG.format(
         rows=ROWS, slots=rule.slots, knob=knob, pace=pace if rule.has_pace else ""
     )
-    shutil.copytree(Path(__file__).parent / "models" / MODEL, place / MODEL)
+    shutil.copytree(Path(__file__).parent / "unconfigured_models" / MODEL, place / MODEL)
     (place / MODEL / "config.pbtxt").write_text(config)
 
 
