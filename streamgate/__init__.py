@@ -4,4 +4,4 @@ It speaks Triton's dialect of the KServe v2 protocol. The distribution is called
 `streamgate-server`; another project owns the distribution name `streamgate`.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
