@@ -85,10 +85,13 @@ class Backups:
         for row, live in zip(step.rows, lives, strict=True):
             if live is None or not row.sequence or row.end:
                 continue
-            if self._due.step(row.sequence, self._size(step.instance, row.slot), now):
+            sequence = row.sequence
+            if not self._due.step(sequence, now):
+                continue
+            if self._due.is_room(sequence, self._size(step.instance, row.slot), now):
                 place = (step.instance, row.slot, row.generation)
-                owed = self._places.owed(row.sequence)
-                copies.append(_Copy(row.sequence, place, live.position, owed))
+                owed = self._places.owed(sequence)
+                copies.append(_Copy(sequence, place, live.position, owed))
         if copies:
             self._ask(step.instance, copies)
         self._alarm.set(self._due.next_at())
@@ -112,7 +115,7 @@ class Backups:
         now = self._host.now()
         for sequence in self._due.overdue(now):
             place = self._places.place_of(sequence)
-            if place is None or not self._due.is_due(sequence, self._size(*place[:2]), now):
+            if place is None or not self._due.is_room(sequence, self._size(*place[:2]), now):
                 continue
             position = self._places.position_of(sequence)
             copy = _Copy(sequence, place, position, self._places.owed(sequence))

@@ -86,9 +86,8 @@ class Due:
     def __len__(self) -> int:
         return len(self._watched)
 
-    def step(self, key: SequenceKey, size: int, now: Ns) -> bool:
-        """A step of the sequence begins. Whether a snapshot behind it is due, which will have about
-        `size` bytes."""
+    def step(self, key: SequenceKey, now: Ns) -> bool:
+        """A step of the sequence begins. Whether a snapshot of it is due, if there `is_room`."""
         watched = self._watched.get(key)
         if watched is None:
             watched = self._watched[key] = self._new(key, now)
@@ -100,18 +99,19 @@ class Due:
             if self._ns and watched.timer is None:
                 watched.timer = self._timers.push(watched.due_at, key)
             return False
-        return self._spend(key, watched, size, now)
+        return True
 
     def overdue(self, now: Ns) -> list[SequenceKey]:
-        """Those whose time has come without a step; each is to be asked for with `is_due`."""
+        """Those whose time has come without a step, if there `is_room`."""
         keys = []
         while (key := self._timers.pop_due(now)) is not None:
             self._watched[key].timer = None
             keys.append(key)
         return keys
 
-    def is_due(self, key: SequenceKey, size: int, now: Ns) -> bool:
-        """Whether a snapshot of a sequence that rests is due."""
+    def is_room(self, key: SequenceKey, size: int, now: Ns) -> bool:
+        """Whether a snapshot that is due, and will have about `size` bytes, may be taken now; then
+        it is to be."""
         watched = self._watched[key]
         if watched.spent is not None or not watched.has_news:
             return False

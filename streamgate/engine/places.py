@@ -60,9 +60,10 @@ class Places:
         runs = self._runs.get(sequence)
         if runs is None:
             self._runs[sequence] = [live]
+        elif len(runs) == 1 and runs[0].answered and runs[0].closed:
+            runs[0] = live
         else:
-            if len(runs) > 1 or (runs[0].answered and runs[0].closed):
-                runs[:] = [each for each in runs if not (each.answered and each.closed)]
+            runs[:] = [each for each in runs if not (each.answered and each.closed)]
             runs.append(live)
 
     def owed(self, sequence: SequenceKey) -> list[LiveRequest]:

@@ -19,9 +19,14 @@ def rules(steps: int = 0, ns: int = 0, budget: int = 0) -> Durability:
     return Durability(snapshot_steps=steps, snapshot_ns=ns, snapshot_bytes_per_second=budget)
 
 
+def ask(due: Due, key: int, now: int, size: int = KB) -> bool:
+    """A step, and whether a snapshot is to be taken behind it."""
+    return due.step(key, Ns(now)) and due.is_room(key, size, Ns(now))
+
+
 def take(due: Due, key: int, now: int, size: int = KB) -> bool:
     """A step, and the snapshot behind it if one is due."""
-    if not due.step(key, size, Ns(now)):
+    if not ask(due, key, now, size):
         return False
     due.taken(key, size, Ns(now), has_news=False)
     return True
@@ -70,16 +75,16 @@ def test_who_rests_has_its_snapshot_in_time() -> None:
     while not take(due, 7, 0):
         pass  # the first one is due early
     assert due.next_at() is None  # nothing has happened since
-    assert not due.step(7, KB, Ns(10))
+    assert not ask(due, 7, 10, KB)
     assert due.next_at() == 100
     assert due.overdue(Ns(99)) == []
     assert due.overdue(Ns(100)) == [7]
-    assert due.is_due(7, KB, Ns(100))
-    assert not due.step(7, KB, Ns(105)), "it is being taken"
+    assert due.is_room(7, KB, Ns(100))
+    assert not ask(due, 7, 105, KB), "it is being taken"
     due.taken(7, KB, Ns(110), has_news=True)
     assert due.next_at() == 210
     assert due.overdue(Ns(210)) == [7]
-    assert due.is_due(7, KB, Ns(210))
+    assert due.is_room(7, KB, Ns(210))
     due.taken(7, KB, Ns(211), has_news=False)
     assert due.next_at() is None
 
@@ -87,18 +92,18 @@ def test_who_rests_has_its_snapshot_in_time() -> None:
 def test_one_that_could_not_be_taken_is_due_with_the_next_step() -> None:
     due = Due(rules(steps=4, ns=100, budget=KB))
     now = 0
-    while not due.step(7, KB, Ns(now)):
+    while not ask(due, 7, now, KB):
         now += 1
     due.missed(7, Ns(now))
     assert due.next_at() == now + 100
-    assert due.step(7, KB, Ns(now + 1)), "what it did not take was given back"
+    assert ask(due, 7, now + 1, KB), "what it did not take was given back"
 
 
 def test_nothing_is_left_of_who_has_gone() -> None:
     due = Due(rules(steps=4, ns=100, budget=KB))
-    while not due.step(1, KB, Ns(0)):
+    while not ask(due, 1, 0, KB):
         pass
-    due.step(2, KB, Ns(0))
+    ask(due, 2, 0, KB)
     for key in (1, 2, 3):
         due.forget(key)
     assert len(due) == 0
@@ -117,7 +122,7 @@ def test_a_snapshot_that_does_not_fit_waits_until_it_does() -> None:
     assert at is not None
     assert NS <= at <= NS + 2
     assert due.overdue(at) == [2]
-    assert due.is_due(2, KB, at)
+    assert due.is_room(2, KB, at)
 
 
 def test_one_that_is_larger_than_a_seconds_worth_is_paid_off() -> None:
@@ -148,12 +153,12 @@ def test_all_together_never_take_more_than_they_may(
     largest = 0
     for key, size, actual, passes in steps:
         now += passes
-        if due.step(key, size, Ns(now)):
+        if ask(due, key, now, size):
             due.taken(key, actual, Ns(now), has_news=False)
             total += actual
             largest = max(largest, actual)
             # A second's worth was there at first, and one may be larger than what is there.
             assert total <= KB + KB * now / NS + largest
         for late in due.overdue(Ns(now)):
-            if due.is_due(late, size, Ns(now)):
+            if due.is_room(late, size, Ns(now)):
                 due.missed(late, Ns(now))
