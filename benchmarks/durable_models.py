@@ -24,10 +24,13 @@ CHUNK: Final = 2560
 STEPS: Final = 400
 """Of one sequence: it has six snapshots by default."""
 
+MODULUS: Final = 2**31 - 1
+FACTOR: Final = 48_271
+
 _GRAPH: Final = """
 <ir_version: 8, opset_import: ["": 16]>
 running_hash (int64[B,1] IN, int64[B,1] hash) => (int64[B,1] OUT, int64[B,1] hash_out)
-<int64[1] modulus = {2147483647}, int64[1] factor = {48271}>
+<int64[1] modulus = {MODULUS}, int64[1] factor = {FACTOR}>
 {
   scaled = Mul (hash, factor)
   value = Mod (IN, modulus)
@@ -56,9 +59,15 @@ _MORE: Final = (
 _NUMBERS: Final = ("numbers", "numbers_graph", "numbers_text")
 
 
+def next_hash(kept: int, value: int) -> int:
+    """What the model `hash` answers to `value` when it has answered `kept` before (0: nothing)."""
+    return (kept * FACTOR + value % MODULUS) % MODULUS
+
+
 def write_repository(place: Path) -> None:
     """Both models, and both again with more snapshots."""
-    graph = parser.parse_model(_GRAPH)
+    text = _GRAPH.replace("MODULUS", str(MODULUS)).replace("FACTOR", str(FACTOR))
+    graph = parser.parse_model(text)
     onnx.checker.check_model(graph, full_check=True)
     for suffix, more in (("", ""), (OFTEN, _MORE)):
         version = place / f"hash{suffix}" / "1"

@@ -411,9 +411,9 @@ def _resume_settings(seconds: float, secret_file: Path | None) -> ResumeSettings
 
 def _process(options: argparse.Namespace) -> int:
     from streamgate.server.processes.child import run_child
-    from streamgate.server.processes.roles import make_role
+    from streamgate.server.processes.roles import make_role, prepare
 
-    return run_child(options.descriptor, options.supervisor, make_role)
+    return run_child(options.descriptor, options.supervisor, make_role, prepare)
 
 
 def _doctor(options: argparse.Namespace) -> int:

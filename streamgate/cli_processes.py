@@ -29,6 +29,7 @@ _OF_SEVERAL: Final = {
         "engine_gpus",
         "engine_cpus",
         "freeze_limit_secs",
+        "spare_engines",
         "runtime_directory",
     )
 }
@@ -80,6 +81,13 @@ def add_processes(serve: argparse.ArgumentParser) -> None:
         help=f"a process that gives no sign of life for so long is killed and started again "
         f"({SILENCE_SECONDS:g})",
     )
+    processes.add_argument(
+        "--spare-engines",
+        choices=("true", "false"),
+        default=None,
+        help="keep a process beside each engine that has read its libraries already, and takes "
+        "over when the engine is lost or drained (true)",
+    )
     _add_directory(processes, "where the server's sockets are (a folder of its own)")
 
 
@@ -107,6 +115,7 @@ def topology_of(options: argparse.Namespace) -> Topology | None:
                 range(engines), options.engine_gpus, options.engine_cpus
             )
         ],
+        options.spare_engines != "false",
     )
 
 

@@ -81,7 +81,13 @@ MakeRole = Callable[[Beginning, Callable[[], None]], Role]
 """The role for a beginning. It calls the second argument when its report has changed."""
 
 
-def run_child(descriptor: int, supervisor: int, make_role: MakeRole) -> int:
+Prepare = Callable[[str], None]
+"""Reads the libraries of a kind."""
+
+
+def run_child(
+    descriptor: int, supervisor: int, make_role: MakeRole, prepare: Prepare = lambda _: None
+) -> int:
     """Live as a child of the `supervisor` (its process's number), which speaks over an inherited
     socket. Returns the exit status."""
     die_with(supervisor)
@@ -92,7 +98,7 @@ def run_child(descriptor: int, supervisor: int, make_role: MakeRole) -> int:
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
     os.set_inheritable(descriptor, False)
-    asyncio.run(_Child(make_role).live(socket.socket(fileno=descriptor)))
+    asyncio.run(_Child(make_role, prepare).live(socket.socket(fileno=descriptor)))
     leave_threads()
     return 0
 
@@ -103,8 +109,9 @@ def _leave_it_to_the_supervisor(*_: object) -> None:
 
 @final
 class _Child:
-    def __init__(self, make_role: MakeRole) -> None:
+    def __init__(self, make_role: MakeRole, prepare: Prepare) -> None:
         self._make_role = make_role
+        self._prepare = prepare
         self._role: Role | None = None
         self._peer = Peer(self._answer, self._hear, self._on_lost)
         self._over = asyncio.Event()
@@ -129,10 +136,13 @@ class _Child:
             self._over.set()
 
     async def _answer(self, what: str, value: Any) -> Any:
-        if what == "begin":
+        if what in {"begin", "prepare"}:
             beginning = Beginning(**value["beginning"])
             log_to_stderr(value["log_level"])
             keep_to(Hardware(beginning.gpus, tuple(beginning.cpus)))
+            if what == "prepare":
+                self._prepare(beginning.kind)
+                return None
             self._role = self._make_role(beginning, self._beat)
             await self._role.begin()
             self._beat()

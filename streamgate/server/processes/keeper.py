@@ -12,6 +12,7 @@ from streamgate.server.processes.child import Beginning
 from streamgate.server.processes.launch import ChildProcess
 from streamgate.server.processes.messages import Peer, PeerLostError
 from streamgate.server.processes.restarts import Restarts
+from streamgate.server.processes.spare import Spare
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,17 @@ HANGING_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What runs at a place: `command` starts it, `beginning` is what it is told first."""
+    """What runs at a place: `command` starts it, `beginning` is what it is told first. `has_spare`:
+    another process is kept that takes over when it ends."""
 
     command: Sequence[str]
     beginning: Beginning
     log_level: str
     silence_seconds: float
+    has_spare: bool = False
+
+    def told(self) -> dict[str, Any]:
+        return {"beginning": asdict(self.beginning), "log_level": self.log_level}
 
 
 @final
@@ -69,10 +75,17 @@ class Keeper:
         self._is_stopping = False
         self._wanted_end = ""
         self._running: asyncio.Task[None] | None = None
+        self._spare = Spare(place.command, place.told(), show_line) if place.has_spare else None
 
     def start(self) -> None:
         """Start it for the first time; `wait_first` tells what came of it."""
         self._running = asyncio.create_task(self._run(), name=f"keeper-{self.name}")
+
+    @property
+    def pids(self) -> list[int]:
+        """The numbers of its processes."""
+        pids = [each.pid for each in (self.child, self._spare) if each is not None]
+        return [pid for pid in pids if pid]
 
     async def wait_first(self) -> None:
         """Until it has begun for the first time. Raises StreamGateError when it could not."""
@@ -98,6 +111,8 @@ class Keeper:
     def stop_keeping(self) -> None:
         """From now on it is not started again."""
         self._is_stopping = True
+        if self._spare is not None:
+            self._spare.kill()
         if self.child is None and self._running is not None:
             self._running.cancel()
 
@@ -116,6 +131,8 @@ class Keeper:
                 await child.ended.wait()
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
+        if self._spare is not None:
+            await self._spare.stop()
 
     def kill(self) -> None:
         """End it at once, for good."""
@@ -130,9 +147,8 @@ class Keeper:
 
     async def _run(self) -> None:
         while True:
-            child = ChildProcess(self._show_line)
             try:
-                await child.start(self._place.command)
+                child = await self._next_child()
             except OSError as error:
                 reason = f"it could not be started: {error}"
             else:
@@ -157,6 +173,15 @@ class Keeper:
             log.warning("%s (pid %d): %s; starting it again %s", self.name, child.pid, reason, when)
             await asyncio.sleep(delay)
 
+    async def _next_child(self) -> ChildProcess:
+        """Raises OSError where none can be started."""
+        spare = self._spare.take() if self._spare is not None else None
+        if spare is not None:
+            return spare
+        child = ChildProcess(self._show_line)
+        await child.start(self._place.command)
+        return child
+
     async def _live_through(self, child: ChildProcess) -> str:
         """From its start to its end. Returns why it ended."""
         beginning = asyncio.create_task(self._begin(child))
@@ -169,9 +194,8 @@ class Keeper:
 
     async def _begin(self, child: ChildProcess) -> None:
         """Tell it what to be. One that can't is ended."""
-        told = {"beginning": asdict(self._place.beginning), "log_level": self._place.log_level}
         try:
-            await child.peer.ask("begin", told)
+            await child.peer.ask("begin", self._place.told())
             await self._settle(child.peer)
         except StreamGateError as error:
             if not self._begun_at:
@@ -187,6 +211,8 @@ class Keeper:
             self.has_begun = True
             self._begun_at = time.monotonic()
             self.begun.set()
+            if self._spare is not None:
+                self._spare.make_soon()
 
     async def _watch(self, child: ChildProcess) -> None:
         """Until it has ended. A process that is silent for too long is killed."""

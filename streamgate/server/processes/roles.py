@@ -19,3 +19,11 @@ def make_role(beginning: Beginning, on_change: Callable[[], None]) -> Role:
 
         return FrontEndRole(beginning, on_change)
     raise StreamGateError(Code.INTERNAL, f"no process is a '{beginning.kind}'")
+
+
+def prepare(kind: str) -> None:
+    """Import what a role of that kind needs: it begins the sooner."""
+    if kind == ENGINE:
+        import streamgate.server.processes.engine
+    elif kind == FRONT_END:
+        import streamgate.server.processes.front_end  # noqa: F401

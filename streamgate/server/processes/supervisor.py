@@ -212,13 +212,14 @@ class Supervisor:
                 ),
                 self._settings.log_level,
                 self._topology.silence_seconds,
+                has_spare=kind == ENGINE and self._topology.spare_engines,
             )
             settle = self._open_ports if kind == FRONT_END else _nothing_more
             keepers.append(Keeper(place, settle, partial(show_line, name)))
         return keepers
 
     def _bury(self) -> None:
-        bury_adopted([keeper.child.pid for keeper in self._all if keeper.child is not None])
+        bury_adopted([pid for keeper in self._all for pid in keeper.pids])
 
     async def _open_ports(self, front_end: Peer) -> None:
         """Ports open when there is something to serve behind them."""

@@ -40,6 +40,7 @@ def test_wrong_usage_is_told(flags: str, message: str, capsys: pytest.CaptureFix
             "--engines 2 --front-ends 3 --freeze-limit-secs 1.5 --runtime-directory /r",
             Topology(2, 3, Path("/r"), 1.5, [Hardware()] * 2),
         ),
+        ("--spare-engines false", Topology(hardware=[Hardware()], spare_engines=False)),
         (
             "--engine-gpus 0,1 --engine-gpus MIG-a --engine-cpus 0-2,7 --engine-cpus 3",
             Topology(2, hardware=[Hardware("0,1", (0, 1, 2, 7)), Hardware("MIG-a", (3,))]),

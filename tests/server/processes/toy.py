@@ -82,5 +82,9 @@ class Toy:
         return None
 
 
+def prepare(kind: str) -> None:
+    sys.stderr.write(f"ready to be an {kind}\n")
+
+
 if __name__ == "__main__":
-    run_child(int(sys.argv[2]), int(sys.argv[3]), Toy)
+    run_child(int(sys.argv[2]), int(sys.argv[3]), Toy, prepare)

@@ -25,13 +25,14 @@ def toy_supervisor(
     silence_seconds: float = 30.0,
     engines: int = 2,
     front_ends: int = 2,
+    spare_engines: bool = False,
     **settings: Any,
 ) -> Supervisor:
     """Not started. Its ports are free ones, nobody listens there."""
     ports = dict.fromkeys(("http_port", "grpc_port", "metrics_port", "websocket_port"), 0)
     return Supervisor(
         Settings([Path("nowhere")], host="127.0.0.1", server_id=words, **{**ports, **settings}),
-        Topology(engines, front_ends, directory, silence_seconds),
+        Topology(engines, front_ends, directory, silence_seconds, (), spare_engines),
         TOY,
     )
 
