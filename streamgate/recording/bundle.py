@@ -10,6 +10,7 @@ from streamgate.recording.values import (
     End,
     Entry,
     Header,
+    Origin,
     Result,
     Step,
     decode,
@@ -34,13 +35,15 @@ class RecordedStep:
 @dataclass(slots=True)
 class Bundle:
     """One recorded sequence. `reason` is why it ended ("" if the recording ended before); `cut`
-    says why the recording ended early ("" if it did not)."""
+    says why the recording ended early ("" if it did not). `origin` is there if it began elsewhere:
+    the steps are those from then on."""
 
     path: Path
     header: Header
     steps: list[RecordedStep] = field(default_factory=list)
     reason: str = ""
     cut: str = ""
+    origin: Origin | None = None
 
     @property
     def redacted(self) -> bool:
@@ -58,7 +61,9 @@ class Bundle:
             assert isinstance(step, Step)
             results = [redact(result) for result in recorded.results]
             steps.append(RecordedStep(step, [r for r in results if isinstance(r, Result)]))
-        return Bundle(self.path, header, steps, self.reason, self.cut)
+        origin = None if self.origin is None else redact(self.origin)
+        assert origin is None or isinstance(origin, Origin)
+        return Bundle(self.path, header, steps, self.reason, self.cut, origin)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -70,7 +75,11 @@ def read_bundle(path: Path) -> Bundle:
     bundle = Bundle(path, header)
     results: list[list[Result]] = []
     for entry in entries:
-        if isinstance(entry, Step):
+        if isinstance(entry, Origin):
+            if results or bundle.origin is not None:
+                raise BundleError(f"{path}: its origin is not where it begins")
+            bundle.origin = entry
+        elif isinstance(entry, Step):
             if entry.number != len(results):
                 raise BundleError(f"{path}: step {len(results)} is missing")
             results.append([])

@@ -45,6 +45,12 @@ def compare_bundles(expected: Bundle, found: Bundle, tolerance: float = 0.0) -> 
     """
     if expected.redacted or found.redacted:
         expected, found = expected.as_redacted(), found.as_redacted()
+    if expected.origin is not None and found.origin is not None:
+        digests = expected.origin.digest, found.origin.digest
+        if digests[0] != digests[1]:
+            return Difference(
+                -1, -1, "state to begin with", *(f"sha256 {each}" for each in digests)
+            )
     for one, other in zip(expected.steps, found.steps, strict=False):
         difference = _compare_requests(one.step, other.step)
         if difference is None:

@@ -80,6 +80,22 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The sequence came from elsewhere, in the state that it had after the step at `position`:
+    `snapshot`, as `streamgate.snapshot.codec` writes it, or `sha256` in its place."""
+
+    position: int
+    snapshot: bytes | None
+    sha256: str = ""
+
+    @property
+    def digest(self) -> str:
+        if self.snapshot is None:
+            return self.sha256
+        return hashlib.sha256(self.snapshot).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One request. `number` counts the sequence's requests from 0, `position` is its place as the
     client was told it, `at_ns` its arrival after START's."""
@@ -142,7 +158,7 @@ class Cut:
     why: str
 
 
-Entry = Header | Step | Result | End | Cut
+Entry = Header | Origin | Step | Result | End | Cut
 
 
 def redact(entry: Entry) -> Entry:
@@ -150,6 +166,8 @@ def redact(entry: Entry) -> Entry:
     models said."""
     if isinstance(entry, Header):
         return replace(entry, sequence="", redacted=True)
+    if isinstance(entry, Origin):
+        return Origin(entry.position, None, entry.digest)
     if isinstance(entry, Step):
         return replace(
             entry,
@@ -175,6 +193,11 @@ def encode(entry: Entry) -> bytes:
     """The entry's record."""
     if isinstance(entry, Header):
         return encode_record({"type": "header", **_header_fields(entry)})
+    if isinstance(entry, Origin):
+        head = {"type": "origin", "position": entry.position}
+        if entry.snapshot is None:
+            return encode_record({**head, "sha256": entry.sha256})
+        return encode_record({**head, "bytes": len(entry.snapshot)}, entry.snapshot)
     if isinstance(entry, Step):
         return encode_record({"type": "step", **_step_fields(entry)}, _bodies(entry.inputs))
     if isinstance(entry, Result):
@@ -192,6 +215,8 @@ def decode(head: Head, body: memoryview) -> Entry | None:
     kind = head["type"]
     if kind == "header":
         return _header(head)
+    if kind == "origin":
+        return _origin(head, body)
     if kind == "step":
         return _step(head, body)
     if kind == "result":
@@ -281,6 +306,15 @@ def _header(head: Head) -> Header:
         ],
         _flag(head["redacted"]),
     )
+
+
+def _origin(head: Head, body: memoryview) -> Origin:
+    position = _whole(head["position"])
+    if "sha256" in head:
+        return Origin(position, None, _text(head["sha256"]))
+    if _whole(head["bytes"]) != len(body):
+        raise ValueError(f"a snapshot of {len(body)} bytes, expected {head['bytes']}")
+    return Origin(position, bytes(body))
 
 
 def _step(head: Head, body: memoryview) -> Step:

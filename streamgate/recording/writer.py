@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 from streamgate.errors import Code, StreamGateError
 from streamgate.recording.format import MAGIC, SUFFIX, open_new
 from streamgate.recording.options import RecordingOptions
-from streamgate.recording.values import Cut, Entry, Header, Result, Step, encode, redact
+from streamgate.recording.values import Cut, Entry, Header, Origin, Result, Step, encode, redact
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +240,8 @@ def _size(entry: Entry) -> int:
         tensors = entry.inputs
     elif isinstance(entry, Result):
         tensors = entry.outputs
+    elif isinstance(entry, Origin):
+        return len(entry.snapshot or b"")
     elif isinstance(entry, Header):
         return len(entry.config) + sum(len(each.config) for each in entry.composing)
     else:

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from streamgate.core.ids import NO_OWNER
 from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.link.contract import ModelRoute
 from streamgate.model.request import Batch, Request, Response
 from streamgate.recording.bundle import Bundle, RecordedStep
 from streamgate.recording.compare import Difference, compare_results, config_changes
 from streamgate.recording.format import BundleError
-from streamgate.recording.values import Batched, Result, StoredTensor
+from streamgate.recording.values import Batched, Origin, Result, StoredTensor
 from streamgate.server.server import Server
 from streamgate.server.settings import ControlMode, Settings
 from streamgate.session.gateway import Connection, Gateway
 from streamgate.session.recorded import batched
+from streamgate.snapshot.codec import CodecError, decode_snapshot
 
 EXIT_SECONDS: Final = 5.0
 """How long models may take over being closed."""
@@ -76,9 +79,34 @@ async def replay(bundle: Bundle, options: ReplayOptions) -> Outcome:
     )
     await server.start()
     try:
-        return await _Rerun(server.gateway, bundle, options).run()
+        rerun = _Rerun(server.gateway, bundle, options)
+        if bundle.origin is not None:
+            route = server.route(bundle.header.model, rerun.version)
+            await _restore(route, bundle, bundle.origin, options.step_seconds)
+        return await rerun.run()
     finally:
         await server.stop()
+
+
+async def _restore(route: ModelRoute, bundle: Bundle, origin: Origin, seconds: float) -> None:
+    """Bring the sequence to the state in which its recording began. Raises BundleError."""
+    assert origin.snapshot is not None, "a redacted bundle is not run"
+    answer: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
+    try:
+        snapshot = decode_snapshot(origin.snapshot)
+        key = bundle.header.sequence
+        route.restore(key, NO_OWNER, None, snapshot, answer.set_result)
+        async with asyncio.timeout(seconds):
+            failure = await answer
+    except (CodecError, StreamGateError) as error:
+        failure = Failure(Code.INVALID_ARG, str(error))
+    except TimeoutError:
+        failure = Failure(Code.UNAVAILABLE, f"no answer within {seconds:g} s (--step-timeout)")
+    if failure is not None:
+        raise BundleError(
+            f"{bundle.path}: the state behind position {origin.position}, with which it begins, "
+            f"can't be restored: {failure.message}"
+        )
 
 
 class _Rerun:
@@ -88,7 +116,7 @@ class _Rerun:
         self._gateway = gateway
         self._bundle = bundle
         self._options = options
-        self._version = options.version or bundle.header.version
+        self.version = options.version or bundle.header.version
         self._outcome = Outcome()
 
     async def run(self) -> Outcome:
@@ -147,7 +175,7 @@ class _Rerun:
         step = recorded.step
         return Request(
             self._bundle.header.model,
-            self._version,
+            self.version,
             step.id,
             [tensor.tensor for tensor in step.inputs],
             list(step.requested_outputs),
@@ -161,7 +189,7 @@ class _Rerun:
 
     def _note_changes(self) -> None:
         header = self._bundle.header
-        pairs = [(header.model, self._version, header.config)]
+        pairs = [(header.model, self.version, header.config)]
         pairs += [(each.name, each.version, each.config) for each in header.composing]
         for name, version, config in pairs:
             found = self._gateway.model(name, version).config.json

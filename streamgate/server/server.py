@@ -1,5 +1,6 @@
 """The whole house in one process: repository, engine, gateway and front ends on one event loop."""
 
+from streamgate.link.contract import ModelRoute
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.models import ServedModels
 from streamgate.server.ports import Ports, wanted_ports
@@ -62,6 +63,10 @@ class Server:
 
     def kill(self) -> None:
         """Everything ends with this process."""
+
+    def route(self, name: str, version: str) -> ModelRoute:
+        """A model that is ready. Raises StreamGateError as the gateway does for one that is not."""
+        return self._models.table.route(name, version)
 
     @property
     def gateway(self) -> LocalGateway:

@@ -34,8 +34,18 @@ from streamgate.model.request import Batch, Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.recording.options import PARAMETER, RecordingOptions
-from streamgate.recording.values import Batched, Composing, End, Header, Result, Step, StoredTensor
+from streamgate.recording.values import (
+    Batched,
+    Composing,
+    End,
+    Header,
+    Origin,
+    Result,
+    Step,
+    StoredTensor,
+)
 from streamgate.recording.writer import BundleWriter, Recording
+from streamgate.snapshot.codec import CodecError, encode_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +88,26 @@ class Recorder:
 
     def begin(self, link: ModelLink, start: Request) -> "SequenceRecording | None":
         """A recording of the sequence that this START begins, if it is to be recorded."""
-        if not self._is_wanted(start):
+        return self._begin(link, start.sequence) if self._is_wanted(start) else None
+
+    def go_on(
+        self, link: ModelLink, sequence: SequenceKey, snapshot: Snapshot
+    ) -> "SequenceRecording | None":
+        """A recording of a sequence that comes from elsewhere. It is drawn anew whether there is
+        one: whether there was one there is not known."""
+        if not self._is_drawn():
             return None
+        try:
+            origin = Origin(snapshot.position, encode_snapshot(snapshot))
+        except CodecError as error:
+            log.error("the state of sequence %s could not be recorded: %s", sequence, error)
+            return None
+        recording = self._begin(link, sequence)
+        if recording is not None:
+            recording.note_origin(origin)
+        return recording
+
+    def _begin(self, link: ModelLink, sequence: SequenceKey) -> "SequenceRecording | None":
         config = link.config
         header = Header(
             self._gateway_version,
@@ -87,7 +115,7 @@ class Recorder:
             link.version,
             config.json,
             datetime.now(UTC).isoformat(timespec="milliseconds"),
-            start.sequence,
+            sequence,
             self._composing(config),
         )
         recording = self._writer.begin(header)
@@ -98,6 +126,9 @@ class Recorder:
             asked = start.parameters.get(PARAMETER)
             if isinstance(asked, bool):
                 return asked
+        return self._is_drawn()
+
+    def _is_drawn(self) -> bool:
         rate = self._options.rate
         return rate >= 1.0 or (rate > 0.0 and random.random() < rate)
 
@@ -131,6 +162,10 @@ class SequenceRecording:
         self._steps = 0
         self._open = 0
         self._end: End | None = None
+
+    def note_origin(self, origin: Origin) -> None:
+        """Before all requests."""
+        self._writer.put(self._recording, origin)
 
     def note_request(self, request: Request, position: int) -> int:
         """The number of the step that this request is. It says from now on with whom it ran."""
@@ -262,7 +297,6 @@ class RecordedLink:
         tenancy = self._tenancy(request) if position >= 0 else None
         if tenancy is not None:
             recording = tenancy.recording
-            # START's is 0, recorded or not.
             number = recording.note_request(request, position) if recording is not None else 0
             if recording is not None or request.start:
                 sink = partial(self._receive, tenancy, number, sink)
@@ -284,8 +318,7 @@ class RecordedLink:
             sink(response)
         finally:
             recording = tenancy.recording
-            is_start = number == 0
-            if is_start and response.final and not response.admitted:
+            if response.request.start and response.final and not response.admitted:
                 self._remove(tenancy)
                 if recording is not None:
                     recording.note_end(REFUSED)
@@ -352,7 +385,7 @@ class RecordedLink:
 
 class RecordedMovableLink(RecordedLink):
     """Implements `streamgate.link.contract.MovableLink` in front of another such link. What leaves
-    cuts its recording, and what comes from elsewhere has none: it lacks the beginning."""
+    cuts its recording, and that of what comes from elsewhere begins with its state."""
 
     def __init__(self, link: MovableLink, recorder: Recorder) -> None:
         super().__init__(link, recorder)
@@ -365,11 +398,14 @@ class RecordedMovableLink(RecordedLink):
         snapshot: Snapshot,
         on_answer: OnReservation,
     ) -> None:
-        tenancy = self._add(sequence, None)
+        recording = self._recorder.go_on(self._link, sequence, snapshot)
+        tenancy = self._add(sequence, recording)
 
         def answered(failure: Failure | None) -> None:
             if failure is not None:
                 self._remove(tenancy)
+                if recording is not None:
+                    recording.note_end(REFUSED)
             on_answer(failure)
 
         self._movable.restore(sequence, owner, snapshot, answered)

@@ -19,6 +19,7 @@ from streamgate.recording.values import StoredTensor
 from streamgate.recording.writer import BundleWriter
 from streamgate.session.recorded import RecordedLink, RecordedMovableLink, Recorder
 from streamgate.session.routing import Route
+from streamgate.snapshot.codec import decode_snapshot
 from tests.session.fake_link import FakeLink, FakeMovableLink, sequence_config
 from tests.session.plain_models import config_of, spec, zeros
 
@@ -127,7 +128,7 @@ def test_a_recording_ends_where_its_sequence_leaves(tmp_path: Path) -> None:
     assert house.told() == [(["a0"], why), (["b0"], why), (["c0"], "idle")]
 
 
-def test_what_comes_from_elsewhere_is_not_recorded_and_takes_nobodys_place(tmp_path: Path) -> None:
+def test_what_comes_from_elsewhere_begins_with_its_state(tmp_path: Path) -> None:
     house = House(tmp_path)
     for answer in (Failure(Code.UNAVAILABLE, "no"), None):
         house.route.restore(1, OwnerNumber(1), None, SNAPSHOT, lambda failure: None)
@@ -135,11 +136,32 @@ def test_what_comes_from_elsewhere_is_not_recorded_and_takes_nobodys_place(tmp_p
     house.send(1, id="old")
     house.send(1, start=True, id="a0")
     assert house.link.positions == [5, 0]
-    house.link.answer(0)
+    # Not even its first request takes it away when it is refused: it is no START.
+    house.link.refuse(0)
     house.link.answer(1)
     house.link.on_end(1, EndReason.SUPERSEDED, 0)
     house.link.on_end(1, EndReason.IDLE, 0)
-    assert house.told() == [(["a0"], "idle")]
+    house.writer.close(20.0)
+    found = {bundle.reason: bundle for bundle in map(read_bundle, tmp_path.iterdir())}
+    assert set(found) == {"refused", "superseded", "idle"}
+    for reason in ("refused", "superseded"):
+        origin = found[reason].origin
+        assert origin is not None
+        assert origin.position == 4
+        assert origin.snapshot is not None
+        assert decode_snapshot(origin.snapshot) == SNAPSHOT
+    assert found["refused"].steps == []
+    assert [step.step.position for step in found["superseded"].steps] == [5]
+    assert found["idle"].origin is None
+
+
+def test_what_comes_from_elsewhere_is_drawn_anew(tmp_path: Path) -> None:
+    house = House(tmp_path, rate=0.0)
+    house.route.restore(1, OwnerNumber(1), None, SNAPSHOT, lambda failure: None)
+    house.link.restored[-1][-1](None)
+    house.send(1, id="old")
+    house.writer.close(20.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_that_can_not_move_stays_one(tmp_path: Path) -> None:
