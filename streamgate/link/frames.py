@@ -111,6 +111,19 @@ def decode_frame(frame: memoryview, header_size: int) -> tuple[tuple[Any, ...], 
     return tuple(header), bodies
 
 
+def frame_of(data: Buffer) -> tuple[tuple[Any, ...], list[memoryview]]:
+    """Header and bodies of a whole frame, and nothing behind it. Raises FrameError."""
+    view = memoryview(data)
+    if len(view) < _PREFIX.size:
+        raise FrameError(f"found {len(view)} bytes, expected {_PREFIX.size} or more")
+    size, header_size = _PREFIX.unpack_from(view)
+    if size != len(view) - _PREFIX.size or _padded(header_size) > size:
+        raise FrameError(
+            f"a frame of {size} bytes with a header of {header_size} in {len(view)} bytes"
+        )
+    return decode_frame(view[_PREFIX.size :], header_size)
+
+
 class FrameSocket:
     """One connection. All calls on the loop's thread; `on_frame` and `on_lost` are called there.
 

@@ -12,6 +12,7 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.tensor import Tensor
+from streamgate.snapshot import codec
 from streamgate.snapshot.codec import (
     CodecError,
     decode_request,
@@ -28,13 +29,22 @@ TENSORS = (
     Tensor("B", DataType.BF16, (2,), raw=b"\x01\x02\x03\x04"),
     Tensor.of("E", np.zeros((0, 3), np.int64), DataType.INT64),
 )
-FIELDS = ("request", "model", "version", "failure", "final", "empty", "parameters", "position")
+FIELDS = (
+    "request",
+    "model",
+    "version",
+    "failure",
+    "final",
+    "empty",
+    "parameters",
+    "position",
+    "index",
+    "lost",
+    "ran",
+)
 parameters = st.dictionaries(
     st.text(max_size=5),
-    st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=9),
+    st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=9),
     max_size=4,
 )
 
@@ -72,7 +82,7 @@ def test_requests(
         priority=3,
         timeout_us=timeout,
     )
-    found = decode_request(encode_request(request), "m", sequence)
+    found = decode_request(encode_request(request), "m")
     assert shown(found.inputs) == shown(TENSORS)
     for name in ("model", "id", "sequence", "start", "end", "priority", "timeout_us"):
         assert getattr(found, name) == getattr(request, name)
@@ -96,6 +106,8 @@ def test_responses(
             parameters=values,
             position=position,
             index=2,
+            lost=empty,
+            ran=not empty,
         )
         found = decode_response(encode_response(response), request)
         assert shown(found.outputs) == shown(TENSORS)
@@ -113,6 +125,7 @@ def deep() -> Snapshot:
             "HALF": np.ones((2, 2), np.float16),
             "TEXT": np.array([b"one", b""], dtype=np.object_),
             "FLAG": np.array(True),
+            "NONE": np.zeros((0, 3), np.float64),
         },
         None,
         {0: inner, 3: Snapshot(2, "other", {}, b"", {1: inner})},
@@ -158,10 +171,26 @@ def test_it_is_cut_short() -> None:
     for size in range(len(whole)):
         with pytest.raises(CodecError):
             decode_snapshot(whole[:size])
-    with pytest.raises(CodecError, match="1 bytes belong to no state"):
+    with pytest.raises(CodecError, match="a frame of"):
         decode_snapshot(whole + b"x")
 
 
 def test_what_can_not_be_written() -> None:
     with pytest.raises(CodecError, match="can't be written"):
-        encode_request(Request("m", parameters={"n": 2**70}))
+        encode_request(Request("m", parameters={"n": object()}))  # type: ignore[dict-item]
+
+
+def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encode_snapshot(deep())
+    monkeypatch.setattr(codec, "FORMAT", codec.FORMAT + 1)
+    with pytest.raises(CodecError, match=f"found {codec.FORMAT - 1}, expected format"):
+        decode_snapshot(whole)
+
+
+def test_one_kind_is_not_another() -> None:
+    with pytest.raises(CodecError):
+        decode_request(encode_snapshot(deep()), "m")
+    with pytest.raises(CodecError):
+        decode_snapshot(encode_request(Request("m", inputs=TENSORS)))
+    with pytest.raises(CodecError):
+        decode_response(encode_request(Request("m", inputs=TENSORS)), Request("m"))

@@ -182,7 +182,7 @@ class StoredSequence:
             return
         try:
             data = encode_snapshot(snapshot)
-        except (CodecError, TypeError, ValueError) as error:
+        except CodecError as error:
             self._give_up(f"a snapshot of it can't be written: {error}")
             return
         self._writer.put_snapshot(snapshot.position, data)

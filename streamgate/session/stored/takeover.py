@@ -239,7 +239,7 @@ class StoredSequences:
             if not step.data:
                 asked.route.positions.skip(key)
                 continue
-            request = decode_request(step.data, link.config.name, key)
+            request = decode_request(step.data, link.config.name)
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 await window.acquire()
             if failures:
