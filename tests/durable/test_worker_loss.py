@@ -9,6 +9,7 @@ from streamgate.errors import Code, EndReason
 from streamgate.model.statistics import DurabilityStatistics
 from tests.durable.house import DurableHouse, durable_house
 from tests.durable.models import (
+    ALLOCATE,
     KILL,
     KILL_BETWEEN_ONCE,
     KILL_ONCE,
@@ -104,3 +105,25 @@ async def test_what_outgrew_its_log_ends_at_once(tmp_path: Path) -> None:
         assert answer.lost
         assert client.ends == [("hash_objects", 1, EndReason.ENGINE_LOST)]
         assert (await durability(house, "hash_objects")).lost == 1
+
+
+async def test_what_takes_all_memory_each_time_ends_its_sequence_and_no_other(
+    tmp_path: Path,
+) -> None:
+    limit = {"streamgate.worker_memory_limit_mb": "400"}
+    write_objects(tmp_path, execution="process", allocate_mb=500, parameters=limit)
+    async with durable_house(tmp_path) as house:
+        client, other = house.client(), house.client()
+        await client.step("hash_objects", 1, 3, start=True)
+        await other.step("hash_objects", 2, 1, start=True)
+        # It is answered, and only then its process is killed; so it is when it is replayed.
+        taken = await client.step("hash_objects", 1, ALLOCATE)
+        assert taken == [hashes([3, ALLOCATE])[-1]]
+        (answer,) = await client.ask("hash_objects", 1, 5)
+        assert answer.failure is not None
+        assert answer.failure.code is Code.INTERNAL
+        assert "2 times" in answer.failure.message
+        assert client.ends == [("hash_objects", 1, EndReason.ERROR)]
+        assert await other.step("hash_objects", 2, 4, end=True) == [hashes([1, 4])[-1]]
+        counted = await durability(house, "hash_objects")
+        assert (counted.quarantined, counted.lost, counted.mismatches) == (1, 0, 0)
