@@ -25,7 +25,6 @@ FIRST: Final = (
     "conformance",
     "core",
     "engine",
-    "link",
     "model",
     "observe",
     "proto",
@@ -34,7 +33,6 @@ FIRST: Final = (
     "server",
     "session",
     "simulation",
-    "snapshot",
     "speech",
 )
 """The folders of the first half, such that both take about as long."""

@@ -132,7 +132,7 @@ def its_state_is_said_to_be_there(patch: pytest.MonkeyPatch) -> None:
     "bug",
     [
         steps_do_not_wait_for_their_state,
-        steps_run_while_a_state_is_copied,
+        pytest.param(steps_run_while_a_state_is_copied, marks=ONLY_LONG),
         a_state_that_did_not_come_is_used,
         who_leaves_is_not_closed,
         pytest.param(it_goes_though_it_is_needed, marks=ONLY_LONG),

@@ -15,7 +15,7 @@ from streamgate.core.slots import SlotPool
 from streamgate.core.tenancies import Tenancies
 from streamgate.model.request import SequenceKey
 from tests.model.sequence_machine import ReservingMachine
-from tests.model.settings import CAUGHT, SEEDED
+from tests.model.settings import CAUGHT, ONLY_LONG, SEEDED
 
 Bug = Callable[[pytest.MonkeyPatch], None]
 
@@ -110,7 +110,7 @@ def its_end_says_nothing_of_its_start(patch: pytest.MonkeyPatch) -> None:
         reserved_for_ever,
         promised_although_it_waits,
         its_owner_is_forgotten,
-        a_drain_breaks_promises,
+        pytest.param(a_drain_breaks_promises, marks=ONLY_LONG),
         a_loss_takes_what_is_not_there,
         one_id_is_reserved_twice,
         slots_of_lost_instances_are_counted,

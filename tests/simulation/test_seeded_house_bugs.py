@@ -1,6 +1,6 @@
 """The simulation catches what it is for: each bug put in on purpose makes it fail."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from streamgate.engine.stepper import Stepper
 from streamgate.engine.tensor_runner import Outcome, TensorRunner
 from streamgate.model.request import Request, Response
 from streamgate.session.positions import Positions
-from tests.model.settings import CAUGHT, SEEDED
+from tests.model.settings import CAUGHT, ONLY_LONG, SEEDED
 from tests.simulation.house_machine import HouseMachine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -142,8 +142,8 @@ def positions_of_a_refused_start(patch: pytest.MonkeyPatch) -> None:
 def position_is_given_twice(patch: pytest.MonkeyPatch) -> None:
     assign = Positions.assign
 
-    def stuck(self: Positions, request: Request, listener: Any) -> int:
-        return min(1, assign(self, request, listener))
+    def stuck(self: Positions, request: Request, listener: Any, at: int | None = None) -> int:
+        return min(1, assign(self, request, listener, at))
 
     patch.setattr(Positions, "assign", stuck)
 
@@ -151,11 +151,13 @@ def position_is_given_twice(patch: pytest.MonkeyPatch) -> None:
 def first_listener_is_told(patch: pytest.MonkeyPatch) -> None:
     assign = Positions.assign
 
-    def keep_the_first(self: Positions, request: Request, listener: Any) -> int:
+    def keep_the_first(
+        self: Positions, request: Request, listener: Any, at: int | None = None
+    ) -> int:
         tenancies = self._tenancies.get(request.sequence)
         if not request.start and tenancies:
             listener = tenancies[-1].listener
-        return assign(self, request, listener)
+        return assign(self, request, listener, at)
 
     patch.setattr(Positions, "assign", keep_the_first)
 
@@ -344,8 +346,15 @@ BUGS: list[Bug] = [
     loss_goes_unnoticed,
 ]
 
+RARE: Collection[Bug] = (hang_up_ends_nothing, steps_behind_a_refused_start_run)
+"""Those that take many stories to show."""
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+
+@pytest.mark.parametrize(
+    "bug",
+    [pytest.param(bug, marks=ONLY_LONG) if bug in RARE else bug for bug in BUGS],
+    ids=lambda bug: bug.__name__,
+)
 def test_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine fails, by the audit or by one of the house's own assertions."""
     bug(monkeypatch)

@@ -17,7 +17,7 @@ from streamgate.link.contract import OnReservation
 from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from streamgate.session.positions import Positions
-from tests.model.settings import CAUGHT, SEEDED
+from tests.model.settings import CAUGHT, ONLY_LONG, SEEDED
 from tests.simulation.house_machine import ReservingHouseMachine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -128,7 +128,7 @@ def its_end_is_taken_for_that_of_a_start(patch: pytest.MonkeyPatch) -> None:
     [
         its_start_supersedes_it,
         reserved_for_ever,
-        its_owner_is_forgotten,
+        pytest.param(its_owner_is_forgotten, marks=ONLY_LONG),
         nobody_hears_of_its_end,
         its_start_has_a_place_of_its_own,
         refused_reservations_stay,

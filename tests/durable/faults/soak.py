@@ -222,8 +222,8 @@ class Soak:
 
 
 def what_is_left(metrics: Metrics, *, has_room: bool) -> dict[str, float]:
-    """What must be none when nobody is connected any more; empty if it is. `has_room`: all sequences
-    had slots."""
+    """What must be none when nobody is connected any more; empty if it is. `has_room`: all
+    sequences had slots."""
     left = {
         name: metrics.sum(f"streamgate_{name}")
         for name in (
