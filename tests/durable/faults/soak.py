@@ -247,8 +247,9 @@ def say(what: str) -> None:
     sys.stdout.flush()
 
 
-async def soak(models: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """One run. Returns what was wrong with it; nothing, if all went well."""
+async def soak(models: Path, seconds: float, seed: int, log: Path | None = None) -> dict[str, Any]:
+    """One run. Returns what was wrong with it; nothing, if all went well. The server's log goes to
+    `log`."""
     say(f"seed {seed}, {seconds:g} s")
     write_models(models, SLOTS[seed % 2], PARAMETERS, IDLE_SECONDS)
     async with ground(models, *FLAGS) as house:
@@ -260,6 +261,8 @@ async def soak(models: Path, seconds: float, seed: int) -> dict[str, Any]:
             group.create_task(run.do_harm())
             await asyncio.sleep(seconds)
             run.is_over = True
+        if log is not None:
+            log.write_text("\n".join(house.server.errors))
         await house.until_accepting()
         names = sorted(each["name"] for each in await house.processes())
         left: dict[str, float] = {}
@@ -295,11 +298,12 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    parser.add_argument("--log", type=Path, help="where the server's log is written at the end")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sg-soak-") as folder:
         models = Path(folder) / "models"
         models.mkdir()
-        wrong = asyncio.run(soak(models, arguments.seconds, arguments.seed))
+        wrong = asyncio.run(soak(models, arguments.seconds, arguments.seed, arguments.log))
     say(f"WRONG: {wrong}" if wrong else "all went well")
     return int(bool(wrong))
 
