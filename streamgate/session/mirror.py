@@ -44,7 +44,8 @@ MakeLink = Callable[[ModelConfig, str], DurableLink]
 @dataclass(eq=False)
 class Service:
     """One version as clients reach it. `is_wanted`: an engine that is connected, or was when it was
-    lost, serves it. `is_left`: others have come in its place, and it serves what lives there."""
+    lost, serves it. `is_left`: others have come in its place, and it serves what lives there;
+    `successor` is where that may go."""
 
     route: Route
     link: DurableLink
@@ -52,6 +53,7 @@ class Service:
     places: set[RemoteModel] = field(default_factory=set)
     is_wanted: bool = True
     is_left: bool = False
+    successor: RoutePlace | None = None
     moving: dict[RemoteModel, asyncio.Task[None]] = field(default_factory=dict)
     """Places that sequences are leaving."""
 
@@ -145,6 +147,8 @@ class Mirror:
             wanted = self._wanted(*key)
             for service in services:
                 service.is_wanted = service is wanted
+                if service.is_wanted:
+                    self._come_back(service)
         for key, services in list(self._services.items()):
             for service in services:
                 if not service.is_wanted:
@@ -153,6 +157,15 @@ class Mirror:
                 for model in service.places:
                     self._drain(service, model)
             self._services[key] = [each for each in services if not self._retire(each)]
+
+    @staticmethod
+    def _come_back(service: Service) -> None:
+        """What came in its place is there no more. Nothing goes on to there, from where it would
+        come back here."""
+        service.is_left = False
+        successor, service.successor = service.successor, None
+        if successor is not None:
+            service.link.remove_place(successor)
 
     def _leave(self, service: Service) -> None:
         """A service is out of service: its sequences go on at one that has come in its place, or
@@ -178,8 +191,8 @@ class Mirror:
         if not same:
             service.link.pin(service.route.positions.named())
         host = AsyncioHost(asyncio.get_running_loop())
-        place = RoutePlace(service.route, successor.route, host)
-        service.link.add_place(place, "successor")
+        service.successor = RoutePlace(service.route, successor.route, host)
+        service.link.add_place(service.successor, "successor")
 
     def _drain(self, service: Service, model: RemoteModel) -> None:
         """Send nothing new to a place that wants nothing, and let its sequences go to others."""

@@ -116,3 +116,43 @@ async def test_sequences_leave_an_engine_that_drains(tmp_path: Path) -> None:
         await gateway.close()
         for link in links:
             await link.stop()
+
+
+async def test_what_was_left_is_wanted_again(tmp_path: Path) -> None:
+    """One engine has been reloaded and is lost, while another still has what was there before:
+    sequences go back there, and new ones begin there."""
+    repository = tmp_path / "models"
+    write_graph(repository, slots=32)
+    async with (
+        link_house(repository, tmp_path / "a") as a,
+        link_house(repository, tmp_path / "b") as b,
+    ):
+        links = [EngineLink(each.address, heartbeat=PATIENT) for each in (a, b)]
+        gateway = RemoteGateway(links, ServerInfo("front end", "0", ()))
+        gateway.start()
+        async with asyncio.timeout(WAIT_SECONDS):
+            for link in links:
+                link.start()
+                await link.wait_connected()
+        client = Client.of(gateway)
+        for key in range(1, 8):
+            await client.step("hash", key, 0, start=True)
+        with (repository / "hash" / "config.pbtxt").open("a") as config:
+            config.write('parameters { key: "edition" value { string_value: "2" } }\n')
+        await a.models.gateway.load_model("hash", None, {})
+        keys = range(1, 15)
+        for key in keys[7:]:
+            await client.step("hash", key, 0, start=True)
+        # New ones begin at what is newer.
+        await until(lambda: a.server.sequences >= 7)
+        await links[0].stop()
+        for value in (1, 2):
+            for key in keys:
+                last = value == 2
+                answer = await client.step("hash", key, value, end=last)
+                assert answer == [hashes(range(3))[value]]
+        for key in range(20, 30):
+            assert await client.step("hash", key, 5, start=True) == hashes([5])
+        assert b.server.sequences == 10
+        await gateway.close()
+        await links[1].stop()

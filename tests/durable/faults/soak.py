@@ -196,6 +196,8 @@ class Soak:
     async def measure(self) -> None:
         sizes = {}
         for each in await self.house.processes():
+            if not each["is_accepting"]:
+                continue
             try:
                 process = psutil.Process(each["pid"])
                 memory, descriptors = process.memory_info().rss, process.num_fds()
