@@ -264,7 +264,7 @@ async def soak(models: Path, seconds: float, seed: int, log: Path | None = None)
             await asyncio.sleep(seconds)
             run.is_over = True
         if log is not None:
-            log.write_text("\n".join(house.server.errors))
+            await asyncio.to_thread(log.write_text, "\n".join(house.server.errors))
         await house.until_accepting()
         names = sorted(each["name"] for each in await house.processes())
         left: dict[str, float] = {}
