@@ -328,7 +328,7 @@ def test_each_message_comes_once_whenever_calls_are_lost(service: GrpcService, s
                 sent = greeting["streamgate_received"].int64_param
                 token = greeting["streamgate_resume"].string_param
         # Whatever was said again, all of it has left.
-        (resumable,) = reception_of(service)._streams.values()
+        (resumable,) = reception_of(service)._shelf._sessions.values()
         service.thread.wait_until(lambda: resumable.stream and not resumable.stream._unsent_bytes)
         assert not resumable._unsent
     assert losses

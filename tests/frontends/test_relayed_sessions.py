@@ -219,7 +219,7 @@ async def test_what_a_relayed_client_has_got_is_known_to_the_owner(tmp_path: Pat
                 call.send(int32("OUT", number), final=False)
             for number in range(600):
                 assert await peer.hear_sum() == number
-            (session,) = one.resumption._sessions.values()
+            (session,) = one.resumption._shelf._sessions.values()
             await until(lambda: session.kept_bytes < 50_000)
             peer.cut()
         await one.until_detached()

@@ -5,10 +5,8 @@ The same for both gRPC transports. See docs/session-store.md for what a client d
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
@@ -25,6 +23,7 @@ from streamgate.frontends.kserve_grpc.resumable import (
     ResumableWire,
 )
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
+from streamgate.frontends.shelf import Shelf
 from streamgate.observe.resumption import ResumeCounts
 from streamgate.session.tokens import SESSION_BYTES, Claim, TokenError, TokenFault, TokenSigner
 
@@ -34,20 +33,9 @@ PURPOSE: Final = "grpc stream"
 TOKEN_SECONDS: Final = 7 * 24 * 3600.0
 """How long a token is good, if its stream lives so long."""
 
-KEEP_SECONDS: Final = 0.25
-"""How often the sequences of detached streams are kept from running out."""
-ENDS_KNOWN: Final = 10_000
 UNAUTHENTICATED: Final = 16
 _SECONDS_MAX: Final = 3600.0
 _DIGITS_MAX: Final = 18
-
-_WHY: Final = {
-    "expired": "its client did not come back in time",
-    "outgrown": "too much was said to its client while it was away",
-    "not kept": "there was no room to keep it",
-    "slow": "its client read too slowly",
-    "stopped": "the server is going down",
-}
 
 BeginStream = Callable[[StreamTransport, bool], InferStream]
 """Makes a call's `InferStream` over a transport; whether its messages say their places."""
@@ -92,20 +80,11 @@ class RefusedCall:
 
 @final
 class StreamReception:
-    """Every stream of a front end that can be resumed, attached or not. A `Shelf` to them."""
+    """Every stream of a front end that can be resumed, attached or not."""
 
     def __init__(self, options: StreamResumption) -> None:
         self._options = options
-        self._streams: dict[bytes, ResumableStream] = {}
-        self._waiting: dict[bytes, asyncio.TimerHandle] = {}
-        self._ends: OrderedDict[bytes, str] = OrderedDict()
-        self._keeping: asyncio.TimerHandle | None = None
-        self._is_stopping = False
-        self._detachments = 0
-        self._resumed = 0
-        self._taken_over = 0
-        self._ended: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        self._shelf = Shelf[ResumableStream](options.streams, options.bytes)
 
     def receive(self, wire: ResumableWire, metadata: Metadata, begin: BeginStream) -> CallHandler:
         """What handles a call that comes with this metadata."""
@@ -120,103 +99,50 @@ class StreamReception:
         if not seconds:
             return begin(wire, False)
         number = secrets.token_bytes(SESSION_BYTES)
-        stream = ResumableStream(number, self._token(number), seconds, self._options.keep, self)
-        self._streams[number] = stream
+        stream = ResumableStream(
+            number, self._token(number), seconds, self._options.keep, self._shelf
+        )
+        self._shelf.add(stream)
         return stream.begin(begin(stream, True), wire)
-
-    def shelve(self, stream: ResumableStream) -> bool:
-        if self._is_stopping:
-            return False
-        if len(self._waiting) >= self._options.streams:
-            self._ended["too many"] += 1
-            return False
-        self._detachments += 1
-        loop = asyncio.get_running_loop()
-        self._waiting[stream.number] = loop.call_later(stream.seconds, stream.end, "expired")
-        self._thin()
-        if self._keeping is None:
-            self._keep()
-        return stream.number in self._waiting
-
-    def forget(self, stream: ResumableStream, why: str) -> None:
-        self._streams.pop(stream.number, None)
-        timer = self._waiting.pop(stream.number, None)
-        if timer is not None:
-            timer.cancel()
-            self._ended[why] += 1
-        self._ends[stream.number] = why
-        if len(self._ends) > ENDS_KNOWN:
-            self._ends.popitem(last=False)
 
     def stop(self) -> None:
         """Give up all that are detached; from now on, none is kept."""
-        self._is_stopping = True
-        for number in list(self._waiting):
-            self._streams[number].end("stopped")
+        self._shelf.stop()
 
     @property
     def counts(self) -> ResumeCounts:
         """How many wait for their clients, and what became of the others."""
-        return ResumeCounts(
-            len(self._waiting),
-            sum(self._streams[number].kept_bytes for number in self._waiting),
-            self._detachments,
-            self._resumed,
-            self._taken_over,
-            ended=dict(self._ended),
-            refused=dict(self._refused),
-        )
+        return self._shelf.counts
 
     def _resume(self, wire: ResumableWire, wishes: Mapping[str, str]) -> CallHandler:
         number = self._number(wishes[TOKEN_KEY])
         last_event = _last_event(wishes.get(LAST_EVENT_KEY, "0"))
-        stream = self._streams.get(number)
+        stream = self._shelf.find(number)
         if stream is None:
-            self._refused["expired"] += 1
-            why = _WHY.get(self._ends.get(number, ""), "it is not known here")
+            self._shelf.refuse("expired")
+            why = self._shelf.why_over(number) or "it is not known here"
             raise _RefusalError(
                 Code.NOT_FOUND, f"the stream of '{TOKEN_KEY}' is over: {why}; begin a new one"
             )
         try:
             attachment = stream.go_on(wire, last_event, self._token(number))
         except StreamGateError as error:
-            self._refused["gap"] += 1
+            self._shelf.refuse("gap")
             raise _RefusalError(error.code, error.message) from None
-        timer = self._waiting.pop(number, None)
-        if timer is not None:
-            timer.cancel()
-        self._resumed += 1
-        self._taken_over += timer is None
+        self._shelf.take_down(stream)
         return attachment
 
     def _number(self, token: str) -> bytes:
         try:
             return self._options.signer.verify(PURPOSE, token).session
         except TokenError as error:
-            self._refused[error.fault.value] += 1
+            self._shelf.refuse(error.fault.value)
             what = "is not valid" if error.fault is TokenFault.FORGED else "has expired"
             text = f"the token in '{TOKEN_KEY}' {what}"
             raise _RefusalError(Code.INVALID_ARG, text, UNAUTHENTICATED) from None
 
     def _token(self, number: bytes) -> str:
         return self._options.signer.sign(PURPOSE, Claim(number), TOKEN_SECONDS)
-
-    def _keep(self) -> None:
-        """What would run out while the client can say nothing starts anew."""
-        self._keeping = None
-        for number in list(self._waiting):
-            self._streams[number].keep()
-        self._thin()
-        if self._waiting:
-            self._keeping = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._keep)
-
-    def _thin(self) -> None:
-        """What is kept for those who are away stays within its bound: the largest goes first."""
-        while True:
-            sizes = {number: self._streams[number].kept_bytes for number in self._waiting}
-            if sum(sizes.values()) <= self._options.bytes:
-                return
-            self._streams[max(sizes, key=sizes.__getitem__)].end("outgrown")
 
 
 class _RefusalError(Exception):

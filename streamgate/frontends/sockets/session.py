@@ -92,6 +92,11 @@ class Session:
         return self._grant
 
     @property
+    def seconds(self) -> float:
+        """For how long it waits for its client."""
+        return self._grant.seconds
+
+    @property
     def next_event(self) -> int:
         return self._kept.last + 1
 
