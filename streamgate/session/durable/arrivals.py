@@ -16,6 +16,7 @@ from streamgate.session.durable.counters import DurabilityCounters
 from streamgate.session.durable.lane import Lane, Place, Step, Tenancy
 from streamgate.session.durable.places import Places
 from streamgate.session.durable.sequences import Sequences
+from streamgate.session.durable.tally import Tally
 from streamgate.session.durable.trials import Trials
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Arrivals:
         self.patience_ns = patience_ns
         self._lifetime_ns = lifetime_ns
         self.is_closed = False
+        self._tally = Tally(sequences.name)
         self._sequences = sequences
         self._places = places
         self._host = host
@@ -60,6 +62,7 @@ class Arrivals:
         if not lane.is_recovering:
             lane.lost_ns = self._host.now()
             lane.deadline_ns = lane.lost_ns + self.patience_ns
+            self._tally.wait_for(lane)
 
     def detach(self, lane: Lane) -> None:
         """The lane is nowhere, and all it needs is still to be sent. What lives of it at its place
@@ -267,6 +270,7 @@ class Arrivals:
                 continue
             self._counters.lost += 1
             self._sequences.finish(tenancy, EndReason.ENGINE_LOST)
+        self._tally.look()
 
     def pump(self, lane: Lane) -> None:
         """Send what waits to be sent, as much as may be under way at a time."""
@@ -334,12 +338,7 @@ class Arrivals:
         else:
             self._counters.recovered += 1
             self._counters.recovery_seconds.add(seconds)
-        log.info(
-            "sequence %s of model '%s' goes on after %.3f s",
-            lane.key,
-            self._sequences.name,
-            seconds,
-        )
+        self._tally.note(lane, seconds)
 
     def leave_trial(self, lane: Lane) -> None:
         following = self._trials.leave(lane)

@@ -1,6 +1,9 @@
 """What a durable link does in each case that has a rule of its own."""
 
+import logging
 from dataclasses import replace
+
+import pytest
 
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import Code, EndReason, Failure
@@ -406,6 +409,26 @@ def test_a_request_of_an_unknown_sequence_is_not_run_again() -> None:
     assert [(response.lost, response.admitted) for response in got] == [(True, False)]
     assert house.counted.retried == 0
     assert len(house.link._stateless) == 0
+
+
+def test_a_loss_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    house = DurableHouse(2)
+    for key in range(1, 31):
+        house.run(key, 1)
+    (first, second) = house.places
+    lost = len(first.lives)
+    first.lose()
+    house.finish()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"{lost} sequences of model 'm' go on, after 0.000 to 0.000 s"]
+    moved = len(second.lives) - lost
+    second.lose()
+    house.finish()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[1].startswith(f"{moved + lost} sequences of model 'm' go on")
+    assert len(lines) == 2
+    house.come_to_rest()
 
 
 def test_a_stuck_sequence_can_be_made_to_begin_anew() -> None:
