@@ -1,7 +1,7 @@
 """All front ends of a server, over whatever gateway: opened together and closed together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamgate.errors import StreamGateError
@@ -17,7 +17,7 @@ from streamgate.frontends.sockets.relay import socket_path
 from streamgate.frontends.sockets.relay_post import RelayPost
 from streamgate.frontends.sockets.server import WebSocketServer
 from streamgate.frontends.websocket import WebSocketFrontEnd
-from streamgate.model.statistics import TenantStatistics
+from streamgate.model.statistics import Histogram, TenantStatistics
 from streamgate.observe.resumption import ResumeCounts, together
 from streamgate.server.front_end import FrontEnd
 from streamgate.server.ports import Ports
@@ -57,6 +57,7 @@ class FrontEnds:
         self._post_path = None if directory is None else socket_path(directory, owner)
         self._post: RelayPost | None = None
         self._open: list[FrontEnd] = []
+        self._mounts: Mounts | None = None
 
     @property
     def resume_counts(self) -> ResumeCounts | None:
@@ -73,7 +74,7 @@ class FrontEnds:
 
         Raises StreamGateError when one can't be bound; what was opened is to be closed then.
         """
-        mounts = speech_mounts(
+        mounts = self._mounts = speech_mounts(
             self._gateway, self._settings.speech, self._resumption, self._tenants.knows
         )
         http = grpc = metrics = websocket = None
@@ -99,6 +100,10 @@ class FrontEnds:
     def tenants(self) -> Sequence[TenantStatistics]:
         """What tenants have; nothing where the settings name none."""
         return self._tenants.statistics() if self._settings.tenants else ()
+
+    def speech_lags(self) -> Mapping[str, Histogram]:
+        """Seconds of audio that results were behind, by model."""
+        return {} if self._mounts is None else self._mounts.context.models.lags.read()
 
     async def close(self) -> None:
         """Close all ports and their connections. Safe to call twice."""

@@ -40,6 +40,7 @@ class Server:
                     front_ends.resume_counts,
                     front_ends.tenants(),
                     self._stored.figures() if self._stored is not None else None,
+                    front_ends.speech_lags(),
                 ),
             )
         except BaseException:

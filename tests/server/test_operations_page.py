@@ -20,6 +20,7 @@ from streamgate.observe.exposition import render_registry
 from streamgate.observe.families import Merged
 from streamgate.observe.metrics import render
 from streamgate.observe.resumption import ResumeCounts, render_resumption
+from streamgate.observe.speech import render_speech
 from streamgate.observe.store import StoreFigures, render_store
 from streamgate.server.processes.scrape import supervised
 from streamgate.session.gateway import SLOTS_SHOWN
@@ -58,6 +59,7 @@ def test_every_metric_is_described_with_its_type() -> None:
             render([statistics(sequences=sequences)]),
             render_durability({("m", "1"): DurabilityStatistics()}),
             render_resumption(ResumeCounts()),
+            render_speech({"m": Histogram((), (0,), 0.0)}),
             render_store(StoreFigures(True, 0, 0, 0, 0, 0, 0, 0, 0)),
             render_registry(registry),
         ]

@@ -5,9 +5,10 @@ The contract that makes a model one is `docs/speech-models.md`.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.speech.lags import AudioLags, LagsOfModels
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.session.gateway import Gateway
@@ -28,7 +29,8 @@ _TEXT_OUTPUTS = {
 class SpeechModel:
     """A model that hears: what it wants to be sent, and in which languages it listens.
 
-    `chunk_samples` is one step's audio; `is_fixed` when a step must have exactly that many.
+    `chunk_samples` is one step's audio; `is_fixed` when a step must have exactly that many. Its
+    streams note in `lags` how far results are behind.
     """
 
     config: ModelConfig
@@ -39,6 +41,7 @@ class SpeechModel:
     languages: Sequence[str]
     end_padding_samples: int
     takes_flush: bool
+    lags: AudioLags = field(default_factory=AudioLags, compare=False)
 
     @property
     def name(self) -> str:
@@ -74,7 +77,9 @@ class TranslationModel:
         return language
 
 
-def as_speech_model(config: ModelConfig, version: str) -> SpeechModel | None:
+def as_speech_model(
+    config: ModelConfig, version: str, lags: LagsOfModels | None = None
+) -> SpeechModel | None:
     """The model as one that hears, if it keeps the contract."""
     audio = next((spec for spec in config.inputs if spec.name == "AUDIO"), None)
     if audio is None or audio.datatype is not DataType.FP32 or len(audio.shape) != 1:
@@ -100,6 +105,7 @@ def as_speech_model(config: ModelConfig, version: str) -> SpeechModel | None:
         _words(config, "languages"),
         math.ceil(padding_seconds * rate_hz),
         _has_input(config, "FLUSH"),
+        AudioLags() if lags is None else lags.of(config.name),
     )
 
 
@@ -131,13 +137,14 @@ class SpeechModels:
     def __init__(
         self, gateway: Gateway, default: str = "", aliases: Mapping[str, str] | None = None
     ) -> None:
+        self.lags = LagsOfModels()
         self._gateway = gateway
         self._default = default
         self._aliases = dict(aliases or {})
 
     async def all(self) -> list[SpeechModel]:
         """By name, each in its newest ready version."""
-        found = (as_speech_model(config, version) for config, version in await self._ready())
+        found = (as_speech_model(*each, self.lags) for each in await self._ready())
         return [model for model in found if model is not None]
 
     async def translations(self) -> list[TranslationModel]:
@@ -204,7 +211,7 @@ class SpeechModels:
 
     def _named(self, name: str) -> SpeechModel:
         info = self._gateway.model(name, "")
-        model = as_speech_model(info.config, info.version)
+        model = as_speech_model(info.config, info.version, self.lags)
         if model is None:
             raise StreamGateError(
                 Code.NOT_FOUND,

@@ -405,7 +405,10 @@ class SpeechStream:
                 self._tell(partial(self._sink.on_text, event))
                 self._timeline.forget_before(end_seconds - TIMELINE_SECONDS)
         if response.final and not self._fate.is_over:
-            for mark in self._in_flight.popleft().marks:
+            answered = self._in_flight.popleft()
+            behind = max(0, self._heard_samples - answered.end_samples)
+            self.model.lags.add(behind / self.model.sample_rate_hz)
+            for mark in answered.marks:
                 self._tell_flushed(mark)
             self._fate.finish_if_done()
             self._go_on()

@@ -14,6 +14,7 @@ from streamgate.link.client import EngineLink
 from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
 from streamgate.observe.resumption import ResumeCollector
+from streamgate.observe.speech import SpeechCollector
 from streamgate.observe.store import StoreCollector
 from streamgate.observe.tenants import TenantCollector
 from streamgate.server.front_ends import FrontEnds
@@ -111,6 +112,9 @@ class FrontEndRole:
             summed += families_of(ResumeCollector(lambda: counts).collect())
         if self._stored is not None:
             summed += families_of(StoreCollector(self._stored.figures()).collect())
+        lags = self._front_ends.speech_lags()
+        if lags:
+            summed += families_of(SpeechCollector(lags).collect())
         tenants = self._front_ends.tenants()
         if tenants:
             summed += families_of(TenantCollector(tenants).collect())
