@@ -363,7 +363,8 @@ class MovingAudit(ReservingAudit):
     # What must hold between the two.
 
     def backlog_max(self) -> int:
-        return self.batching.max_backlog + len(self.waiting)
+        # Nor does it bind a START that came while somebody restored was before it.
+        return self.batching.max_backlog + len(self.waiting) + len(self.came)
 
     def is_told(self) -> bool:
         return bool(self.arriving or self.leaving)
