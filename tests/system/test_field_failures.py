@@ -122,7 +122,9 @@ def test_8449_idle_sequences_before_a_long_backlog(serve: Callable[..., RunningS
     server = serve(slots=2, idle_ms=30)
     server.gates.close("step 1")
     with closing(TallyCalls(server.grpc)) as calls:
-        begun = {key: calls.begin(key, key, "S") for key in range(1, 31)}
+        begun = {1: calls.begin(1, 1, "S")}
+        assert server.gates.is_entered("step 1", WAIT_SECONDS)
+        begun |= {key: calls.begin(key, key, "S") for key in range(2, 31)}
         until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 28)
         begun.pop(10).cancel()
         until(lambda: server.ended("tally", "client_abort") == 1)
