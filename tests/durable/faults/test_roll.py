@@ -9,15 +9,15 @@ import pytest
 
 from tests.durable.faults.crowd import ANSWERS, Crowd, gaps_text, streams_of, write_models
 from tests.durable.faults.ground import ground
-from tests.model.settings import LONG
+from tests.model.settings import LONG, ONLY_LONG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if LONG else 120)]
 
 STREAMS = 200 if LONG else 36
 ENGINES = 3 if LONG else 2
 PACE_SECONDS = 0.25
-DRAIN_STEPS = 240 if LONG else 50
-RELOAD_STEPS = 120 if LONG else 32
+DRAIN_STEPS = 240 if LONG else 36
+RELOAD_STEPS = 120
 NEW = 'parameters {{ key: "edition" value {{ string_value: "{}" }} }}\n'
 
 
@@ -47,6 +47,7 @@ async def test_engines_are_drained_one_after_another(tmp_path: Path) -> None:
     )
 
 
+@ONLY_LONG
 async def test_models_are_loaded_anew(tmp_path: Path) -> None:
     write_models(tmp_path)
     crowd = Crowd(streams_of(STREAMS), RELOAD_STEPS, PACE_SECONDS)

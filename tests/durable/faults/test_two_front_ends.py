@@ -10,13 +10,13 @@ import pytest
 from tests.durable.faults.ground import Ground, ground
 from tests.durable.faults.tongues import ANSWER_SECONDS, HttpUnary
 from tests.durable.models import hashes, write_graph
-from tests.model.settings import LONG
+from tests.model.settings import ONLY_LONG
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [ONLY_LONG, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SEQUENCES = 24
-STEPS = 100 if LONG else 30
-KILLS = 5 if LONG else 1
+STEPS = 100
+KILLS = 5
 PAUSE_SECONDS = 0.1
 
 
