@@ -97,6 +97,7 @@ class FakePlace:
         self.on_idle_warning: OnIdleWarning
         self.on_snapshot: OnSnapshot
         self._numbers = 0
+        self._refusals: deque[Callable[[], None]] = deque()
 
     # -- the link
 
@@ -231,11 +232,14 @@ class FakePlace:
         """No sequence is ever idle for too long here."""
 
     def hang_up(self, owner: OwnerNumber) -> None:
+        # What was refused before is told before the ends.
+        self._say_refusals()
         for lives in self.all():
             if lives.owner == owner:
                 self._abort(lives, EndReason.CLIENT_ABORT)
 
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
+        self._say_refusals()
         line = self.lives.get(sequence)
         if line is None:
             return
@@ -422,7 +426,12 @@ class FakePlace:
         self, asked: _Asked, failure: Failure, *, admitted: bool, lost: bool = False
     ) -> None:
         answer = partial(self._answer, asked, failure, admitted=admitted, lost=lost, ran=False)
-        self.host.call_soon(answer)
+        self._refusals.append(answer)
+        self.host.call_soon(self._say_refusals)
+
+    def _say_refusals(self) -> None:
+        while self._refusals:
+            self._refusals.popleft()()
 
     @staticmethod
     def _answer(
