@@ -29,6 +29,7 @@ from streamgate.session.routing import (
     VersionState,
 )
 from streamgate.session.succession import RoutePlace, can_follow
+from streamgate.session.sums import sum_durability
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Mirror:
         self._make = make
         self._services: dict[tuple[str, int], list[Service]] = {}
         self._renewed: set[tuple[str, int]] = set()
+        self._past: dict[tuple[str, str], DurabilityStatistics] = {}
 
     def renew(self) -> None:
         self._renew_places()
@@ -116,11 +118,12 @@ class Mirror:
         return sum(service.link.watch.stalled for service in self.services())
 
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
-        """What was recovered here, by model and version."""
-        return {
-            (service.config.name, service.route.version): service.link.durability()
-            for service in self.services()
-        }
+        """What was recovered here, by model and version, by what has gone out of service too."""
+        found = dict(self._past)
+        for services in self._services.values():
+            for service in services:
+                _add(found, service)
+        return found
 
     def close(self) -> None:
         """Recover nothing any more."""
@@ -238,13 +241,13 @@ class Mirror:
         served: ModelLink = link if self._front is None else self._front(link)
         return Service(Route(served), link, model.config)
 
-    @staticmethod
-    def _retire(service: Service) -> bool:
+    def _retire(self, service: Service) -> bool:
         """Let a service go when nothing lives there any more, nor will. Returns whether it goes."""
         if service.is_wanted or service.places or len(service.route.positions):
             return False
         service.route.retired = True
         service.link.close()
+        _add(self._past, service)
         return True
 
     def _wanted(self, name: str, number: int) -> Service | None:
@@ -291,6 +294,14 @@ def _end(service: Service) -> None:
     """The version was taken out of service, and nothing takes its place: its sequences end."""
     for key in service.route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
         service.link.end_sequence(key, EndReason.DRAINED, drain=True)
+
+
+def _add(to: dict[tuple[str, str], DurabilityStatistics], service: Service) -> None:
+    """Count what a service has counted."""
+    key = service.config.name, service.route.version
+    counted = sum_durability(to.get(key), service.link.durability())
+    assert counted is not None
+    to[key] = counted
 
 
 def _essence(config: ModelConfig) -> ModelConfig:

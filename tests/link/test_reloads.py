@@ -46,6 +46,10 @@ async def test_a_reload_costs_a_sequence_nothing(tmp_path: Path) -> None:
         assert await new.step("hash", 8, 0, start=True) == [hashes([0])[0]]
         await until(lambda: client.ends)
         assert client.ends == [("hash", 7, EndReason.CLIENT_END)]
+        # What counted it goes, and the count stays.
+        gateway._mirror.renew()
+        assert len(gateway._mirror._services["hash", 1]) == 1
+        assert gateway.durability()["hash", "1"].moved == 1
 
 
 async def test_sequences_of_a_model_that_is_unloaded_end(tmp_path: Path) -> None:
