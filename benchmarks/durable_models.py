@@ -94,6 +94,7 @@ def write_loads(scratch: Path, streams: int, window_ms: int) -> tuple[Load, Load
         streaming=True,
         sequence_length=STEPS,
         window_ms=window_ms,
+        own_connections=True,
     )
     numbers = Load(
         "numbers recogniser",
@@ -102,6 +103,7 @@ def write_loads(scratch: Path, streams: int, window_ms: int) -> tuple[Load, Load
         streaming=True,
         sequence_length=STEPS,
         window_ms=window_ms,
+        own_connections=True,
         options=(f"--input-data={speech}",),
     )
     return hashes, numbers

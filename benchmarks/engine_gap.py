@@ -2,7 +2,8 @@
 
 Workload: sequences of a running hash over HTTP, a step of each every 20 ms, while the engine (or
 one of two) is killed; every answer is compared with what it must be. The gap of a client is the
-longest time that one of its answers took since the kill. Peer: the same without spare processes.
+longest time that one of its answers took since the kill. Each kill is of a server of its own: an
+engine that is lost again within a minute is started again later and later. Peer: the same without spare processes.
 With each gap: when the process that follows was there, and when it had its models; what is left
 until the gap's end are the way back to it, restoring and replaying. Limit: the machine's other
 work, which a start of half a second of CPU feels more than anything else.
@@ -35,7 +36,7 @@ from streamgate.server.processes.runtime_directory import CONTROL
 CLIENTS: Final = 8
 PACE_SECONDS: Final = 0.02
 STEADY_SECONDS: Final = 4.0
-"""After a start or a kill, until the next kill: spares are there again."""
+"""From a start to the kill: there is a spare by then."""
 LOOK_SECONDS: Final = 0.01
 LIMIT_SECONDS: Final = 30.0
 SETTINGS: Final = (
@@ -84,21 +85,18 @@ class Gap:
     answered: Sequence[float]
 
 
-async def measure(url: str, control: Path, kills: int) -> list[Gap]:
+async def measure(url: str, control: Path) -> Gap:
     over = asyncio.Event()
     clients = [Client(key) for key in range(1, CLIENTS + 1)]
     timeout = aiohttp.ClientTimeout(LIMIT_SECONDS)
-    gaps = []
     async with aiohttp.ClientSession(timeout=timeout) as session:
         runs = [asyncio.create_task(each.run(session, url, over)) for each in clients]
         try:
-            for _ in range(kills):
-                await asyncio.sleep(STEADY_SECONDS)
-                gaps.append(await _kill(control, clients))
+            await asyncio.sleep(STEADY_SECONDS)
+            return await _kill(control, clients)
         finally:
             over.set()
             await asyncio.gather(*runs)
-    return gaps
 
 
 async def _kill(control: Path, clients: Sequence[Client]) -> Gap:
@@ -126,6 +124,17 @@ async def _engine(control: Path) -> dict[str, Any]:
     return dict(engine)
 
 
+def _gap(flags: Sequence[str]) -> Gap:
+    """Of one server."""
+    with tempfile.TemporaryDirectory(prefix="gap-") as folder:
+        scratch = Path(folder)
+        write_repository(scratch / "models")
+        more = ["--model-control-mode=explicit", f"--runtime-directory={folder}/run"]
+        with streamgate_server(scratch / "models", scratch, [*flags, *more]) as server:
+            url = f"http://{server.http}/v2/models/hash/infer"
+            return asyncio.run(measure(url, scratch / "run" / CONTROL))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.engine_gap")
     parser.add_argument("--kills", type=int, default=5)
@@ -137,13 +146,7 @@ def main() -> int:
         "| clients that waited | gap p50 / max, ms |\n" + "| --- " * 5 + "|"
     )
     for name, flags in SETTINGS:
-        with tempfile.TemporaryDirectory(prefix="gap-") as folder:
-            scratch = Path(folder)
-            write_repository(scratch / "models")
-            more = ["--model-control-mode=explicit", f"--runtime-directory={folder}/run", *wanted]
-            with streamgate_server(scratch / "models", scratch, [*flags, *more]) as server:
-                url = f"http://{server.http}/v2/models/hash/infer"
-                gaps = asyncio.run(measure(url, scratch / "run" / CONTROL, options.kills))
+        gaps = [_gap([*flags, *wanted]) for _ in range(options.kills)]
         waited = [1000 * gap for each in gaps for gap in each.answered]
         cells = [
             f"{1000 * statistics.median(each.there for each in gaps):.0f}",

@@ -30,7 +30,8 @@ class Load:
     """What perf_analyzer is asked to do.
 
     `sequence_length` 0 is for models without sequences. `concurrency` 0 leaves the kind of load
-    to `options`.
+    to `options`. With `own_connections` streams share none, so that several processes of a server
+    get their part of them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Load:
     sequence_length: int = 0
     window_ms: int = 1500
     options: tuple[str, ...] = ()
+    own_connections: bool = False
 
     def arguments(self, address: str, report: Path) -> list[str]:
         arguments = [
@@ -97,10 +99,11 @@ def run(load: Load, address: str, scratch: Path) -> Measurement | Failure:
     report = scratch / "perf_analyzer.csv"
     report.unlink(missing_ok=True)
     before = _children_cpu_seconds()
+    sharing = {"TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT": "1"} if load.own_connections else {}
     try:
         process = subprocess.run(
             [str(BINARY), *load.arguments(address, report)],
-            env={**os.environ, "LD_LIBRARY_PATH": str(ENVIRONMENT / "lib-perf")},
+            env={**os.environ, "LD_LIBRARY_PATH": str(ENVIRONMENT / "lib-perf"), **sharing},
             capture_output=True,
             text=True,
             timeout=LIMIT_SECONDS,
