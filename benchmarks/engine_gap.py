@@ -3,10 +3,10 @@
 Workload: sequences of a running hash over HTTP, a step of each every 20 ms, while the engine (or
 one of two) is killed; every answer is compared with what it must be. The gap of a client is the
 longest time that one of its answers took since the kill. Each kill is of a server of its own: an
-engine that is lost again within a minute is started again later and later. Peer: the same without spare processes.
-With each gap: when the process that follows was there, and when it had its models; what is left
-until the gap's end are the way back to it, restoring and replaying. Limit: the machine's other
-work, which a start of half a second of CPU feels more than anything else.
+engine that is lost again within a minute is started again later and later. Peer: the same without
+spare processes. With each gap: when the process that follows was there, and when it had its
+models; what is left until the gap's end are the way back to it, restoring and replaying. Limit: the
+machine's other work, which a start of half a second of CPU feels more than anything else.
 
     python -m benchmarks.engine_gap [--kills 5] [--models hash,numbers]
 """

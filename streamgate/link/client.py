@@ -58,7 +58,7 @@ ANSWER_SECONDS: Final = 10.0
 LOAD_SECONDS: Final = 3_600.0
 """How long loading a model may take."""
 
-BACKOFF_SECONDS: Final = (0.02, 0.2)
+BACKOFF_SECONDS: Final = (0.02, 0.1)
 """Between attempts to connect: first and longest."""
 
 
