@@ -129,7 +129,10 @@ def _gap(flags: Sequence[str]) -> Gap:
     with tempfile.TemporaryDirectory(prefix="gap-") as folder:
         scratch = Path(folder)
         write_repository(scratch / "models")
-        more = ["--model-control-mode=explicit", f"--runtime-directory={folder}/run"]
+        more = [
+            *("--model-control-mode=explicit", f"--runtime-directory={folder}/run"),
+            "--exit-timeout-secs=0",
+        ]
         with streamgate_server(scratch / "models", scratch, [*flags, *more]) as server:
             url = f"http://{server.http}/v2/models/hash/infer"
             return asyncio.run(measure(url, scratch / "run" / CONTROL))
