@@ -358,5 +358,13 @@ RARE: Collection[Bug] = (hang_up_ends_nothing, steps_behind_a_refused_start_run)
 def test_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine fails, by the audit or by one of the house's own assertions."""
     bug(monkeypatch)
-    with pytest.raises(CAUGHT):
-        run_state_machine_as_test(HouseMachine, settings=PATIENT)
+    # Once more at random where the usual stories do not show it. CPython 3.11 now and then fails to
+    # compile a source that hypothesis looks at (a SystemError of its own).
+    for tries in (PATIENT, settings(PATIENT, derandomize=False)):
+        try:
+            run_state_machine_as_test(HouseMachine, settings=tries)
+        except CAUGHT:
+            return
+        except SystemError as error:
+            assert "recursion depth mismatch" in str(error)  # noqa: PT017 - it is none of ours
+    pytest.fail("the bug was not caught")
