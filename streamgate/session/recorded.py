@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,17 +22,16 @@ from streamgate.link.contract import (
     FindRoute,
     ModelLink,
     MovableLink,
-    Needs,
     OnAnyEnd,
     OnHandOver,
     OnIdleWarning,
     OnReservation,
     OnSnapshot,
 )
+from streamgate.link.passing import PassingLink
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Batch, Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
-from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.recording.options import PARAMETER, RecordingOptions
 from streamgate.recording.values import (
     Batched,
@@ -263,7 +262,7 @@ class _Tenancy:
     recording: SequenceRecording | None
 
 
-class RecordedLink:
+class RecordedLink(PassingLink):
     """Implements `streamgate.link.contract.ModelLink` in front of another link.
 
     It keeps who lives under which ID as `streamgate.session.positions` does, but for reservations,
@@ -271,25 +270,9 @@ class RecordedLink:
     """
 
     def __init__(self, link: ModelLink, recorder: Recorder) -> None:
-        self._link = link
+        super().__init__(link)
         self._recorder = recorder
         self._live: dict[SequenceKey, deque[_Tenancy]] = {}
-
-    @property
-    def config(self) -> ModelConfig:
-        return self._link.config
-
-    @config.setter
-    def config(self, config: ModelConfig) -> None:
-        self._link.config = config
-
-    @property
-    def version(self) -> str:
-        return self._link.version
-
-    @version.setter
-    def version(self, version: str) -> None:
-        self._link.version = version
 
     def submit(
         self, request: Request, sink: Sink, owner: OwnerNumber, position: int
@@ -300,13 +283,13 @@ class RecordedLink:
             number = recording.note_request(request, position) if recording is not None else 0
             if recording is not None or request.start:
                 sink = partial(self._receive, tenancy, number, sink)
-        return self._link.submit(request, sink, owner, position)
+        return self._behind.submit(request, sink, owner, position)
 
     def _tenancy(self, request: Request) -> _Tenancy | None:
         if not request.start:
             tenancies = self._live.get(request.sequence)
             return tenancies[-1] if tenancies else None
-        return self._add(request.sequence, self._recorder.begin(self._link, request))
+        return self._add(request.sequence, self._recorder.begin(self._behind, request))
 
     def _add(self, key: SequenceKey, recording: SequenceRecording | None) -> _Tenancy:
         tenancy = _Tenancy(key, recording)
@@ -342,45 +325,7 @@ class RecordedLink:
                     tenancy.recording.note_end(reason.value)
             on_end(key, reason, place)
 
-        self._link.watch_sequences(ended, on_idle_warning)
-
-    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
-        self._link.reserve(sequence, owner, on_answer)
-
-    def cancel(self, number: RequestNumber) -> None:
-        self._link.cancel(number)
-
-    def pause(self, numbers: Sequence[RequestNumber]) -> None:
-        self._link.pause(numbers)
-
-    def resume(self, numbers: Sequence[RequestNumber]) -> None:
-        self._link.resume(numbers)
-
-    def touch(self, sequence: SequenceKey) -> None:
-        self._link.touch(sequence)
-
-    def hang_up(self, owner: OwnerNumber) -> None:
-        self._link.hang_up(owner)
-
-    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
-        self._link.end_sequence(sequence, reason, drain=drain)
-
-    def needs_for(self, request: Request) -> Needs:
-        return self._link.needs_for(request)
-
-    def needs_of(self, number: RequestNumber) -> Needs:
-        return self._link.needs_of(number)
-
-    async def is_ready(self) -> bool:
-        return await self._link.is_ready()
-
-    def statistics(self) -> ModelStatistics:
-        return self._link.statistics()
-
-    def slot_tables(
-        self, limit: int, only: Collection[SequenceKey] | None = None
-    ) -> Sequence[SlotTable]:
-        return self._link.slot_tables(limit, only)
+        self._behind.watch_sequences(ended, on_idle_warning)
 
 
 class RecordedMovableLink(RecordedLink):
@@ -398,7 +343,7 @@ class RecordedMovableLink(RecordedLink):
         snapshot: Snapshot,
         on_answer: OnReservation,
     ) -> None:
-        recording = self._recorder.go_on(self._link, sequence, snapshot)
+        recording = self._recorder.go_on(self._behind, sequence, snapshot)
         tenancy = self._add(sequence, recording)
 
         def answered(failure: Failure | None) -> None:

@@ -7,7 +7,6 @@ from streamgate.engine.host import Host
 from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.link.contract import (
     Listener,
-    Needs,
     OnAnyEnd,
     OnHandOver,
     OnIdleWarning,
@@ -15,10 +14,11 @@ from streamgate.link.contract import (
     OnSnapshot,
     movable,
 )
+from streamgate.link.passing import PassingLink
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
-from streamgate.model.statistics import ModelStatistics, SlotTable
+from streamgate.model.statistics import SlotTable
 from streamgate.session.routing import Route
 
 
@@ -47,7 +47,7 @@ def _models(config: ModelConfig) -> list[str]:
     return [step.model for step in config.ensemble.steps] if config.ensemble is not None else []
 
 
-class RoutePlace:
+class RoutePlace(PassingLink):
     """Implements `streamgate.link.contract.MovableLink` over the route that follows `front`: a
     place for the sequences that live there.
 
@@ -56,21 +56,13 @@ class RoutePlace:
     """
 
     def __init__(self, front: Route, route: Route, host: Host) -> None:
-        self.version = route.version
+        super().__init__(route.link)
         self._front = front
         self._route = route
         self._host = host
         self._on_end: OnAnyEnd = lambda *_: None
         self._on_idle_warning: OnIdleWarning = lambda *_: None
         self._listener = Listener(self._ended, self._warned)
-
-    @property
-    def config(self) -> ModelConfig:
-        return self._route.link.config
-
-    @config.setter
-    def config(self, config: ModelConfig) -> None:
-        self._route.link.config = config
 
     def submit(
         self,
@@ -113,41 +105,11 @@ class RoutePlace:
     def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         movable(self._route.link).take_snapshot(sequence, on_answer)
 
-    def cancel(self, number: RequestNumber) -> None:
-        self._route.link.cancel(number)
-
-    def pause(self, numbers: Sequence[RequestNumber]) -> None:
-        self._route.link.pause(numbers)
-
-    def resume(self, numbers: Sequence[RequestNumber]) -> None:
-        self._route.link.resume(numbers)
-
-    def touch(self, sequence: SequenceKey) -> None:
-        self._route.link.touch(sequence)
-
-    def hang_up(self, owner: OwnerNumber) -> None:
-        self._route.link.hang_up(owner)
-
-    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
-        self._route.link.end_sequence(sequence, reason, drain=drain)
-
-    def needs_for(self, request: Request) -> Needs:
-        return self._route.link.needs_for(request)
-
-    def needs_of(self, number: RequestNumber) -> Needs:
-        return self._route.link.needs_of(number)
-
     def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         self._on_end, self._on_idle_warning = on_end, on_idle_warning
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         """Nothing is told."""
-
-    async def is_ready(self) -> bool:
-        return await self._route.link.is_ready()
-
-    def statistics(self) -> ModelStatistics:
-        return self._route.link.statistics()
 
     def slot_tables(
         self, limit: int, only: Collection[SequenceKey] | None = None

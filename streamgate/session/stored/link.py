@@ -1,7 +1,7 @@
 """The link that keeps its sequences in a store, in front of one whose sequences can be moved."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 
@@ -10,17 +10,15 @@ from streamgate.errors import EndReason, Failure
 from streamgate.link.contract import (
     UNSTARTED,
     MovableLink,
-    Needs,
     OnAnyEnd,
     OnHandOver,
     OnIdleWarning,
     OnReservation,
     OnSnapshot,
 )
-from streamgate.model.config import ModelConfig
+from streamgate.link.passing import PassingLink
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
-from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.stored.sequence import Sink, StoreCounts, StoredSequence
 from streamgate.snapshot.contract import KeptKey, SessionStore
 
@@ -29,7 +27,7 @@ MOVING_MAX: Final = 10_000
 
 
 @final
-class StoredLink:
+class StoredLink(PassingLink):
     """Implements `streamgate.link.contract.MovableLink` over another.
 
     It keeps who lives under which ID as `streamgate.session.positions` does. Ends are told once all
@@ -44,6 +42,7 @@ class StoredLink:
         counts: StoreCounts,
         moving: dict[KeptKey, StoredSequence],
     ) -> None:
+        super().__init__(link)
         self._link = link
         self._moving = moving
         self._expected: Request | None = None
@@ -52,22 +51,6 @@ class StoredLink:
         self._live: dict[SequenceKey, deque[StoredSequence]] = {}
         self._ends: dict[SequenceKey, deque[tuple[StoredSequence, Callable[[], None]]]] = {}
         link.watch_snapshots(self._on_snapshot)
-
-    @property
-    def config(self) -> ModelConfig:
-        return self._link.config
-
-    @config.setter
-    def config(self, config: ModelConfig) -> None:
-        self._link.config = config
-
-    @property
-    def version(self) -> str:
-        return self._link.version
-
-    @version.setter
-    def version(self, version: str) -> None:
-        self._link.version = version
 
     # -- for who takes sequences
 
@@ -176,9 +159,6 @@ class StoredLink:
         if sequence in live:
             self._link.end_sequence(sequence.key.sequence, EndReason.SUPERSEDED, drain=False)
 
-    def reserve(self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation) -> None:
-        self._link.reserve(sequence, owner, on_answer)
-
     def restore(
         self,
         sequence: SequenceKey,
@@ -226,38 +206,3 @@ class StoredLink:
             return on_snapshot(key, snapshot, hibernates)
 
         self._link.watch_snapshots(taken)
-
-    def cancel(self, number: RequestNumber) -> None:
-        self._link.cancel(number)
-
-    def pause(self, numbers: Sequence[RequestNumber]) -> None:
-        self._link.pause(numbers)
-
-    def resume(self, numbers: Sequence[RequestNumber]) -> None:
-        self._link.resume(numbers)
-
-    def touch(self, sequence: SequenceKey) -> None:
-        self._link.touch(sequence)
-
-    def hang_up(self, owner: OwnerNumber) -> None:
-        self._link.hang_up(owner)
-
-    def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
-        self._link.end_sequence(sequence, reason, drain=drain)
-
-    def needs_for(self, request: Request) -> Needs:
-        return self._link.needs_for(request)
-
-    def needs_of(self, number: RequestNumber) -> Needs:
-        return self._link.needs_of(number)
-
-    async def is_ready(self) -> bool:
-        return await self._link.is_ready()
-
-    def statistics(self) -> ModelStatistics:
-        return self._link.statistics()
-
-    def slot_tables(
-        self, limit: int, only: Collection[SequenceKey] | None = None
-    ) -> Sequence[SlotTable]:
-        return self._link.slot_tables(limit, only)
