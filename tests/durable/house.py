@@ -44,7 +44,9 @@ class Client:
         **parameters: ParameterValue,
     ) -> list[int]:
         """The outputs of one step. Fails for one that the server answers with a failure."""
-        responses = await self.ask(model, key, value, start=start, end=end, **parameters)
+        responses = await self.ask(
+            model, key, value, start=start, end=end, version="", **parameters
+        )
         assert responses[-1].failure is None, responses[-1].failure
         return [int(response.outputs[0].array.item()) for response in responses if response.outputs]
 
@@ -56,11 +58,14 @@ class Client:
         *,
         start: bool = False,
         end: bool = False,
+        version: str = "",
         **parameters: ParameterValue,
     ) -> list[Response]:
         """All responses to one step."""
         async with asyncio.timeout(WAIT_SECONDS):
-            return await self.send(model, key, value, start=start, end=end, **parameters)
+            return await self.send(
+                model, key, value, start=start, end=end, version=version, **parameters
+            )
 
     def send(
         self,
@@ -70,6 +75,7 @@ class Client:
         *,
         start: bool = False,
         end: bool = False,
+        version: str = "",
         **parameters: ParameterValue,
     ) -> "asyncio.Future[list[Response]]":
         """As `ask`, for who has more to send before the answer comes."""
@@ -85,7 +91,13 @@ class Client:
         shape = (1, 1) if batches else (1,)
         tensor = Tensor.of("IN", np.full(shape, value, np.int64), DataType.INT64)
         request = Request(
-            model, inputs=[tensor], parameters=parameters, sequence=key, start=start, end=end
+            model,
+            version,
+            inputs=[tensor],
+            parameters=parameters,
+            sequence=key,
+            start=start,
+            end=end,
         )
         self.connection.submit(request, sink)
         return done

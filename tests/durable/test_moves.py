@@ -130,6 +130,7 @@ async def test_a_new_version_takes_over_but_for_those_who_named_the_old_one(
     await gateway.load_model("hash", None, {})
     client = house.client()
     await feed(client, "hash", 1, VALUES[:HALF], start=True, end=False)
+    await client.ask("hash", 2, VALUES[0], start=True, version="1")
     (models / "hash" / "2").mkdir()
     graph = (models / "hash" / "1" / "model.onnx").read_bytes()
     (models / "hash" / "2" / "model.onnx").write_bytes(graph)
@@ -138,6 +139,12 @@ async def test_a_new_version_takes_over_but_for_those_who_named_the_old_one(
     assert response.outputs[0].array.item() == hashes(VALUES)[HALF]
     assert response.position == HALF
     assert client.gateway.model("hash", "").version == "2"
+    routes = house.server.gateway._table
+    assert 1 in routes.route("hash", "").positions
+    (named,) = await client.ask("hash", 2, VALUES[1], end=True, version="1")
+    assert named.version == "1"
+    assert named.outputs[0].array.item() == hashes(VALUES)[1]
+    assert 2 not in routes.route("hash", "").positions
 
 
 async def test_what_can_not_move_lives_on_until_its_time_is_up(
