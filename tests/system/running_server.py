@@ -17,7 +17,7 @@ from streamgate.engine.runtime import ModelRuntime
 from streamgate.recording.options import RecordingOptions
 from streamgate.server.ports import Ports
 from streamgate.server.server import Server
-from streamgate.server.settings import ControlMode, GrpcTransport, Settings
+from streamgate.server.settings import ControlMode, GrpcTransport, ResumeSettings, Settings
 from streamgate.session.tenant import Tenant
 from tests.frontends.conftest import LoopThread
 from tests.server.model_house import Gates, gates_for_models
@@ -117,6 +117,7 @@ def running(
     durable: bool = True,
     device_turns: int = 0,
     tenants: Sequence[Tenant] = (),
+    resume_seconds: float = ResumeSettings.seconds,
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
     thread = LoopThread()
@@ -135,6 +136,7 @@ def running(
         durable=durable,
         device_turns=device_turns,
         tenants=tenants,
+        resume=ResumeSettings(resume_seconds),
     )
     server = Server(settings)
     try:

@@ -247,18 +247,21 @@ def test_a_stream_of_events_that_is_closed(http_server: RunningServer) -> None:
     assert (server.gates.count("cancelled 0"), server.gates.count("sent 0")) == (1, 1)
 
 
-async def test_a_websocket_that_is_lost(http_server: RunningServer) -> None:
-    server = http_server
-    server.gates.close("step 1")
-    async with connected(server.websocket) as lost:
-        await lost.open("tally", sequence_id=1)
-        for value in (1, 10, 100):
-            await lost.frame(value.to_bytes(4, "little"))
-        await asyncio.to_thread(stepping, server, 1)
-        await asyncio.to_thread(until, lambda: server.pending("tally") == 2)
-        lost.socket.transport.abort()
-        await asyncio.to_thread(until, lambda: server.pending("tally") == 0)
-    server.gates.open("step 1")
-    until(lambda: server.ended("tally", "client_abort") == 1)
-    assert server.gates.count("step 1") == 1
-    server.assert_at_rest("tally")
+@pytest.mark.parametrize("resume_seconds", [0, 0.5])
+async def test_a_websocket_that_is_lost(tmp_path: Path, resume_seconds: float) -> None:
+    """Its sequence ends once its client can't come back any more."""
+    write_tally(tmp_path)
+    with running(tmp_path, resume_seconds=resume_seconds) as server:
+        server.gates.close("step 1")
+        async with connected(server.websocket) as lost:
+            await lost.open("tally", sequence_id=1)
+            for value in (1, 10, 100):
+                await lost.frame(value.to_bytes(4, "little"))
+            await asyncio.to_thread(stepping, server, 1)
+            await asyncio.to_thread(until, lambda: server.pending("tally") == 2)
+            lost.socket.transport.abort()
+            await asyncio.to_thread(until, lambda: server.pending("tally") == 0)
+        server.gates.open("step 1")
+        until(lambda: server.ended("tally", "client_abort") == 1)
+        assert server.gates.count("step 1") == 1
+        server.assert_at_rest("tally")
