@@ -10,6 +10,7 @@ from streamgate.core.ids import Ns
 from streamgate.engine import device_turns
 from streamgate.engine.device_turns import Device, DeviceTurns
 from streamgate.model.config import Instance, InstanceKind
+from tests.waiting import wait
 
 WAIT_SECONDS = 20.0
 
@@ -18,15 +19,6 @@ def started(work: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
-
-
-def until(condition: Callable[[], bool]) -> None:
-    done = threading.Event()
-    for _ in range(int(WAIT_SECONDS * 1000)):
-        if condition():
-            return
-        done.wait(0.001)
-    raise AssertionError("waited in vain")
 
 
 def test_who_waits_goes_by_deadline() -> None:
@@ -44,7 +36,7 @@ def test_who_waits_goes_by_deadline() -> None:
     with device.turn(Ns(0)):
         for count, deadline in enumerate((5, 3, 4, 1, 2), 1):
             threads.append(started(partial(step, deadline)))
-            until(partial(waiting, count))
+            wait(partial(waiting, count))
         assert order == []
     for thread in threads:
         thread.join(WAIT_SECONDS)
@@ -97,7 +89,7 @@ def test_a_step_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 
     with device.turn(Ns(0)):
         thread = started(called)
-        until(lambda: device._line.waiting == 1)
+        wait(lambda: device._line.waiting == 1)
         assert not done.is_set()
         now[0] = 10**12
         assert done.wait(WAIT_SECONDS)

@@ -22,8 +22,8 @@ from tests.engine.test_engine_sequences import (
     TWO_INSTANCES,
     request_model,
     tensor_model,
-    until,
 )
+from tests.waiting import until
 
 EACH_STEP = Durability(snapshot_steps=1, snapshot_ns=0, snapshot_bytes_per_second=0)
 SOON = Durability(snapshot_steps=0, snapshot_ns=1_000_000, snapshot_bytes_per_second=0)

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -18,6 +17,7 @@ from streamgate.session.local import LocalGateway
 from streamgate.session.routing import READY, ModelTable, Route, VersionState
 from tests.backend.fake_models import fake_config
 from tests.engine.house import FILES, Client, NoModels, samples
+from tests.waiting import until
 
 CONFIG = fake_config(
     scheduling=SequenceBatching(DirectStrategy(), 4, max_idle_ns=60_000_000_000),
@@ -44,12 +44,6 @@ class Sessions:
 
     def all_closed(self) -> bool:
         return bool(self.loaded) and all(session._closed for session in self.loaded)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
 
 
 def runtime_here() -> ModelRuntime:

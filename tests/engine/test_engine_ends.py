@@ -16,13 +16,8 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from tests.engine.house import Client, hashes, open_house, samples
-from tests.engine.test_engine_sequences import (
-    DIRECT,
-    OLDEST,
-    request_model,
-    tensor_model,
-    until,
-)
+from tests.engine.test_engine_sequences import DIRECT, OLDEST, request_model, tensor_model
+from tests.waiting import until
 
 MS = 1_000_000
 

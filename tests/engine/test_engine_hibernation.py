@@ -16,13 +16,8 @@ from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
 from tests.engine.moving import Engine, KeepingBackend, Talk, open_engine
 from tests.engine.test_engine_moves import LateBackend, PlainBackend, sequences
-from tests.engine.test_engine_sequences import (
-    OLDEST,
-    TWO_INSTANCES,
-    request_model,
-    tensor_model,
-    until,
-)
+from tests.engine.test_engine_sequences import OLDEST, TWO_INSTANCES, request_model, tensor_model
+from tests.waiting import until
 
 FEW_SLOTS = replace(OLDEST, slots=2)
 ONE_SLOT = replace(OLDEST, slots=1)

@@ -27,8 +27,8 @@ from tests.engine.test_engine_sequences import (
     TWO_INSTANCES,
     request_model,
     tensor_model,
-    until,
 )
+from tests.waiting import until
 
 DEAD = Failure(Code.INTERNAL, "Stub process 'fake_0' is not healthy.")
 AT_ONCE = RestartPolicy(delays_ns=(0,))

@@ -25,8 +25,8 @@ from tests.engine.test_engine_sequences import (
     TWO_INSTANCES,
     request_model,
     tensor_model,
-    until,
 )
+from tests.waiting import until
 
 ONE_SLOT = replace(OLDEST, slots=1)
 

@@ -19,7 +19,8 @@ from streamgate.model.tensor import Tensor
 from streamgate.session.gateway import Call
 from tests.backend.fake_models import fake_config, request_config
 from tests.engine.house import House, open_house, samples
-from tests.engine.test_engine_sequences import TWO_INSTANCES, until
+from tests.engine.test_engine_sequences import TWO_INSTANCES
+from tests.waiting import until
 
 IN_ORDER = fake_config(
     states=(),

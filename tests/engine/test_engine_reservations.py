@@ -18,7 +18,8 @@ from streamgate.model.request import SequenceKey
 from streamgate.session.connection import SessionConnection
 from tests.backend.fake_models import CONTROLS, stateless_config
 from tests.engine.house import Client, House, hashes, open_house, samples
-from tests.engine.test_engine_sequences import MODELS, active_sequences, tensor_model, until
+from tests.engine.test_engine_sequences import MODELS, active_sequences, tensor_model
+from tests.waiting import until
 
 TWO_SLOTS = SequenceBatching(DirectStrategy(), 2, max_idle_ns=60_000_000_000)
 

@@ -12,7 +12,8 @@ from streamgate.model.config import Instance, InstanceKind
 from tests.backend.fake_models import stateless_config
 from tests.engine.house import FILES, Client, House, hashes, open_house, samples
 from tests.engine.test_engine_losses import AT_ONCE, Mortal
-from tests.engine.test_engine_sequences import DIRECT, ONE_INSTANCE, request_model, until
+from tests.engine.test_engine_sequences import DIRECT, ONE_INSTANCE, request_model
+from tests.waiting import until
 
 OnLost = Callable[[SessionLostError], None]
 GROUP = tuple(Instance(f"fake_{number}", InstanceKind.CPU) for number in range(4))

@@ -1,7 +1,6 @@
 """The whole way of a sequence: connection, checks, scheduler, stepper, arena, responses."""
 
 import asyncio
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from streamgate.model.config import (
 )
 from tests.backend.fake_models import fake_config, request_config
 from tests.engine.house import Client, House, hashes, open_house, samples
+from tests.waiting import until
 
 DIRECT = SequenceBatching(DirectStrategy(), 4, max_idle_ns=60_000_000_000)
 OLDEST = SequenceBatching(OldestStrategy(4, (4,)), 4, max_idle_ns=60_000_000_000)
@@ -44,13 +44,6 @@ MODELS = [
     pytest.param(tensor_model(DIRECT, instances=TWO_INSTANCES), id="two-instances"),
     pytest.param(tensor_model(OLDEST, execution=Execution.INLINE), id="inline"),
 ]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
 
 
 def active_sequences(house: House) -> int:

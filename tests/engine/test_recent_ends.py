@@ -5,7 +5,8 @@ from dataclasses import replace
 from streamgate.engine.recent_ends import RecentEnds
 from streamgate.errors import Code, EndReason, Failure
 from tests.engine.house import Client, open_house, samples
-from tests.engine.test_engine_sequences import DIRECT, tensor_model, until
+from tests.engine.test_engine_sequences import DIRECT, tensor_model
+from tests.waiting import until
 
 MISSING = (
     "inference request for sequence 5 to model 'fake' must specify the START flag on the first "

@@ -11,7 +11,8 @@ from streamgate.engine.step_watch import StepWatch
 from streamgate.model.config import WorkerLimits
 from tests.engine.house import Client, hashes, open_house, samples
 from tests.engine.play_host import PlayHost
-from tests.engine.test_engine_sequences import tensor_model, until
+from tests.engine.test_engine_sequences import tensor_model
+from tests.waiting import until
 
 MS = 1_000_000
 

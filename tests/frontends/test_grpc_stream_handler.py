@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from streamgate.errors import Code, EndReason, Failure
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits
 from tests.frontends.fake_gateway import FakeGateway, int32
 from tests.frontends.grpc_client import infer_request
+from tests.waiting import until
 
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
@@ -83,12 +83,6 @@ class Scene:
 
     def answer(self, request_id: str, *, final: bool = True) -> None:
         self.gateway.waiting_for(request_id).send(int32("OUT", 1), final=final)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.002)
 
 
 def manual(request_id: str, model: str = "manual", **parameters: Any) -> pb.ModelInferRequest:

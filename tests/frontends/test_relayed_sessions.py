@@ -2,7 +2,7 @@
 one, which relays it to its session."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from tests.durable.proxy import Cut, Way, cutting
 from tests.frontends.fake_gateway import FakeGateway, int32
 from tests.frontends.test_resume import Peer, begun
 from tests.frontends.websocket_client import integers
+from tests.waiting import until
 
 SECRET = b"a secret of two processes"
 
@@ -57,12 +58,6 @@ class Process:
 
     async def until_detached(self, count: int = 1) -> None:
         await until(lambda: self.resumption.counts.detached == count)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - the front end tells nobody
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The WebSocket front end on a real engine: state, slots, ends and their reasons."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from streamgate.model.datatypes import DataType
 from tests.backend.fake_models import CONTROLS, fake_config, request_config
 from tests.engine.house import House, open_house, samples
 from tests.frontends.websocket_client import Client, connected, served
+from tests.waiting import until
 
 MINUTE_NS = 60_000_000_000
 INSTANCES = (Instance("fake_0", InstanceKind.CPU),)
@@ -41,12 +42,6 @@ async def house_with_door(
 ) -> AsyncIterator[tuple[House, str]]:
     async with open_house(config, plan) as house, served(house.gateway) as (url, _):
         yield house, url
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.002)
 
 
 def hash_of(message: dict[str, Any]) -> int:

@@ -5,15 +5,9 @@ from streamgate.errors import EndReason
 from streamgate.model.config import DirectStrategy, OldestStrategy, SequenceBatching
 from tests.engine.house import samples
 from tests.engine.test_engine_sequences import active_sequences
-from tests.frontends.test_websocket_engine import (
-    MINUTE_NS,
-    ended,
-    hash_of,
-    house_with_door,
-    model,
-    until,
-)
+from tests.frontends.test_websocket_engine import MINUTE_NS, ended, hash_of, house_with_door, model
 from tests.frontends.websocket_client import connected
+from tests.waiting import until
 
 ONE_SLOT = SequenceBatching(OldestStrategy(1), 1, max_idle_ns=MINUTE_NS)
 TAKEN = {

@@ -5,7 +5,6 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,15 +19,9 @@ from streamgate.frontends.sockets.connection import SocketConnection
 from streamgate.frontends.websocket import WebSocketFrontEnd, WebSocketLimits
 from tests.frontends.fake_gateway import FakeGateway
 from tests.frontends.websocket_client import Client, connected, floats, integers, served
+from tests.waiting import until
 
 MIB = 2**20
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until the condition holds."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.002)
 
 
 async def turns(count: int) -> None:

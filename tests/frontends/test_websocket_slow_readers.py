@@ -7,8 +7,9 @@ from websockets.exceptions import ConnectionClosed
 
 from streamgate.frontends.websocket import WebSocketLimits
 from tests.frontends.fake_gateway import FakeGateway, int32
-from tests.frontends.test_websocket_server import MIB, only_connection, turns, until
+from tests.frontends.test_websocket_server import MIB, only_connection, turns
 from tests.frontends.websocket_client import connected, floats, integers, served
+from tests.waiting import until
 
 
 async def test_a_client_that_never_reads_stops_only_itself() -> None:

@@ -15,7 +15,7 @@ from streamgate.session.remote import RemoteGateway
 from tests.durable.house import Client
 from tests.durable.models import hashes, write_graph, write_objects
 from tests.link.engine_process import EngineProcess, engine_process
-from tests.server.model_house import until
+from tests.waiting import until
 
 WAIT_SECONDS = 20.0
 QUICK = Heartbeat(0.1, 1.0)

@@ -19,7 +19,7 @@ from streamgate.link.frames import (
     decode_frame,
     encode_frame,
 )
-from tests.server.model_house import until
+from tests.waiting import until
 
 Frame = tuple[tuple[Any, ...], list[bytes]]
 

@@ -14,9 +14,9 @@ from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.routing import READY, Route, VersionState
 from tests.link.pair import engine
-from tests.server.model_house import until
 from tests.session.fake_link import FakeMovableLink, sequence_config
 from tests.session.plain_models import zeros
+from tests.waiting import until
 
 SNAPSHOT = Snapshot(4, "schema", {"s": np.arange(6, dtype=np.float32).reshape(2, 3)}, b"kept")
 

@@ -39,8 +39,8 @@ from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from tests.link.house import PATIENT
 from tests.link.pair import QUICK, engine
-from tests.server.model_house import until
 from tests.session.plain_models import zeros
+from tests.waiting import until
 
 SNAPSHOT = Snapshot(4, "schema")
 WAIT_SECONDS = 20.0

@@ -17,9 +17,9 @@ from streamgate.session.remote import RemoteGateway
 from streamgate.session.routing import READY, UNAVAILABLE, Route, VersionState
 from tests.link.house import PATIENT
 from tests.link.pair import Engine, engine
-from tests.server.model_house import until
 from tests.session.fake_link import FakeMovableLink, sequence_config
 from tests.session.plain_models import zeros
+from tests.waiting import until
 
 WAIT_SECONDS = 20.0
 

@@ -22,7 +22,7 @@ from tests.durable.house import Client
 from tests.durable.models import hashes, write_graph
 from tests.link.house import PATIENT, LinkHouse, link_house
 from tests.link.pair import engine
-from tests.server.model_house import until
+from tests.waiting import until
 
 WAIT_SECONDS = 20.0
 

@@ -12,7 +12,8 @@ from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.session.gateway import ModelIndexEntry
 from tests.frontends.http_client import HttpClient, values
 from tests.link.house import link_house
-from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, gates_for_models, until
+from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, gates_for_models
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from streamgate.model.config import DefaultScheduling
 from streamgate.model.request import Request, Response
 from tests.link.pair import engine
 from tests.link.test_mirror import front_of
-from tests.server.model_house import until
 from tests.session.fake_link import FakeMovableLink, sequence_config
 from tests.session.plain_models import zeros
+from tests.waiting import until
 
 
 def stateless() -> FakeMovableLink:

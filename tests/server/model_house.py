@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -321,13 +321,6 @@ class ModelHouse:
         async with asyncio.timeout(WAIT_SECONDS):
             while (await self.states(name))[version] != state:  # noqa: ASYNC110, has no event
                 await asyncio.sleep(0.002)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until the condition holds."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from streamgate.errors import Code, EndReason, StreamGateError
-from tests.server.model_house import CONFIG, SEQUENCES, Gates, Models, model_house, until
+from tests.server.model_house import CONFIG, SEQUENCES, Gates, Models, model_house
+from tests.waiting import until
 
 
 def ensemble(*steps: str, batches: bool = False, more: str = "") -> str:

@@ -8,16 +8,8 @@ import pytest
 
 from streamgate.errors import Code, EndReason, StreamGateError
 from streamgate.server.settings import ControlMode
-from tests.server.model_house import (
-    BROKEN,
-    CONFIG,
-    FAILING,
-    SEQUENCES,
-    Gates,
-    Models,
-    model_house,
-    until,
-)
+from tests.server.model_house import BROKEN, CONFIG, FAILING, SEQUENCES, Gates, Models, model_house
+from tests.waiting import until
 
 ALL_VERSIONS = CONFIG + "version_policy { all { } }\n"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from streamgate.errors import Code
-from tests.server.model_house import BROKEN, MODEL, Gates, ModelHouse, Models, model_house, until
+from tests.server.model_house import BROKEN, MODEL, Gates, ModelHouse, Models, model_house
+from tests.waiting import until
 
 
 def config_of(**changes: Any) -> str:

@@ -9,16 +9,9 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from streamgate.server.settings import ControlMode
-from tests.server.model_house import (
-    CONFIG,
-    SEQUENCES,
-    Gates,
-    ModelHouse,
-    Models,
-    model_house,
-    until,
-)
+from tests.server.model_house import CONFIG, SEQUENCES, Gates, ModelHouse, Models, model_house
 from tests.server.test_server import active_sequences, serving
+from tests.waiting import until
 
 SUMS = """
 import numpy as np

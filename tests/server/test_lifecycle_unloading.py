@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from streamgate.errors import Code, EndReason, StreamGateError
-from tests.server.model_house import SEQUENCES, Gates, Models, model_house, until
+from tests.server.model_house import SEQUENCES, Gates, Models, model_house
+from tests.waiting import until
 
 
 async def test_requests_under_way_finish_and_new_ones_are_refused(

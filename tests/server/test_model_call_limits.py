@@ -14,7 +14,8 @@ from tests.server.calling_models import (
     execute,
     text,
 )
-from tests.server.model_house import SEQUENCES, Gates, Models, model_house, until
+from tests.server.model_house import SEQUENCES, Gates, Models, model_house
+from tests.waiting import until
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("execution")]
 

@@ -8,7 +8,8 @@ from streamgate.errors import EndReason
 from streamgate.server.lifecycle import LOADS_AT_A_TIME
 from streamgate.server.settings import ControlMode
 from tests.server.calling_models import HEADER, caller, config, text
-from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, model_house, until
+from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, model_house
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("execution")
 

@@ -12,12 +12,8 @@ from tests.server.calling_models import (
     execute,
     text,
 )
-from tests.server.model_house import (
-    Gates,
-    Models,
-    model_house,
-    until,
-)
+from tests.server.model_house import Gates, Models, model_house
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("execution")
 

@@ -16,7 +16,8 @@ from streamgate.server.ports import Ports
 from streamgate.server.server import Server
 from streamgate.server.settings import ControlMode, Settings
 from tests.frontends.websocket_client import Client, connected
-from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models, until
+from tests.server.model_house import BROKEN, SEQUENCES, Gates, Models
+from tests.waiting import until
 
 INT32_ONE = b"\1\0\0\0"
 

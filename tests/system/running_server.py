@@ -5,7 +5,6 @@ has closed that gate.
 """
 
 import re
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -100,14 +99,6 @@ class RunningServer:
         assert started + never_started == self.all_ended(model)
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Return once the condition holds, which may ask the server over a socket."""
-    limit = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-
-
 @contextmanager
 def running(
     directory: Path,
@@ -117,7 +108,7 @@ def running(
     durable: bool = True,
     device_turns: int = 0,
     tenants: Sequence[Tenant] = (),
-    resume_seconds: float = ResumeSettings.seconds,
+    resume_seconds: float = 30.0,
 ) -> Iterator[RunningServer]:
     """Serve the models in `directory`."""
     thread = LoopThread()

@@ -14,9 +14,10 @@ import pytest
 from streamgate.server.settings import GrpcTransport
 from tests.frontends.websocket_client import connected
 from tests.system.cable import cable
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 from tests.system.talker import IN_A_THREAD, IN_EXECUTE, Reader, write_talkers
 from tests.system.tally import TallyCalls, TallyHttp, TallyStream, write_tally
+from tests.waiting import wait
 
 
 @pytest.fixture(params=GrpcTransport)
@@ -51,12 +52,12 @@ def test_a_queued_call_goes_at_once_and_alone(server: RunningServer, calls: Tall
     first = calls.begin(1, 1, "S")
     stepping(server, 1)
     second = calls.begin(1, 10)
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     third = calls.begin(1, 100)
-    until(lambda: server.pending("tally") == 2)
+    wait(lambda: server.pending("tally") == 2)
     second.cancel()
     # It has left the queue before the first is done.
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     server.gates.open("step 1")
     assert (first.total(), third.total()) == (1, 101)
     assert second.error()[0] == "StatusCode.CANCELLED"
@@ -73,9 +74,9 @@ def test_a_call_that_runs_is_cancelled_and_its_sequence_goes_on(
     stepping(server, 1)
     first.cancel()
     assert first.error()[0] == "StatusCode.CANCELLED"
-    until(lambda: server.metric("nv_inference_request_failure", "tally", reason="CANCELED") == 1)
+    wait(lambda: server.metric("nv_inference_request_failure", "tally", reason="CANCELED") == 1)
     second = calls.begin(1, 10, "E")
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     server.gates.open("step 1")
     # The model has run the first step: only its answer was dropped.
     assert second.total() == 11
@@ -100,7 +101,7 @@ def test_a_deadline_that_passes_in_the_queue(server: RunningServer, calls: Tally
     stepping(server, 1)
     late = calls.begin(1, 10, client_timeout=0.3)
     assert late.error()[0] == "StatusCode.DEADLINE_EXCEEDED"
-    until(lambda: server.pending("tally") == 0)
+    wait(lambda: server.pending("tally") == 0)
     server.gates.open("step 1")
     assert first.total() == 1
     assert calls.total(1, 100, "E") == 101
@@ -113,9 +114,9 @@ def test_a_start_that_waits_for_a_slot_is_cancelled(
     for key in range(1, 5):
         assert calls.total(key, 1, "S") == 1
     waiting, next_one = calls.begin(5, 1, "S"), calls.begin(6, 1, "S")
-    until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 2)
+    wait(lambda: server.metric("streamgate_sequences_backlog", "tally") == 2)
     waiting.cancel()
-    until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 1)
+    wait(lambda: server.metric("streamgate_sequences_backlog", "tally") == 1)
     assert calls.total(1, 1, "E") == 2
     assert next_one.total() == 1
     for key in (2, 3, 4, 6):
@@ -131,9 +132,9 @@ def test_a_stream_with_one_step_running_and_two_queued(server: RunningServer) ->
         lost.ask(1, 1, flags)
     stepping(server, 1)
     other.ask(2, 5, "S")
-    until(lambda: server.pending("tally") == 3)
+    wait(lambda: server.pending("tally") == 3)
     lost.leave(cancel=True)
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     server.gates.open("step 1")
     assert other.total() == 5
     other.ask(2, 5, "E")
@@ -156,7 +157,7 @@ def test_a_cancelled_stream_ends_its_idle_sequences_at_once(server: RunningServe
     assert closed.total() == 1
     closed.leave()
     lost.leave(cancel=True)
-    until(lambda: server.ended("tally", "client_abort") == 1)
+    wait(lambda: server.ended("tally", "client_abort") == 1)
     with closing(TallyCalls(server.grpc)) as calls:
         assert calls.total(2, 1, "E") == 2
     server.assert_at_rest("tally")
@@ -174,11 +175,11 @@ def test_a_connection_that_is_cut(server: RunningServer, steps: int) -> None:
             lost.ask(1, 1)
         if steps > 1:
             stepping(server, 1)
-            until(lambda: server.pending("tally") == 1)
+            wait(lambda: server.pending("tally") == 1)
         line.cut()
-        until(lambda: server.pending("tally") == 0)
+        wait(lambda: server.pending("tally") == 0)
         server.gates.open("step 1")
-        until(lambda: server.ended("tally", "client_abort") == 1)
+        wait(lambda: server.ended("tally", "client_abort") == 1)
         lost.leave()
     server.assert_at_rest("tally")
 
@@ -190,12 +191,12 @@ def test_a_decoupled_model_is_told(server: RunningServer, where: int) -> None:
     lost.ask(1, 1000, 16, where, start=True)
     assert lost.answer() == 0
     lost.client.stop_stream(cancel_requests=True)
-    until(lambda: server.metric("nv_inference_request_failure", "talker", reason="CANCELED") == 1)
+    wait(lambda: server.metric("nv_inference_request_failure", "talker", reason="CANCELED") == 1)
     server.gates.open("sent 1")
     server.until(lambda: server.gates.count("done 1"))
     assert server.gates.count("cancelled 1") == 1
     assert server.gates.count("sent 1") == 1
-    until(lambda: server.ended("talker", "client_abort") == 1)
+    wait(lambda: server.ended("talker", "client_abort") == 1)
     server.assert_at_rest("talker")
 
 
@@ -219,11 +220,11 @@ def test_an_http_socket_that_is_closed(http_server: RunningServer) -> None:
     running_step = http_step(server, 1, 1, start=True)
     stepping(server, 1)
     queued = http_step(server, 1, 10, start=False)
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     queued.close()
-    until(lambda: server.pending("tally") == 0)
+    wait(lambda: server.pending("tally") == 0)
     running_step.close()
-    until(lambda: server.metric("nv_inference_request_failure", "tally", reason="CANCELED") == 2)
+    wait(lambda: server.metric("nv_inference_request_failure", "tally", reason="CANCELED") == 2)
     server.gates.open("step 1")
     with closing(TallyHttp(server.http)) as calls:
         assert calls.total(1, 100, "E") == 101
@@ -241,7 +242,7 @@ def test_a_stream_of_events_that_is_closed(http_server: RunningServer) -> None:
     answer.close()
     connection.close()
     failures = "nv_inference_request_failure"
-    until(lambda: server.metric(failures, "stateless_talker", reason="CANCELED") == 1)
+    wait(lambda: server.metric(failures, "stateless_talker", reason="CANCELED") == 1)
     server.gates.open("sent 0")
     server.until(lambda: server.gates.count("done 0"))
     assert (server.gates.count("cancelled 0"), server.gates.count("sent 0")) == (1, 1)
@@ -258,10 +259,10 @@ async def test_a_websocket_that_is_lost(tmp_path: Path, resume_seconds: float) -
             for value in (1, 10, 100):
                 await lost.frame(value.to_bytes(4, "little"))
             await asyncio.to_thread(stepping, server, 1)
-            await asyncio.to_thread(until, lambda: server.pending("tally") == 2)
+            await asyncio.to_thread(wait, lambda: server.pending("tally") == 2)
             lost.socket.transport.abort()
-            await asyncio.to_thread(until, lambda: server.pending("tally") == 0)
+            await asyncio.to_thread(wait, lambda: server.pending("tally") == 0)
         server.gates.open("step 1")
-        until(lambda: server.ended("tally", "client_abort") == 1)
+        wait(lambda: server.ended("tally", "client_abort") == 1)
         assert server.gates.count("step 1") == 1
         server.assert_at_rest("tally")

@@ -15,8 +15,9 @@ import pytest
 from streamgate._proto import grpc_service_pb2 as pb
 from streamgate.server.settings import GrpcTransport
 from tests.frontends.grpc_client import Stream, Stub, infer_request, values_of
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 from tests.system.talker import IN_A_THREAD, IN_EXECUTE, WITH_AN_ERROR, write_talkers
+from tests.waiting import wait
 
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
 Told = tuple[float | None, str, bool]
@@ -118,7 +119,7 @@ def test_responses_that_come_after_the_step_and_after_the_sequence(
     assert id_and_index(stream) == ("first", 0)
     stream.send(talk(11, 0, IN_EXECUTE, id="second", sequence_end=True))
     server.until(lambda: server.gates.count("step 11") == 2)
-    until(lambda: server.active("talker") == 0)
+    wait(lambda: server.active("talker") == 0)
     stream.send(talk(12, 2, IN_EXECUTE, id="other", sequence_start=True, sequence_end=True))
     assert [id_and_index(stream) for _ in range(2)] == [("other", 0), ("other", 1)]
     server.gates.open("sent 11")
@@ -147,7 +148,7 @@ def test_defect_13_a_model_that_goes_on_after_its_error_has_ended_the_stream(
     if where == WITH_AN_ERROR:
         server.until(lambda: server.gates.count("done 0") == done + 20)
     assert answers(stub, repeat(1, final=True)) == [(0, "", True)]
-    until(lambda: server.pending("decoupled_repeat") == 0)
+    wait(lambda: server.pending("decoupled_repeat") == 0)
 
 
 def test_errors_before_the_model_do_not_end_the_stream(stub: Stub) -> None:

@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from streamgate.server.settings import GrpcTransport
 from tests.frontends.websocket_client import Client, connected, integers
-from tests.system.running_server import RunningServer, running, until
+from tests.system.running_server import RunningServer, running
 from tests.system.tally import (
     TallyCalls,
     TallyHttp,
@@ -20,6 +20,7 @@ from tests.system.tally import (
     setting,
     write_tally,
 )
+from tests.waiting import wait
 
 _MORTAL = """
 import os
@@ -116,7 +117,7 @@ def test_client_end(wire: Wire) -> None:
 def test_idle(wire: Wire) -> None:
     server, calls = wire("impatient")
     assert calls.total(1, 1, "S") == 1
-    until(lambda: server.ended("impatient", "idle") == 1)
+    wait(lambda: server.ended("impatient", "idle") == 1)
     assert refusal(calls, 1).endswith(f"{NO_START} (sequence 1 ended: idle)")
     server.assert_at_rest("impatient")
 
@@ -124,7 +125,7 @@ def test_idle(wire: Wire) -> None:
 def test_lifetime(wire: Wire) -> None:
     server, calls = wire("brief")
     assert calls.total(1, 1, "S") == 1
-    until(lambda: server.ended("brief", "lifetime") == 1)
+    wait(lambda: server.ended("brief", "lifetime") == 1)
     assert refusal(calls, 1).endswith(f"{NO_START} (sequence 1 ended: lifetime)")
     server.assert_at_rest("brief")
 
@@ -154,7 +155,7 @@ def test_engine_lost(wire: Wire) -> None:
     assert calls.total(2, 1, "S") == 1
     with pytest.raises(InferenceServerException, match="Stub process 'mortal_0_0' is not healthy"):
         calls.total(1, 13)
-    until(lambda: server.ended("mortal", "engine_lost") == 2)
+    wait(lambda: server.ended("mortal", "engine_lost") == 2)
     assert refusal(calls, 2).endswith("(sequence 2 ended: engine_lost)")
     # The instance comes back, with nothing in it.
     assert calls.total(2, 5, "SE") == 5
@@ -173,9 +174,9 @@ def test_a_stream_is_told_why_a_queued_step_will_not_run(
     stream.ask(1, value, "S")
     assert server.gates.is_entered("step 1", 20)
     stream.ask(1, 1)
-    until(lambda: server.pending(model) == 1)
+    wait(lambda: server.pending(model) == 1)
     # The time that the sequence has is over before its step is.
-    until(lambda: server.wake_at(model) is None)
+    wait(lambda: server.wake_at(model) is None)
     server.gates.open("step 1")
     if value > 0:
         assert stream.total() == value
@@ -183,7 +184,7 @@ def test_a_stream_is_told_why_a_queued_step_will_not_run(
         assert "less than nothing" in stream.error()
     text = f"sequence 1 of model '{model}' ended ({reason}) before this request ran"
     assert stream.error() == text
-    until(lambda: server.ended(model, reason) == 1)
+    wait(lambda: server.ended(model, reason) == 1)
     stream.leave()
     server.assert_at_rest(model)
 
@@ -194,7 +195,7 @@ def test_client_abort(serve: Callable[[str], RunningServer]) -> None:
     stream.ask(1, 1, "S")
     assert stream.total() == 1
     stream.leave(cancel=True)
-    until(lambda: server.ended("tally", "client_abort") == 1)
+    wait(lambda: server.ended("tally", "client_abort") == 1)
     server.assert_at_rest("tally")
 
 
@@ -206,10 +207,10 @@ def test_drained(serve: Callable[[str], RunningServer]) -> None:
     stream.ask(1, 1, "S")
     stream.ask(1, 10)
     assert server.gates.is_entered("step 1", 20)
-    until(lambda: server.pending("tally") == 1)
+    wait(lambda: server.pending("tally") == 1)
     with closing(tritongrpc.InferenceServerClient(server.grpc)) as client:
         client.unload_model("tally")
-        until(lambda: not client.is_model_ready("tally"))
+        wait(lambda: not client.is_model_ready("tally"))
     server.gates.open("step 1")
     assert [stream.total(), stream.total()] == [1, 11]
     stream.ask(1, 100)
@@ -258,7 +259,7 @@ async def test_a_websocket(tmp_path: Path, model: str, reason: str, code: int) -
             end = await client.hear_end()
             assert (end["reason"], end["closed"]) == (reason, code)
         if reason != "drained":
-            await asyncio.to_thread(lambda: until(lambda: server.ended(model, reason) == 1))
+            await asyncio.to_thread(lambda: wait(lambda: server.ended(model, reason) == 1))
             server.assert_at_rest(model)
 
 
@@ -281,5 +282,5 @@ async def test_preempted(tmp_path: Path) -> None:
             assert (end["reason"], end["closed"]) == ("preempted", 1013)
             await first.frame(integers(1))
             assert (await first.hear())["outputs"][0]["data"] == [2]
-        await asyncio.to_thread(lambda: until(lambda: server.all_ended("pair") == 2))
+        await asyncio.to_thread(lambda: wait(lambda: server.all_ended("pair") == 2))
         assert server.ended("pair", "preempted") == 1

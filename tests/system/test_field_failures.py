@@ -10,8 +10,9 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from streamgate.server.settings import GrpcTransport
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 from tests.system.tally import TallyCalls, TallyStream, write_tally
+from tests.waiting import wait
 
 IDLE_MS = 300
 LONG_IDLE_MS = 1000
@@ -46,7 +47,7 @@ def two_new_sequences_are_alone(server: RunningServer) -> None:
             flags = {0: "S", 9: "E"}.get(step, "")
             one.ask(101, 1, flags)
             one.ask(102, 1000, flags)
-        until(lambda: server.active("tally") == 2)
+        wait(lambda: server.active("tally") == 2)
         server.gates.open("step 101")
         totals = [one.total() for _ in range(20)]
     assert sorted(totals) == [*range(1, 11), *range(1000, 10_001, 1000)]
@@ -65,11 +66,11 @@ def test_7117_the_slot_of_a_cancelled_stream_is_released_once(
     cancelled.ask(1, 7, "S")
     cancelled.ask(1, 7)
     cancelled.ask(1, 7)
-    until(lambda: server.pending("tally") == 2)
+    wait(lambda: server.pending("tally") == 2)
     cancelled.leave(cancel=True)
-    until(lambda: server.pending("tally") == 0)
+    wait(lambda: server.pending("tally") == 0)
     server.gates.open("step 1")
-    until(lambda: server.ended("tally", "client_abort") == 1)
+    wait(lambda: server.ended("tally", "client_abort") == 1)
     time.sleep(2 * IDLE_MS / 1000)
     assert server.all_ended("tally") == 1
     assert server.gates.count("step 1") == 1
@@ -85,14 +86,14 @@ def test_7117_the_slot_of_a_cancelled_call_is_released_once(
     with closing(TallyCalls(server.grpc)) as calls:
         server.gates.close("step 1")
         running_call = calls.begin(1, 7, "S")
-        until(lambda: server.active("tally") == 1)
+        wait(lambda: server.active("tally") == 1)
         queued = calls.begin(1, 7)
-        until(lambda: server.pending("tally") == 1)
+        wait(lambda: server.pending("tally") == 1)
         queued.cancel()
-        until(lambda: server.pending("tally") == 0)
+        wait(lambda: server.pending("tally") == 0)
         server.gates.open("step 1")
         assert running_call.total() == 7
-    until(lambda: server.ended("tally", "idle") == 1)
+    wait(lambda: server.ended("tally", "idle") == 1)
     time.sleep(2 * IDLE_MS / 1000)
     assert server.all_ended("tally") == 1
     two_new_sequences_are_alone(server)
@@ -105,14 +106,14 @@ def test_8390_clients_that_never_send_end(serve: Callable[..., RunningServer]) -
     with closing(TallyCalls(server.grpc)) as calls:
         for key in range(1, 9):
             assert calls.total(key, key, "S") == key
-        until(lambda: server.ended("tally", "idle") == 8)
+        wait(lambda: server.ended("tally", "idle") == 8)
         server.assert_at_rest("tally")
     lost = TallyStream(server.grpc)
     for key in range(11, 13):
         lost.ask(key, key, "S")
         assert lost.total() == key
     lost.leave(cancel=True)
-    until(lambda: server.all_ended("tally") == 10)
+    wait(lambda: server.all_ended("tally") == 10)
     two_new_sequences_are_alone(server)
 
 
@@ -125,13 +126,13 @@ def test_8449_idle_sequences_before_a_long_backlog(serve: Callable[..., RunningS
         begun = {1: calls.begin(1, 1, "S")}
         assert server.gates.is_entered("step 1", WAIT_SECONDS)
         begun |= {key: calls.begin(key, key, "S") for key in range(2, 31)}
-        until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 28)
+        wait(lambda: server.metric("streamgate_sequences_backlog", "tally") == 28)
         begun.pop(10).cancel()
-        until(lambda: server.ended("tally", "client_abort") == 1)
+        wait(lambda: server.ended("tally", "client_abort") == 1)
         server.gates.open("step 1")
         for key, call in begun.items():
             assert call.total() == key
-        until(lambda: server.ended("tally", "idle") == 29)
+        wait(lambda: server.ended("tally", "idle") == 29)
         # An ID may come back at once, and the model works on.
         assert [calls.total(key, key, "SE") for key in range(1, 31)] == [*range(1, 31)]
     server.assert_at_rest("tally", never_started=1)
@@ -144,7 +145,7 @@ def test_a_pause_longer_than_the_idle_limit(serve: Callable[..., RunningServer])
     with stream(server) as one:
         one.ask(1, 5, "S")
         assert one.total() == 5
-        until(lambda: server.ended("tally", "idle") == 1)
+        wait(lambda: server.ended("tally", "idle") == 1)
         one.ask(1, 5)
         assert "sequence 1 to model 'tally' must specify the START flag" in one.error()
         one.ask(1, 5, "S")
@@ -162,7 +163,7 @@ def test_a_step_longer_than_the_idle_limit(serve: Callable[..., RunningServer]) 
         one.ask(1, 5, "S")
         assert server.gates.is_entered("step 1", WAIT_SECONDS)
         waiting.ask(2, 3, "S")
-        until(lambda: server.metric("streamgate_sequences_backlog", "tally") == 1)
+        wait(lambda: server.metric("streamgate_sequences_backlog", "tally") == 1)
         time.sleep(1.5 * LONG_IDLE_MS / 1000)
         server.gates.open("step 1")
         assert one.total() == 5
@@ -197,9 +198,9 @@ def test_an_id_that_is_used_again_before_its_end_has_run(
         server.gates.close("step 1")
         old.ask(1, 5, "S")
         old.ask(1, 5, "E")
-        until(lambda: server.pending("tally") == 1)
+        wait(lambda: server.pending("tally") == 1)
         new.ask(1, 100, "S")
-        until(lambda: server.pending("tally") == 2)
+        wait(lambda: server.pending("tally") == 2)
         server.gates.open("step 1")
         assert [old.total(), old.total()] == [5, 10]
         assert new.total() == 100

@@ -9,8 +9,9 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from streamgate.core.step_times import KNOWN_AFTER, WARM_UP
-from tests.system.running_server import RunningServer, running, until
+from tests.system.running_server import RunningServer, running
 from tests.system.tally import TallyCalls, TallyHttp, setting, write_tally
+from tests.waiting import wait
 
 _CODE = """
 import time
@@ -66,8 +67,8 @@ def test_one_too_many_is_refused_and_the_others_go_on(server: RunningServer) -> 
             calls.total(1, 0)
             return headroom(server) > 0
 
-        until(is_let_in)
+        wait(is_let_in)
         assert other.total(3, 7, "SE") == 7
         calls.total(1, 0, "E")
-    until(lambda: server.metric("streamgate_sequences_active", "tally") == 0)
+    wait(lambda: server.metric("streamgate_sequences_active", "tally") == 0)
     server.assert_at_rest("tally")

@@ -15,7 +15,8 @@ import tritonclient.http as tritonhttp
 
 from streamgate.server.settings import GrpcTransport
 from tests.frontends.grpc_client import Stub, infer_request, values_of
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
+from tests.waiting import wait
 
 # Runs a request as often as WANTED says. The decoupled one answers each time.
 _CODE = """
@@ -142,7 +143,7 @@ def test_requests_join_those_that_are_under_way(server: RunningServer) -> None:
         first = pool.submit(ask, 20)
         assert server.gates.is_entered("counting 1 together", WAIT_SECONDS)
         others = [pool.submit(ask, count) for count in (5, 8, 11)]
-        until(lambda: server.pending("counting") == 3)
+        wait(lambda: server.pending("counting") == 3)
         server.gates.open("counting 1 together")
         assert [each.result(WAIT_SECONDS) for each in (first, *others)] == [20, 5, 8, 11]
     # The first was alone at its first pass; then all shared five, and three of them three more.
@@ -162,9 +163,9 @@ def test_a_cancelled_request_is_not_run_again(server: RunningServer, model: str)
         stream.send(request)
         assert server.gates.is_entered(gate, WAIT_SECONDS)
         stream.call.cancel()
-        until(lambda: server.metric("nv_inference_request_failure", model, reason="CANCELED") == 1)
+        wait(lambda: server.metric("nv_inference_request_failure", model, reason="CANCELED") == 1)
         server.gates.open(gate)
-        until(lambda: server.ended(model, "client_abort") == 1)
+        wait(lambda: server.ended(model, "client_abort") == 1)
     assert server.gates.count(gate) == 1
     server.assert_at_rest(model)
 

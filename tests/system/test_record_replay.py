@@ -26,7 +26,8 @@ from tests.speech.house import speech_house
 from tests.speech.tones import REPOSITORY, s16le, tones
 from tests.system.numbers_client import NumbersClient, recording
 from tests.system.recorded_models import change_weight, write_models
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
+from tests.waiting import wait
 
 DEMO_MODELS = Path(__file__).resolve().parents[2] / "demos" / "models"
 
@@ -166,7 +167,7 @@ def test_a_byte_of_state_that_begins_as_another(
 def test_an_ensemble(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with recorded(models) as server:
         converse(server, "both", [1, 2, 3])
-        until(lambda: server.all_ended("first") == 1)
+        wait(lambda: server.all_ended("first") == 1)
     found = bundles(models)
     assert set(found) == {"both", "first", "second"}, "its models' sequences are such, too"
     bundle = found["both"]
@@ -223,7 +224,7 @@ def test_sequences_that_end_otherwise(models: Path) -> None:
         for _ in range(3):
             stream.receive()
         stream.call.cancel()
-        until(lambda: server.ended("sum", "client_abort") == 1)
+        wait(lambda: server.ended("sum", "client_abort") == 1)
     paths = (models.parent / "bundles").iterdir()
     found = {bundle.reason: bundle for bundle in map(read_bundle, paths)}
     assert {reason: sums(bundle) for reason, bundle in found.items()} == {
@@ -304,7 +305,7 @@ class TestWhatIsRecorded:
         with recorded(models, bundle_bytes=size) as server:
             answers = converse(server, "sum", [1] * 8)
             assert [bool(answer.error_message) for answer in answers] == [False] * 8
-            until(lambda: server.ended("sum", "client_end") == 1)
+            wait(lambda: server.ended("sum", "client_end") == 1)
         (bundle,) = bundles(models).values()
         assert bundle.cut == f"a bundle may have {size} bytes"
         assert 0 < len(bundle.steps) <= 8

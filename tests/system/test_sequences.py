@@ -10,8 +10,9 @@ from tritonclient.utils import InferenceServerException
 
 from streamgate.server.settings import GrpcTransport
 from tests.frontends.grpc_client import Stub, infer_request
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 from tests.system.tally import TallyCalls, TallyHttp, TallyStream, flags_of, write_tally
+from tests.waiting import wait
 
 MODELS = ("tally", "positional")
 
@@ -77,7 +78,7 @@ def test_sequences_of_one_stream_do_not_wait_for_each_other(
     # Another model goes on at once, and the same model as soon as its step is over.
     assert other.total() == 7
     other.leave()
-    until(lambda: server.pending("tally") == 2)
+    wait(lambda: server.pending("tally") == 2)
     server.gates.open("step 31")
     assert sorted(stream.total() for _ in range(3)) == [1, 2, 7]
     server.assert_at_rest("tally")
@@ -108,7 +109,7 @@ def test_an_end_that_arrives_before_its_predecessors_have_run(
     stream = TallyStream(server.grpc, model)
     for flags in ("S", "", "", "E"):
         stream.ask(51, 1, flags)
-    until(lambda: server.pending(model) == 3)
+    wait(lambda: server.pending(model) == 3)
     server.gates.open("step 51")
     assert [stream.total() for _ in range(4)] == [1, 2, 3, 4]
     stream.ask(51, 1)

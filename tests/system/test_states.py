@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as tritongrpc
 
-from tests.system.running_server import WAIT_SECONDS, RunningServer, running, until
+from tests.system.running_server import WAIT_SECONDS, RunningServer, running
 from tests.system.tally import flags_of, setting
+from tests.waiting import wait
 
 CONFIG = """
 backend: "python"
@@ -111,7 +112,7 @@ def test_files_growth_and_ends(server: RunningServer) -> None:
         assert other.ask(2, "xyz", "S") == ("ß:xyz", [3], "")
         assert mine.ask(1, "bc") == ("ß:abc", [1, 2], "")
         other.client.stop_stream(cancel_requests=True)
-        until(lambda: server.ended("notes", "client_abort") == 1)
+        wait(lambda: server.ended("notes", "client_abort") == 1)
         assert mine.ask(1, "") == ("ß:abc", [1, 2, 0], "2:2")
         assert mine.ask(1, "d", "S") == ("ß:d", [1], "2:2 1:7")
         assert mine.ask(1, "e", "E") == ("ß:de", [1, 1], "2:2 1:7 1:1")

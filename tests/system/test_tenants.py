@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 from streamgate.server.settings import GrpcTransport
 from streamgate.session.tenant import Rate, Tenant
 from streamgate.session.tenants import hash_of
-from tests.system.running_server import RunningServer, running, until
+from tests.system.running_server import RunningServer, running
 from tests.system.tally import TallyStream, setting, total_of, value_tensor, write_tally
+from tests.waiting import wait
 
 TENANTS = (
     Tenant("small", (hash_of("small-key"),), streams_max=1),
@@ -94,9 +95,9 @@ def test_http_and_unary_grpc(server: RunningServer) -> None:
         # Its own sequence goes on, may be superseded by itself, and makes room when it ends.
         assert step(1, "", SMALL) == 6
         assert step(1, "S", SMALL) == 3
-        until(lambda: tenant_metric(server, "streams", "small") == 1)
+        wait(lambda: tenant_metric(server, "streams", "small") == 1)
         assert step(1, "E", SMALL) == 6
-        until(lambda: tenant_metric(server, "streams", "small") == 0)
+        wait(lambda: tenant_metric(server, "streams", "small") == 0)
         assert step(2, "SE", SMALL) == 3
         # Others are not concerned, but by their own limits.
         assert step(3, "S", {}) == step(4, "S", {"x-api-key": "unknown"}) == 3
@@ -141,7 +142,7 @@ def test_a_stream_goes_on_and_a_lost_one_makes_room(server: RunningServer) -> No
     assert tenant_metric(server, "streams", "small") == 1
     stream.client.stop_stream(cancel_requests=True)
     stream.client.close()
-    until(lambda: tenant_metric(server, "streams", "small") == 0)
+    wait(lambda: tenant_metric(server, "streams", "small") == 0)
 
 
 def test_a_websocket_with_a_reservation(server: RunningServer) -> None:
@@ -161,7 +162,7 @@ def test_a_websocket_with_a_reservation(server: RunningServer) -> None:
             assert json.loads(first.recv(30))["outputs"][0]["data"] == [1]
             assert tenant_metric(server, "streams", "small") == 1
             first.close()
-            until(lambda: tenant_metric(server, "streams", "small") == 0)
+            wait(lambda: tenant_metric(server, "streams", "small") == 0)
             second.send('{"type":"open","model":"tally","reserve":true}')
             assert json.loads(second.recv(30))["type"] == "opened"
 
@@ -178,7 +179,7 @@ def test_a_model_has_a_limit_for_all_together(server: RunningServer) -> None:
         assert "model 'narrow' has all its 1 streams; try again later" in other.error()
         one.ask(1, 3, "E")
         assert one.total() == 6
-        until(lambda: tenant_metric(server, "streams", "") == 0)
+        wait(lambda: tenant_metric(server, "streams", "") == 0)
         other.ask(2, 3, "SE")
         assert other.total() == 3
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamgate.server.processes.control import ask_server
 from streamgate.server.processes.runtime_directory import CONTROL
 from tests.system.server_process import ServerProcess, serving
+from tests.waiting import until_so
 
 WAIT_SECONDS = 60.0
 
@@ -60,7 +61,7 @@ class Ground:
                 each["is_accepting"] and each["pid"] not in others_than for each in processes
             )
 
-        await until(are_all)
+        await until_so(are_all)
 
     async def until_recovered(self) -> None:
         """Wait until no sequence waits to go on."""
@@ -68,7 +69,7 @@ class Ground:
         async def none_recovers() -> bool:
             return not (await self.metrics()).sum("streamgate_sequences_recovering")
 
-        await until(none_recovers)
+        await until_so(none_recovers)
 
     async def drain(self, name: str) -> int:
         """As `streamgate drain NAME`. Returns how many sequences were left."""
@@ -128,9 +129,3 @@ def everybody_of(server: ServerProcess) -> list[psutil.Process]:
     """The supervisor and all that descend from it."""
     supervisor = psutil.Process(server.process.pid)
     return [supervisor, *supervisor.children(recursive=True)]
-
-
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not await condition():  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.02)

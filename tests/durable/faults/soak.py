@@ -23,8 +23,9 @@ from typing import Any, Final
 import psutil
 
 from tests.durable.faults.crowd import ANSWERS, TONGUES, write_models
-from tests.durable.faults.ground import Ground, Metrics, ground, until
+from tests.durable.faults.ground import Ground, Metrics, ground
 from tests.durable.faults.tongues import tongues
+from tests.waiting import until_so
 
 WORKERS: Final = 48
 FLAGS: Final = (
@@ -279,7 +280,7 @@ async def soak(models: Path, seconds: float, seed: int, log: Path | None = None)
             return not left
 
         try:
-            await until(is_empty)
+            await until_so(is_empty)
         except TimeoutError:
             say(f"LEFT {left}")
         await run.measure()

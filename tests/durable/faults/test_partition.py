@@ -22,7 +22,7 @@ from tests.durable.faults.crowd import ANSWERS, percentile, write_models
 from tests.durable.house import Client
 from tests.link.engine_process import ROOT, engine_process
 from tests.model.settings import LONG
-from tests.server.model_house import until
+from tests.waiting import until
 
 WAIT_SECONDS = 30.0
 SEQUENCES = 48

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.system.server_process import (
     write_fake_model,
     write_python_model,
 )
+from tests.waiting import until_so
 
 WAIT_SECONDS = 30.0
 KINDS = ("engine", "front")
@@ -168,14 +169,6 @@ def names_in(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.02)
-
-
 async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
     models: Path, runtime: Path
 ) -> None:
@@ -194,24 +187,24 @@ async def test_whatever_is_lost_comes_back_and_clients_find_the_same_server(
         assert before["addresses"] == run.server.addresses
         # A front end: the other serves on.
         await run.kill("front-0")
-        await until(lambda: run.is_back("front-0", 1))
+        await until_so(lambda: run.is_back("front-0", 1))
         for _ in range(8):
             assert await run.status_of("/v2/health/ready") == 200
         # The engine: front ends stay, and are not ready until it is back, with the model that a
         # client had loaded.
         assert await run.step(7, start=True) == 200
-        await until(lambda: has_sequences(run, 1))
+        await until_so(lambda: has_sequences(run, 1))
         await run.kill("engine-0")
         assert await run.status_of("/v2/health/live") == 200
-        await until(lambda: run.is_back("engine-0", 1))
-        await until(lambda: is_ok(run.status_of("/v2/models/fake/ready")))
-        await until(lambda: is_ok(run.step(8, start=True, end=True)))
-        await until(lambda: is_ok(run.step(7, end=True)))
+        await until_so(lambda: run.is_back("engine-0", 1))
+        await until_so(lambda: is_ok(run.status_of("/v2/models/fake/ready")))
+        await until_so(lambda: is_ok(run.step(8, start=True, end=True)))
+        await until_so(lambda: is_ok(run.step(7, end=True)))
         # And one that is frozen, not dead.
         await run.kill("engine-0", signal.SIGSTOP)
-        await until(lambda: run.is_back("engine-0", 2))
+        await until_so(lambda: run.is_back("engine-0", 2))
         assert "it was frozen" in (await run.process("engine-0"))["last_reason"]
-        await until(lambda: is_ok(run.step(9, start=True, end=True)))
+        await until_so(lambda: is_ok(run.step(9, start=True, end=True)))
         metrics = await run.metrics()
         assert metrics["streamgate_process_restarts_total", "engine-0"] == 2
         assert metrics["streamgate_process_restarts_total", "front-1"] == 0
@@ -244,7 +237,7 @@ async def test_a_server_that_drains_is_live_and_not_ready(models: Path, runtime:
             await run.ask("drain", {"name": "engine-2", "seconds": 5.0})
         assert await run.step(7, start=True) == 200
         draining = asyncio.ensure_future(run.ask("drain", {"name": "", "seconds": WAIT_SECONDS}))
-        await until(lambda: is_not(run.status_of("/v2/health/ready")))
+        await until_so(lambda: is_not(run.status_of("/v2/health/ready")))
         assert await run.status_of("/v2/health/live") == 200
         assert await run.step(8, start=True) != 200
         assert await run.step(7) == 200

@@ -11,8 +11,9 @@ import pytest
 
 from streamgate.server.processes import spare
 from streamgate.server.processes.keeper import Keeper
-from tests.server.processes.test_supervisor import ROOT, no_children_left, process, until
+from tests.server.processes.test_supervisor import ROOT, no_children_left, process
 from tests.server.processes.toy_server import toys
+from tests.waiting import until
 
 __all__ = ["no_children_left"]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import aiohttp
 
 from tests.durable.models import HANG_ONCE, hashes, write_objects
-from tests.server.processes.test_real_server import Running, running, runtime, until
+from tests.server.processes.test_real_server import Running, running, runtime
+from tests.waiting import until_so
 
 __all__ = ["runtime"]
 
@@ -33,7 +34,7 @@ async def test_an_engine_with_a_step_that_hangs_is_started_anew(
         answers = [await step(run, 3, start=True), await step(run, 1)]
         answers += [await step(run, HANG_ONCE), await step(run, 4, end=True)]
         assert answers == hashes(values)
-        await until(lambda: run.is_back("engine-0", 1))
+        await until_so(lambda: run.is_back("engine-0", 1))
         reason = (await run.process("engine-0"))["last_reason"]
         assert reason == f"it was stuck: a step of model '{MODEL}' hangs"
         # Where it hung is in the log.

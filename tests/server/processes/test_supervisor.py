@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from streamgate.server.processes.supervisor import Supervisor
 from streamgate.server.processes.tree import ProcessView
 from tests.model.settings import ONLY_LONG
 from tests.server.processes.toy_server import WAIT_SECONDS, toy_supervisor, toys
+from tests.waiting import until
 
 SERVER = Path(__file__).with_name("toy_server.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,14 +44,6 @@ async def no_children_left() -> AsyncIterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
     assert set(psutil.Process().children(recursive=True)) == before
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 def process(supervisor: Supervisor, name: str) -> ProcessView:
