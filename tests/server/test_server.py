@@ -153,7 +153,10 @@ async def test_unloading_a_model_over_http_drains_a_sequence_over_websocket(
 async def test_a_reload_drains_sequences_and_they_may_come_again(models: Models) -> None:
     models.write("m", 1, config=SEQUENCES)
     explicit = {"control_mode": ControlMode.EXPLICIT, "load_models": ("*",)}
-    async with serving(models, **explicit) as (_, ports), connected(sequence_url(ports)) as client:
+    async with (
+        serving(models, exit_timeout_seconds=0.5, **explicit) as (_, ports),
+        connected(sequence_url(ports)) as client,
+    ):
         await begin(client)
         models.write("m", 5, config=SEQUENCES)
         assert await status_of(ports, "/v2/repository/models/m/load", "POST") == 200

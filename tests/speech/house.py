@@ -31,6 +31,8 @@ class SpeechHouse:
 async def speech_house(
     repository: Path = REPOSITORY, speech: SpeechSettings | None = None, **changes: Any
 ) -> AsyncIterator[SpeechHouse]:
+    """Clients that were lost are waited for no longer than two seconds once it stops."""
+    defaults = {"exit_timeout_seconds": 2.0, "speech": speech or SpeechSettings()}
     settings = Settings(
         [repository],
         host="127.0.0.1",
@@ -38,8 +40,7 @@ async def speech_house(
         grpc_port=0,
         metrics_port=0,
         websocket_port=0,
-        speech=speech or SpeechSettings(),
-        **changes,
+        **{**defaults, **changes},
     )
     server = Server(settings)
     ports = await server.start()
