@@ -26,7 +26,8 @@ class Heartbeat:
 class Channel:
     """Messages over one socket. `handlers` has what may come, by class, each called with the
     message; anything else that comes ends the connection. `on_lost` is told once, with the reason,
-    of an end that is not by `close`."""
+    of an end that is not by `close`. `on_silent` is called with the reason when the other side is
+    to be taken for lost because it says nothing; it may be replaced, and ends the connection."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Channel:
         self._handlers = handlers
         self._heartbeat = heartbeat
         self._on_lost = on_lost
+        self.on_silent: Callable[[str], None] = self.lose
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._is_greeted = False
@@ -65,6 +67,19 @@ class Channel:
         self._is_greeted = True
         self._beat()
 
+    def fence(
+        self,
+        handlers: Mapping[type, Callable[[Any], None]],
+        on_lost: Callable[[str], None],
+        frame_bytes_max: int,
+    ) -> None:
+        """Say nothing any more, not even that this side lives, and have the other side know. What
+        it still says goes to these handlers, its end to `on_lost`; silence is no loss any more."""
+        self._stop()
+        self._handlers, self._on_lost = handlers, on_lost
+        self.socket.frame_bytes_max = frame_bytes_max
+        self.socket.half_close()
+
     def close(self) -> None:
         self._stop()
         self.socket.close()
@@ -89,7 +104,7 @@ class Channel:
         self._heard = heard
         interval = self._heartbeat.interval_seconds
         if self._silent_beats * interval >= self._heartbeat.silence_seconds:
-            self.lose(f"nothing was heard for {self._silent_beats * interval:.1f} s")
+            self.on_silent(f"nothing was heard for {self._silent_beats * interval:.1f} s")
             return
         self.send(_BEAT)
         if self.is_open:

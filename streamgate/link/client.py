@@ -6,11 +6,13 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.link.addresses import Address
 from streamgate.link.channel import Channel, Heartbeat
+from streamgate.link.fence import Fences
 from streamgate.link.greeting import Handlers, introduce
 from streamgate.link.lanes import Call
 from streamgate.link.messages import (
@@ -40,6 +42,7 @@ from streamgate.link.messages import (
     Welcome,
     Withdrawn,
 )
+from streamgate.link.refusals import Refusals
 from streamgate.link.remote_model import ClientCounts, RemoteModel
 from streamgate.link.steps import Result
 from streamgate.model.request import SequenceKey
@@ -54,6 +57,9 @@ T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 10.0
 """How long an engine may take over a question."""
+
+FENCES_MAX: Final = 4
+"""Connections of one engine that were given up and are listened to."""
 
 LOAD_SECONDS: Final = 3_600.0
 """How long loading a model may take."""
@@ -104,6 +110,7 @@ class EngineLink:
         self._hand_overs: dict[int, tuple[RemoteModel, Callable[[Snapshot | Failure], None]]] = {}
         self._questions: dict[int, asyncio.Future[Any]] = {}
         self._channel: Channel | None = None
+        self._fences = Fences(FENCES_MAX)
         self._over = asyncio.Event()
         self._first_table = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -123,6 +130,7 @@ class EngineLink:
         if self._channel is not None:
             self._channel.close()
             self._lost("it is being closed")
+        self._fences.close()
 
     async def wait_connected(self) -> None:
         """Until the engine's table is known. May wait long: bound it."""
@@ -153,6 +161,7 @@ class EngineLink:
 
     def _adopt(self, channel: Channel, welcome: Welcome) -> Handlers:
         self._channel = channel
+        channel.on_silent = partial(self._give_up, channel)
         self.info, self.engine_incarnation = welcome.info, welcome.incarnation
         return self._handlers()
 
@@ -284,7 +293,7 @@ class EngineLink:
     def _result(self, result: Result) -> None:
         model, call = self.calls.get(result.number, (None, None))
         if model is None or call is None:
-            self.counts.stale_results += 1
+            self.counts.stale.note_result(None)
             return
         model.receive(call, result)
 
@@ -345,6 +354,17 @@ class EngineLink:
             future.set_exception(StreamGateError(refused.failure.code, refused.failure.message))
 
     # -- loss
+
+    def _give_up(self, channel: Channel, why: str) -> None:
+        """Whoever is silent may go on all the same, and not know that it was given up."""
+        models = {number: model.name_and_version for number, model in self.models.items()}
+        questions = {
+            number: model.name_and_version
+            for number, (model, _) in (*self.calls.items(), *self._hand_overs.items())
+        }
+        refusals = Refusals(self.name, self.counts.stale, models, questions)
+        self._fences.put(channel, self._handlers().keys(), refusals.noted(), refusals.tell)
+        self.lost(why)
 
     def lost(self, why: str) -> None:
         """The channel's end, once the engine is known."""

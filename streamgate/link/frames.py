@@ -143,7 +143,7 @@ class FrameSocket:
         """May be raised once the other side is known."""
         self.unsent_bytes = 0
         self.received = 0
-        """How often anything arrived."""
+        """Bytes that have arrived."""
         self.on_drained: Callable[[], None] | None = None
         """Told when nothing waits to be sent any more, after something did."""
         self._socket = connection
@@ -181,6 +181,19 @@ class FrameSocket:
             self._is_waiting = False
             self._flush()
             self._close()
+
+    def half_close(self) -> None:
+        """Say nothing any more, not even what waits to be sent, and have the other side know. What
+        it says is still taken."""
+        if self.is_open:
+            self._loop.remove_writer(self._socket)
+            self._is_waiting = False
+            self._outbox.clear()
+            self.unsent_bytes = 0
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self._loop.call_soon(self.lose, str(error))
 
     def lose(self, why: str) -> None:
         """End the connection, and tell it."""
@@ -247,9 +260,11 @@ class FrameSocket:
             self.lose(str(error))
             return
         if not count:
+            # Perhaps it says nothing any more, and still hears what there is to be said to it.
+            self._flush()
             self.lose("the other side has closed the connection")
             return
-        self.received += 1
+        self.received += count
         self._end += count
         try:
             self._take_frames()

@@ -125,6 +125,10 @@ class Peer:
 
     # -- steps
 
+    def refuse_late(self, _: Step) -> None:
+        """One that came after the front end was given up: it has been told, and is lost to it."""
+        self._counts.stale_steps += 1
+
     def _step(self, step: Step) -> None:
         model = self._models.exported(step.model)
         request = step.request

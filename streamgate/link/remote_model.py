@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from streamgate.core.commands import Rejection
@@ -36,6 +36,7 @@ from streamgate.link.messages import (
     Touch,
     WatchSnapshots,
 )
+from streamgate.link.stale import StaleCounts, Version
 from streamgate.link.steps import Result, encode_step
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -50,12 +51,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class ClientCounts:
-    """What came too late: for a sequence that has gone on elsewhere, or a request that is over;
-    and how often the engine was lost."""
+    """What came too late; and how often the engine was lost."""
 
-    stale_results: int = 0
+    stale: StaleCounts = field(default_factory=StaleCounts)
     stale_news: int = 0
-    stale_snapshots: int = 0
     losses: int = 0
 
 
@@ -114,6 +113,10 @@ class RemoteModel:
         self._max_pending = limits.max_pending if limits is not None else 0
         self._statistics: ModelStatistics | None = None
         self._tables: Sequence[SlotTable] = ()
+
+    @property
+    def name_and_version(self) -> Version:
+        return self.config.name, self.version
 
     @property
     def is_accepting(self) -> bool:
@@ -363,7 +366,7 @@ class RemoteModel:
     def snapped(self, snapped: Snapped) -> None:
         key, epoch = snapped.sequence, snapped.epoch
         if self._lanes.find(key, epoch) is None:
-            self.engine.counts.stale_snapshots += 1
+            self.engine.counts.stale.note_snapshot(self.name_and_version)
             return
         if snapped.has_left:
             self._lanes.end(key, epoch, unstarted=False)

@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from streamgate.errors import EndReason
 from streamgate.link.addresses import TcpAddress
 from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.exports import ExportedModel
+from streamgate.link.fence import Fences
 from streamgate.link.greeting import Doorkeeper, Handlers, OnLost
 from streamgate.link.messages import (
     AskIndex,
@@ -40,10 +41,14 @@ from streamgate.link.messages import (
     Withdrawn,
 )
 from streamgate.link.peer import Counts, Peer
+from streamgate.link.steps import Step
 from streamgate.session.gateway import Gateway
 from streamgate.session.routing import ModelTable, Route
 
 log = logging.getLogger(__name__)
+
+FENCES_MAX: Final = 16
+"""Connections of front ends that were given up and are listened to."""
 
 
 class LinkServer:
@@ -71,6 +76,7 @@ class LinkServer:
         self._last_number = 0
         self._last_peer = 0
         self._peers: dict[str, tuple[Channel, Peer]] = {}
+        self._fences = Fences(FENCES_MAX)
         self._door = Doorkeeper(secret, heartbeat or Heartbeat(), self._admit)
         table.watch(self._changed)
         self._export_new()
@@ -92,6 +98,7 @@ class LinkServer:
             channel.close()
             peer.leave()
         self._peers.clear()
+        self._fences.close()
         with contextlib.suppress(ValueError):
             self._table.unwatch(self._changed)
 
@@ -118,11 +125,16 @@ class LinkServer:
         """A front end has introduced itself. One of its name that seems to live still does not."""
         older = self._peers.pop(hello.incarnation, None)
         if older is not None:
-            older[0].close()
-            older[1].leave()
+            self._give_up(*older)
         self._last_peer += 1
         peer = Peer(self._last_peer, channel, hello.peer_path, self, self.counts)
         self._peers[hello.incarnation] = channel, peer
+
+        def silent(why: str) -> None:
+            self._fence(channel, peer)
+            lost(why)
+
+        channel.on_silent = silent
         peer.handlers.update(self._questions(peer))
         channel.send(Welcome(proof, self.incarnation, self._gateway.server_info()))
         channel.begin()
@@ -143,6 +155,15 @@ class LinkServer:
                 self._tell_peers()
 
         return peer.handlers, lost
+
+    def _give_up(self, channel: Channel, peer: Peer) -> None:
+        self._fence(channel, peer)
+        peer.leave()
+
+    def _fence(self, channel: Channel, peer: Peer) -> None:
+        """A front end that was silent may go on all the same, and not know that it was given up."""
+        noted: dict[type, Callable[[Any], None]] = {Step: peer.refuse_late}
+        self._fences.put(channel, peer.handlers.keys(), noted, lambda _: None)
 
     # -- the table
 

@@ -118,11 +118,22 @@ class Mirror:
         return sum(service.link.watch.stalled for service in self.services())
 
     def durability(self) -> dict[tuple[str, str], DurabilityStatistics]:
-        """What was recovered here, by model and version, by what has gone out of service too."""
+        """What was recovered here, and what was refused of engines that were given up, by model and
+        version, by what has gone out of service too."""
         found = dict(self._past)
         for services in self._services.values():
             for service in services:
                 _add(found, service)
+        for engine in self._engines:
+            stale = engine.counts.stale
+            for key in stale.results_of.keys() | stale.snapshots_of.keys():
+                refused = DurabilityStatistics(
+                    stale_results=stale.results_of.get(key, 0),
+                    stale_snapshots=stale.snapshots_of.get(key, 0),
+                )
+                counted = sum_durability(found.get(key), refused)
+                assert counted is not None
+                found[key] = counted
         return found
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ PERILS: Final = 2**40
 KILL: Final = PERILS
 KILL_ONCE: Final = PERILS + 1
 HANG: Final = PERILS + 2
-"""Until there is a file `wake` in `marks_of` the model; `hangs` is there from then on."""
+"""Until there is a file `wake` in `marks_of` the model; `hangs` is there from then on, with the
+number of the process that does."""
 HANG_ONCE: Final = PERILS + 3
 ALLOCATE: Final = PERILS + 4
 """Holds `allocate_mb` more from now on."""

@@ -42,7 +42,7 @@ class Engine:
         return UnixAddress(self.path)
 
     async def connect(self, **options: Any) -> "FrontEnd":
-        link = EngineLink(self.address, heartbeat=PATIENT, **options)
+        link = EngineLink(self.address, **{"heartbeat": PATIENT, **options})
         self.links.append(link)
         link.start()
         async with asyncio.timeout(WAIT_SECONDS):

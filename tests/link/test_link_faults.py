@@ -105,7 +105,7 @@ async def test_news_of_what_is_over_is_dropped_and_counted(tmp_path: Path) -> No
         channel.send(Ended(1, 77, 5, EndReason.IDLE, unstarted=False))
         channel.send(Ended(55, 1, 5, EndReason.IDLE, unstarted=False))
         await until(lambda: here.link.counts.stale_news == 2)
-        assert here.link.counts.stale_results == 1
+        assert here.link.counts.stale.results == 1
         assert here.ends == []
         assert here.responses == []
 

@@ -1,5 +1,5 @@
 """The network between a front end and an engine is cut, and mended: two network namespaces and a
-cable between them."""
+cable between them. What the engine said meanwhile arrives after all: it is refused and counted."""
 
 import asyncio
 import os
@@ -16,10 +16,12 @@ import pytest
 
 from streamgate.link.addresses import Address, TcpAddress
 from streamgate.link.client import EngineLink
+from streamgate.link.remote_model import RemoteModel
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.remote import RemoteGateway
 from tests.durable.faults.crowd import ANSWERS, percentile, write_models
 from tests.durable.house import Client
+from tests.durable.models import HANG_ONCE, hashes, marks_of, write_objects
 from tests.link.engine_process import ROOT, engine_process
 from tests.model.settings import LONG
 from tests.waiting import until
@@ -32,6 +34,7 @@ STEPS = 30
 PACE_SECONDS = 0.15
 PORT = 7411
 SECRET = "only we know"
+SLEEPER = "hash_sleeper"
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,46 @@ async def one_cut(
     return [next(moment - cut for moment in each if moment > cut) for each in moments]
 
 
+async def cut_in_a_step(gateway: RemoteGateway, far: EngineLink, cable: Cable, marks: Path) -> None:
+    """The cable is cut while a step is under way over there. It comes to its end while the cable is
+    cut, and what came of it is on its way until it is mended."""
+    client = Client.of(gateway)
+    (model,) = (each for each in far.models.values() if each.config.name == SLEEPER)
+    key = await _begun_at(client, model)
+    dreamt = asyncio.create_task(client.step(SLEEPER, key, HANG_ONCE))
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await until((marks / "hangs").exists)
+        losses = far.counts.losses
+        cable.cut()
+        async with asyncio.timeout(WAIT_SECONDS):
+            await until(lambda: far.counts.losses > losses)
+        (marks / "wake").touch()
+        answers = [*await dreamt, *await client.step(SLEEPER, key, 4, end=True)]
+        assert answers == hashes([3, HANG_ONCE, 4])[1:]
+        cable.mend()
+
+        def has_been_refused() -> bool:
+            found = gateway.durability()[SLEEPER, "1"]
+            return found.stale_results >= 1 and found.stale_snapshots >= 1
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            await until(has_been_refused)
+            await until(lambda: far.is_connected)
+    finally:
+        dreamt.cancel()
+        client.connection.close(abort=True)
+
+
+async def _begun_at(client: Client, model: RemoteModel) -> int:
+    """Begin sequences until one is at this engine. Returns its ID."""
+    for key in range(1_000_001, 1_000_050):
+        await client.step(SLEEPER, key, 3, start=True)
+        if model.sequences:
+            return key
+    raise AssertionError("no sequence begins at that engine")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_network_is_cut_and_mended(tmp_path: Path) -> None:
@@ -168,6 +211,9 @@ async def test_a_network_is_cut_and_mended(tmp_path: Path) -> None:
     repository = tmp_path / "models"
     repository.mkdir()
     write_models(repository, parameters={"streamgate.snapshot_steps": "4"})
+    # It runs on the engine's own loop, and stands still in a step.
+    once = {"streamgate.snapshot_steps": "1"}
+    write_objects(repository, SLEEPER, execution="inline", parameters=once)
     with (
         cabled() as cable,
         far_engine(repository, cable) as address,
@@ -178,10 +224,11 @@ async def test_a_network_is_cut_and_mended(tmp_path: Path) -> None:
             gaps: list[float] = []
             for round_ in range(CUTS):
                 gaps += await one_cut(gateway, far, cable, 1 + round_ * SEQUENCES)
+            assert far.counts.losses == CUTS
+            await cut_in_a_step(gateway, far, cable, marks_of(repository, SLEEPER))
             counted = gateway.durability().values()
             assert sum(each.recovered for each in counted) >= CUTS
             assert sum(each.lost + each.mismatches for each in counted) == 0
-            assert far.counts.losses == CUTS
     sys.stdout.write(
         f"{SEQUENCES} sequences at {PACE_SECONDS} s a step, {CUTS} cuts of {CUT_SECONDS} s; cut to "
         f"next answer: p50 {percentile(gaps, 0.5):.3f} s, p99 {percentile(gaps, 0.99):.3f} s\n"

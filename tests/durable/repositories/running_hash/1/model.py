@@ -93,7 +93,7 @@ class TritonPythonModel:
         if peril in {KILL, KILL_ONCE, KILL_BETWEEN_ONCE}:
             os._exit(77)
         if peril in {HANG, HANG_ONCE}:
-            (self.marks / "hangs").touch()
+            (self.marks / "hangs").write_text(f"{os.getpid()}\n")
             while not (self.marks / "wake").exists():
                 time.sleep(0.005)
         if peril == ALLOCATE:
