@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamgate
-from streamgate.cli_processes import add_processes, add_status_and_drain, topology_of
+from streamgate.cli_processes import (
+    add_processes,
+    add_status_and_drain,
+    link_silence_seconds,
+    topology_of,
+)
 from streamgate.cli_replay import add_recording, add_replay, recording_options
 from streamgate.cli_transcribe import add_commands
 from streamgate.errors import Code, StreamGateError
@@ -392,6 +397,7 @@ def _serve(options: argparse.Namespace) -> int:
             recording=recording_options(options),
             durable=options.durable,
             device_turns=options.device_turns,
+            link_silence_seconds=link_silence_seconds(options),
             session_store=options.session_store,
             session_store_ttl_seconds=options.session_store_ttl,
             exit_timeout_seconds=options.exit_timeout_secs,

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
+from streamgate.link.beat import BEAT_SECONDS
 from streamgate.server.processes.control import ask_server
 from streamgate.server.processes.hardware import Hardware, parse_cpus
 from streamgate.server.processes.runtime_directory import find_server
@@ -21,6 +22,13 @@ RESTART_SECONDS: Final = 660.0
 
 PROCESSES_MAX: Final = 256
 
+LINK_SILENCE_MS: Final = 1_000
+LINK_SILENCE_MS_MIN: Final = 2 * round(BEAT_SECONDS * 1_000)
+"""One beat may be late."""
+
+LINK_SILENCE_MS_MAX: Final = 30_000
+"""Who waits longer for a sequence to go on is told that it is lost."""
+
 _OF_SEVERAL: Final = {
     f"--{field.replace('_', '-')}": field
     for field in (
@@ -29,6 +37,7 @@ _OF_SEVERAL: Final = {
         "engine_gpus",
         "engine_cpus",
         "freeze_limit_secs",
+        "link_silence_ms",
         "spare_engines",
         "runtime_directory",
     )
@@ -73,6 +82,12 @@ def add_processes(serve: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that share the ports (1)",
     )
+    _add_losses(processes)
+    _add_directory(processes, "where the server's sockets are (a folder of its own)")
+
+
+def _add_losses(processes: "argparse._ArgumentGroup") -> None:
+    """When a process counts as lost, and what takes over."""
     processes.add_argument(
         "--freeze-limit-secs",
         type=_seconds,
@@ -82,13 +97,20 @@ def add_processes(serve: argparse.ArgumentParser) -> None:
         f"({SILENCE_SECONDS:g})",
     )
     processes.add_argument(
+        "--link-silence-ms",
+        type=_silence,
+        default=None,
+        metavar="MS",
+        help="an engine that says nothing to a front end for so long is given up, and its "
+        f"sequences go on elsewhere ({LINK_SILENCE_MS})",
+    )
+    processes.add_argument(
         "--spare-engines",
         choices=("true", "false"),
         default=None,
         help="keep a process beside each engine that has read its libraries already, and takes "
         "over when the engine is lost or drained (true)",
     )
-    _add_directory(processes, "where the server's sockets are (a folder of its own)")
 
 
 def topology_of(options: argparse.Namespace) -> Topology | None:
@@ -117,6 +139,11 @@ def topology_of(options: argparse.Namespace) -> Topology | None:
         ],
         options.spare_engines != "false",
     )
+
+
+def link_silence_seconds(options: argparse.Namespace) -> float:
+    """What the flags of `serve` say."""
+    return (options.link_silence_ms or LINK_SILENCE_MS) / 1_000
 
 
 def add_status_and_drain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -198,6 +225,15 @@ def _cpus(text: str) -> tuple[int, ...]:
         return parse_cpus(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _silence(text: str) -> int:
+    if not text.isdigit() or not LINK_SILENCE_MS_MIN <= int(text) <= LINK_SILENCE_MS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no silence, expected {LINK_SILENCE_MS_MIN} to {LINK_SILENCE_MS_MAX} ms: "
+            f"both sides of a link say every {BEAT_SECONDS * 1_000:g} ms that they live"
+        )
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamgate.link.beat import BEAT_SECONDS
 from streamgate.link.frames import FRAME_BYTES_MAX, FrameError, FrameSocket
 from streamgate.link.messages import RESULT, STEP, Beat, decode_message, encode_message
 from streamgate.link.steps import decode_result, decode_step
@@ -19,7 +20,7 @@ GREETING_BYTES_MAX: Final = 2**16
 class Heartbeat:
     """How often each side says that it lives, and after how long a silence it is taken for lost."""
 
-    interval_seconds: float = 0.2
+    interval_seconds: float = BEAT_SECONDS
     silence_seconds: float = 1.0
 
 

@@ -94,6 +94,7 @@ class Settings:
     recording: RecordingOptions | None = None
     durable: bool = True
     device_turns: int = 0
+    link_silence_seconds: float = 1.0
     session_store: str = ""
     session_store_ttl_seconds: float = 600.0
     log_level: str = "info"

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from streamgate.engine.host import AsyncioHost
 from streamgate.errors import Code, StreamGateError
+from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.contract import ModelLink
 from streamgate.model.config import ModelConfig
@@ -89,16 +90,16 @@ class RemoteGateway:
         """Refuse what is new, serve what is under way."""
         self._local.stop_admission()
 
-    def join_peers(self, path: Path) -> None:
+    def join_peers(self, path: Path, heartbeat: Heartbeat | None = None) -> None:
         """There are other front ends of these engines: they reach this one at this Unix socket, and
         each hands requests on whose sequences another holds. Before the engines are connected.
         Raises StreamGateError when it can't be listened there."""
         incarnation = secrets.token_hex(8)
-        self._peer_server = PeerServer(self._local, self._table.lives, incarnation)
+        self._peer_server = PeerServer(self._local, self._table.lives, incarnation, heartbeat)
         self._peer_server.listen_unix(path)
         for engine in self._engines:
             engine.peer_path = str(path)
-        peers = PeerLinks(incarnation)
+        peers = PeerLinks(incarnation, heartbeat)
         self._forwarding = Forwarding(self._engines, self._table, peers, str(path))
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 from prometheus_client import REGISTRY
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.link.channel import Heartbeat
 from streamgate.link.server import LinkServer
 from streamgate.observe.durability import DurabilityCollector, durability_of
 from streamgate.observe.families import families_of
@@ -36,6 +37,7 @@ class EngineRole:
         self._loads: RememberedLoads | None = None
         settings = read_settings(beginning.settings)
         self._models = ServedModels(settings, self._remembered, alone=False)
+        self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
         self._socket = directory / engine_socket(beginning.name)
         self._on_change = on_change
         self._link: LinkServer | None = None
@@ -52,7 +54,7 @@ class EngineRole:
                 await self._loads.repeat()
             gateway = self._models.gateway
             gateway.start()
-            self._link = LinkServer(self._models.table, gateway)
+            self._link = LinkServer(self._models.table, gateway, heartbeat=self._heartbeat)
             self._link.listen_unix(self._socket)
         except StreamGateError:
             await self._models.drain()

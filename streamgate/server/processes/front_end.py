@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 import streamgate
 from streamgate.errors import Code, StreamGateError
 from streamgate.link.addresses import UnixAddress
+from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
@@ -40,8 +41,10 @@ class FrontEndRole:
         settings = read_settings(beginning.settings)
         directory = Path(beginning.directory)
         self._on_change = on_change
+        self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
         self._links = [
-            EngineLink(UnixAddress(directory / engine_socket(name))) for name in beginning.engines
+            EngineLink(UnixAddress(directory / engine_socket(name)), heartbeat=self._heartbeat)
+            for name in beginning.engines
         ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._stored = stored = stored_sequences_of(settings)
@@ -70,7 +73,7 @@ class FrontEndRole:
         if self._stored is not None:
             await self._stored.store.start()
         if self._peer_path is not None:
-            self._gateway.join_peers(self._peer_path)
+            self._gateway.join_peers(self._peer_path, self._heartbeat)
         for link in self._links:
             link.start()
 

@@ -61,8 +61,8 @@ async def test_an_engine_that_wakes_up_says_nothing_twice(tmp_path: Path, engine
         assert metrics.sum("streamgate_sequences_active") == 0, "the sleeper has let all go"
     sys.stdout.write(
         f"{engines} engines, {STREAMS} streams at {PACE_SECONDS} s a step, {FREEZES} freezes of "
-        f"{FROZEN_SECONDS} s or a little more, {recovered:.0f} recoveries; freeze to next answer, pace "
-        f"included: {gaps_text(crowd.streams, moments)}\n"
+        f"{FROZEN_SECONDS} s or a little more, {recovered:.0f} recoveries; freeze to next answer, "
+        f"the pace included: {gaps_text(crowd.streams, moments)}\n"
     )
 
 

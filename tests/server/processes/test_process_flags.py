@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from streamgate.cli import main
+from streamgate.link.channel import Heartbeat
+from streamgate.server.processes.child import Beginning
+from streamgate.server.processes.front_end import FrontEndRole
 from streamgate.server.processes.hardware import Hardware
+from streamgate.server.processes.settings_text import read_settings, write_settings
 from streamgate.server.processes.topology import Topology
 from streamgate.server.settings import Settings
 
@@ -18,6 +22,8 @@ from streamgate.server.settings import Settings
         ("--engines 0", "'0' is no number of processes, expected 1 to 256"),
         ("--front-ends 1.5", "'1.5' is no number of processes"),
         ("--freeze-limit-secs 0", "'0' is not a number of seconds above 0"),
+        ("--link-silence-ms 399", "'399' is no silence, expected 400 to 30000 ms"),
+        ("--embedded --link-silence-ms 500", "--link-silence-ms is about several processes"),
         ("--engine-cpus 1-x", "'1-x' names no processors, expected numbers such as 0-3,8"),
         ("--engine-cpus 3-1", "'3-1' is no range of processors"),
         ("--engines 3 --engine-gpus 0 --engine-gpus 1", "3 engines need 3 of --engine-gpus"),
@@ -59,3 +65,22 @@ def test_what_flags_say_about_processes(
     monkeypatch.setattr("streamgate.server.main.serve", serve)
     assert main(["serve", "--model-repository", "a", *flags.split()]) == 0
     assert served == [topology]
+
+
+@pytest.mark.parametrize(("flags", "seconds"), [("", 1.0), ("--link-silence-ms 2500", 2.5)])
+def test_how_long_an_engine_may_be_silent(
+    flags: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[float] = []
+
+    def serve(settings: Settings, _: Topology | None) -> int:
+        served.append(settings.link_silence_seconds)
+        return 0
+
+    monkeypatch.setattr("streamgate.server.main.serve", serve)
+    assert main(["serve", "--model-repository", "a", *flags.split()]) == 0
+    assert served == [seconds]
+    read = read_settings(write_settings(Settings([Path("a")], link_silence_seconds=seconds)))
+    beginning = Beginning("front", "front-0", write_settings(read), "/nowhere", ["engine-0"])
+    (link,) = FrontEndRole(beginning, lambda: None)._links
+    assert link._heartbeat == Heartbeat(0.2, seconds)
