@@ -19,7 +19,7 @@ from tests.durable.house import Client
 from tests.durable.models import HANG_ONCE, hashes, marks_of, write_objects
 from tests.link.engine_process import engine_process
 from tests.link.pair import QUICK, Engine, FrontEnd, engine
-from tests.server.model_house import until
+from tests.waiting import until
 
 WAIT_SECONDS = 20.0
 MODEL = "hash_objects"
@@ -172,9 +172,8 @@ async def test_a_zombie_is_seen_in_the_figures_of_its_model(tmp_path: Path) -> N
                 found = gateway.durability()[MODEL, "1"]
                 return found.stale_results >= 1 and found.stale_snapshots >= 1
 
-            async with asyncio.timeout(WAIT_SECONDS):
-                await until(counted)
-                await until(lambda: all(link.is_connected for link in links))
+            await until(counted)
+            await until(lambda: all(link.is_connected for link in links))
             found = gateway.durability()[MODEL, "1"]
             assert found.mismatches == found.lost == 0
         finally:

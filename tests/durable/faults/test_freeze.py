@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.durable.faults.crowd import Crowd, gaps_text, streams_of, write_models
-from tests.durable.faults.ground import Ground, ground, until
+from tests.durable.faults.ground import Ground, ground
 from tests.durable.faults.tongues import tongues
 from tests.durable.models import HANG_ONCE, hashes, marks_of, write_objects
 from tests.model.settings import LONG
+from tests.waiting import until_so
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -88,14 +89,14 @@ async def freeze_in_a_step(house: Ground, models: Path, moments: list[float]) ->
             names = ("streamgate_stale_results_total", "streamgate_stale_snapshots_total")
             return all(metrics.sum(name, model=SLEEPER) >= 1 for name in names)
 
-        await until(is_in_its_step)
+        await until_so(is_in_its_step)
         pid = int((marks / "hangs").read_text())
         os.kill(pid, signal.SIGSTOP)
         moments.append(time.monotonic())
-        await until(is_given_up)
+        await until_so(is_given_up)
         (marks / "wake").touch()
         os.kill(pid, signal.SIGCONT)
-        await until(has_been_refused)
+        await until_so(has_been_refused)
         answers.append(await dreamt)
         answers.append(await talk.step(DREAM[3], end=True))
     assert answers == hashes(DREAM)

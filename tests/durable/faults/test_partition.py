@@ -154,8 +154,7 @@ async def one_cut(
         cable.cut()
         await asyncio.sleep(CUT_SECONDS)
         cable.mend()
-        async with asyncio.timeout(WAIT_SECONDS):
-            await until(lambda: far.is_connected)
+        await until(lambda: far.is_connected)
         await streams
     finally:
         streams.cancel()
@@ -170,12 +169,10 @@ async def cut_in_a_step(gateway: RemoteGateway, far: EngineLink, cable: Cable, m
     key = await _begun_at(client, model)
     dreamt = asyncio.create_task(client.step(SLEEPER, key, HANG_ONCE))
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await until((marks / "hangs").exists)
+        await until((marks / "hangs").exists)
         losses = far.counts.losses
         cable.cut()
-        async with asyncio.timeout(WAIT_SECONDS):
-            await until(lambda: far.counts.losses > losses)
+        await until(lambda: far.counts.losses > losses)
         (marks / "wake").touch()
         answers = [*await dreamt, *await client.step(SLEEPER, key, 4, end=True)]
         assert answers == hashes([3, HANG_ONCE, 4])[1:]
@@ -185,9 +182,8 @@ async def cut_in_a_step(gateway: RemoteGateway, far: EngineLink, cable: Cable, m
             found = gateway.durability()[SLEEPER, "1"]
             return found.stale_results >= 1 and found.stale_snapshots >= 1
 
-        async with asyncio.timeout(WAIT_SECONDS):
-            await until(has_been_refused)
-            await until(lambda: far.is_connected)
+        await until(has_been_refused)
+        await until(lambda: far.is_connected)
     finally:
         dreamt.cancel()
         client.connection.close(abort=True)
