@@ -128,7 +128,12 @@ class Instances:
         limit_ns = config.worker_limits.step_timeout_ns if is_watched else 0
         self._clock = host.now if limit_ns else None
         self._watch = StepWatch(
-            host, limit_ns, lambda: [(each.stepper, each.is_busy) for each in self._units.values()]
+            host,
+            limit_ns,
+            lambda: [
+                (each.stepper, each.is_busy or each.stepper.has_hooks)
+                for each in self._units.values()
+            ],
         )
         self._add([self._new(instance) for instance in config.instances])
 
@@ -241,6 +246,7 @@ class Instances:
         """Whether an instance works, and all those that do say that they can serve: none hangs."""
         if self._watch.hung:
             return False
+        self._watch.begin()
         # Requests go to every instance that works, so one that can't serve is enough.
         working = [unit.stepper for unit in self._units.values() if not unit.is_away]
         answers = await asyncio.gather(*(stepper.is_ready() for stepper in working))
@@ -248,18 +254,21 @@ class Instances:
 
     def ask_keepers(self, index: InstanceIndex, question: Callable[[Keepers], T]) -> "Future[T]":
         """Ask where an instance keeps its sequences, between two of its steps."""
+        self._watch.begin()
         return self._units[index].stepper.ask_keepers(question)
 
     def depart(self, index: InstanceIndex, departure: Departure) -> None:
         """A sequence of the instance is over."""
         unit = self._units[index]
         if not unit.is_away:
+            self._watch.begin()
             unit.stepper.depart(departure)
 
     def forget(self, index: InstanceIndex, sequence: SequenceKey, slot: SlotIndex) -> None:
         """A sequence of the instance has left for elsewhere."""
         unit = self._units[index]
         if not unit.is_away:
+            self._watch.begin()
             unit.stepper.forget(sequence, slot)
 
     def remove(self, index: InstanceIndex) -> None:

@@ -1,7 +1,7 @@
-"""Steps that take longer than one may: what runs them hangs, and no thread can be ended.
+"""Steps and hooks of models that take longer than one may: their thread hangs, and can't be ended.
 
 So it is only found here and told. An engine process that has such an instance is started anew by
-whoever started it; in one process, the server is not ready until the step ends after all.
+whoever started it; in one process, the server is not ready until it goes on after all.
 """
 
 import logging
@@ -19,7 +19,7 @@ LOOK_NS_MAX: Final = 1_000_000_000
 
 
 class Runs(Protocol):
-    """What runs steps; `running_since` is 0 between two of them."""
+    """What runs steps and hooks; `running_since` is 0 between two of them."""
 
     name: str
     running_since: int
@@ -44,7 +44,7 @@ class StepWatch:
 
     @property
     def hung(self) -> int:
-        """How many hang in a step."""
+        """How many hang in a step or a hook."""
         return len(self._hung)
 
     def begin(self) -> None:
@@ -72,8 +72,8 @@ class StepWatch:
             is_wanted = True
             if before.get(each) != since:
                 log.error(
-                    "model instance '%s' hangs: a step has run for %.1f s, longer than %g s "
-                    "(streamgate.step_timeout_seconds)",
+                    "model instance '%s' hangs: a step or hook has run for %.1f s, longer "
+                    "than %g s (streamgate.step_timeout_seconds)",
                     each.name,
                     (now - since) / 1e9,
                     self._limit_ns / 1e9,

@@ -5,6 +5,7 @@ by default a thread of the instance's own, else the engine's.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -51,8 +52,8 @@ class Stepper:
     """Runs what it is given, in order, on one thread.
 
     `on_outcome` is called on that thread after each step. On a `device` that is shared, each step
-    waits for its turn there. `running_since` is when the step began that runs now, 0 for none, if
-    there is a `clock` that says so.
+    waits for its turn there. `running_since` is when the step, or the hook of the model, began that
+    runs now, 0 for none, if there is a `clock` that says so.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Stepper:
         self._device = device
         self._clock = clock
         self.running_since = 0
+        self._hooks: deque[None] = deque()
         self._runner: Runner | None = None
         self._session: Session | None = None
         self._arena: Arena | None = None
@@ -103,7 +105,7 @@ class Stepper:
             self._drops_states = isinstance(session, StateDropper) and session.keeps_states
             self._says_farewell = says_farewell(config)
 
-        return self.ask(job)
+        return self._ask(job, self._worker.do)
 
     def run(
         self, step: Step, lives: Sequence[LiveRequest | None], deadline_at: Ns = NO_DEADLINE
@@ -135,6 +137,37 @@ class Stepper:
 
         With `if_awaited` it is left undone when who asked has cancelled the future before.
         """
+        return self._ask(question, self._do, if_awaited=if_awaited)
+
+    def _do(self, hook: Callable[[], None]) -> None:
+        """Do something between two steps that the model may hang in: how long it takes is seen."""
+        clock = self._clock
+        if clock is None:
+            self._worker.do(hook)
+            return
+
+        def job() -> None:
+            self.running_since = clock()
+            hook()
+            self.running_since = 0
+            self._hooks.pop()
+
+        self._hooks.append(None)
+        self._worker.do(job)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something is to be done between two steps, or just being done. Where there is a
+        clock."""
+        return bool(self._hooks)
+
+    def _ask(
+        self,
+        question: Callable[[], T],
+        do: Callable[[Callable[[], None]], None],
+        *,
+        if_awaited: bool = False,
+    ) -> Future[T]:
         future: Future[T] = Future()
 
         def job() -> None:
@@ -151,19 +184,19 @@ class Stepper:
                 if is_awaited:
                     future.set_result(answer)
 
-        self._worker.do(job)
+        do(job)
         return future
 
     def depart(self, departure: Departure) -> None:
         """A sequence is over: do what is to be done for it before the slot's next step."""
         if self._hears_ends or self._says_farewell or self._has_canary:
-            self._worker.do(partial(self._depart, departure))
+            self._do(partial(self._depart, departure))
 
     def forget(self, sequence: SequenceKey, slot: SlotIndex) -> None:
         """A sequence has left for elsewhere: drop what is kept of it before the slot's next step.
         It is no end, so that the model is told none."""
         if self._drops_states or self._has_canary:
-            self._worker.do(partial(self._forget, sequence, slot))
+            self._do(partial(self._forget, sequence, slot))
 
     def ask_keepers(self, question: Callable[[Keepers], T]) -> Future[T]:
         """Ask where sequences are kept, between two steps and only while the answer is awaited.
@@ -249,7 +282,7 @@ class Stepper:
             if session is not None:
                 session.close()
 
-        self._closed = self.ask(job)
+        self._closed = self._ask(job, self._worker.do)
         self._worker.stop()
         return self._closed
 

@@ -73,7 +73,7 @@ class ReservationStatistics:
 class InstanceStatistics:
     """The instances of one model version: those that there are and those of them that work now,
     and how often one was lost and loaded again since the version was loaded. `violations` counts
-    the rows of state that the canary found spoiled; so many are `hung` in a step now."""
+    the rows of state that the canary found spoiled; so many are `hung` in a step or hook now."""
 
     count: int = 0
     working: int = 0

@@ -131,7 +131,7 @@ class ModelCollector(Collector):
             ("streamgate_instances_working", "Model instances that are not lost", "working"),
             (
                 "streamgate_instances_hung",
-                "Model instances with a step that runs too long (streamgate.step_timeout_seconds)",
+                "Model instances that hang in a step (streamgate.step_timeout_seconds) or a hook",
                 "hung",
             ),
         ):

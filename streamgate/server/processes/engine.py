@@ -131,7 +131,7 @@ class EngineRole:
         ]
         hung = sorted({each.name for each in models if each.instances.hung})
         names = ", ".join(f"'{name}'" for name in hung)
-        self._stuck = f"a step of model {names} hangs" if hung else ""
+        self._stuck = f"a step or hook of model {names} hangs" if hung else ""
         found = [each.sequences for each in models if each.sequences is not None]
         logs = [each.durability for each in models if each.durability is not None]
         self._counted = (

@@ -36,6 +36,6 @@ async def test_an_engine_with_a_step_that_hangs_is_started_anew(
         assert answers == hashes(values)
         await until_so(lambda: run.is_back("engine-0", 1))
         reason = (await run.process("engine-0"))["last_reason"]
-        assert reason == f"it was stuck: a step of model '{MODEL}' hangs"
+        assert reason == f"it was stuck: a step or hook of model '{MODEL}' hangs"
         # Where it hung is in the log.
         assert any("in _suffer" in line for line in run.server.errors)
