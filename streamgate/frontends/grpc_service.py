@@ -7,7 +7,7 @@ the wire, a unary call is one that has a single message each way).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Final, Protocol
+from typing import Final, Protocol, final
 
 from streamgate.errors import Failure, OverLimitError
 from streamgate.frontends.codes import GRPC_STATUS
@@ -69,6 +69,13 @@ class CallWire(Protocol):
         """`wants_message` has become true again."""
 
 
+class FreshWire(CallWire, Protocol):
+    """A call's wire over which nothing has been written yet."""
+
+    def start(self, metadata: Sequence[tuple[str, str]], /) -> None:
+        """Send the call's initial metadata, before any message."""
+
+
 class CallHandler(Protocol):
     """One call, without its transport. Called on the event loop's thread; nothing may be raised."""
 
@@ -92,7 +99,29 @@ class CallHandler(Protocol):
         """The server goes away: begin nothing new."""
 
 
-OpenCall = Callable[[CallWire, Metadata], CallHandler]
+@final
+class RefusedCall:
+    """A call that has been refused: what comes of it is not looked at."""
+
+    wants_message = True
+
+    def on_message(self, data: bytes, /) -> None:
+        """Its status has been sent."""
+
+    def on_half_close(self) -> None:
+        """The same."""
+
+    def on_lost(self) -> None:
+        """The same."""
+
+    def on_sent(self, size_bytes: int, /) -> None:
+        """Nothing was."""
+
+    def drain(self) -> None:
+        """Nothing is under way."""
+
+
+OpenCall = Callable[[FreshWire, Metadata], CallHandler]
 
 
 @dataclass(frozen=True, slots=True)

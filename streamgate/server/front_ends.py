@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamgate.errors import StreamGateError
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
-from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_http import HttpFrontEnd, HttpOptions
 from streamgate.frontends.lean_http2 import LeanGrpcFrontEnd
 from streamgate.frontends.metrics import MetricsEndpoint
@@ -75,7 +75,11 @@ class FrontEnds:
         Raises StreamGateError when one can't be bound; what was opened is to be closed then.
         """
         mounts = self._mounts = speech_mounts(
-            self._gateway, self._settings.speech, self._resumption, self._tenants.knows
+            self._gateway,
+            self._settings.speech,
+            self._streams,
+            self._resumption,
+            self._tenants.knows,
         )
         http = grpc = metrics = websocket = None
         if ports.http is not None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from streamgate.errors import Code, StreamGateError
-from streamgate.frontends.kserve_grpc.resumption import StreamResumption
+from streamgate.frontends.grpc_resumption import StreamResumption
 from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
 from streamgate.server.settings import ResumeSettings
 from streamgate.session.tokens import SECRET_BYTES_MIN, TokenSigner

@@ -18,6 +18,7 @@ from streamgate.frontends.dialects.speechmatics import Speechmatics
 from streamgate.frontends.dialects.vosk import Vosk
 from streamgate.frontends.dialects.whisper_live import WhisperLive
 from streamgate.frontends.dialects.wyoming import WyomingServer
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.http_service import HttpService
 from streamgate.frontends.sockets.contract import Dialect
@@ -48,7 +49,7 @@ SERVICES: Sequence[Callable[[SpeechContext], HttpService]] = (
 )
 """Those over plain HTTP, on the HTTP port."""
 
-GRPC_SERVICES: Sequence[Callable[[SpeechContext], GrpcService]] = (
+GRPC_SERVICES: Sequence[Callable[[SpeechContext, StreamReception], GrpcService]] = (
     riva_asr,
     riva_nmt,
     google_v1,
@@ -98,10 +99,12 @@ class Mounts:
 def speech_mounts(
     gateway: Gateway,
     settings: SpeechSettings,
+    streams: StreamReception,
     resumption: Resumption | None = None,
     is_tenant: Callable[[str], bool] = lambda _: False,
 ) -> Mounts:
-    """`is_tenant` says whether a key is a tenant's.
+    """`streams` keeps calls over gRPC, `resumption` sessions over WebSocket, for clients that come
+    back. `is_tenant` says whether a key is a tenant's.
 
     Raises StreamGateError (INVALID_ARG) for a port of a dialect that there isn't.
     """
@@ -121,6 +124,6 @@ def speech_mounts(
         context,
         [create(context) for create in SOCKETS],
         [create(context) for create in SERVICES],
-        [create(context) for create in GRPC_SERVICES],
+        [create(context, streams) for create in GRPC_SERVICES],
         own_ports,
     )

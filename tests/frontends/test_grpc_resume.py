@@ -12,13 +12,10 @@ import pytest
 
 from streamgate._proto import grpc_service_pb2 as pb
 from streamgate.errors import EndReason
+from streamgate.frontends.grpc_resumption import KeepLimits, StreamReception, StreamResumption
+from streamgate.frontends.grpc_resumption.reception import PURPOSE
 from streamgate.frontends.kserve_grpc import GrpcFrontEnd, GrpcOptions
-from streamgate.frontends.kserve_grpc.resumable import KeepLimits
-from streamgate.frontends.kserve_grpc.resumption import (
-    PURPOSE,
-    StreamReception,
-    StreamResumption,
-)
+from streamgate.frontends.kserve_grpc.stream import InferStream
 from streamgate.session.tokens import Claim, TokenSigner
 from tests.frontends.conftest import GrpcService, GrpcStarter
 from tests.frontends.fake_gateway import int32
@@ -329,7 +326,9 @@ def test_each_message_comes_once_whenever_calls_are_lost(service: GrpcService, s
                 token = greeting["streamgate_resume"].string_param
         # Whatever was said again, all of it has left.
         (resumable,) = reception_of(service)._shelf._sessions.values()
-        service.thread.wait_until(lambda: resumable.stream and not resumable.stream._unsent_bytes)
+        carried = resumable.carried
+        assert isinstance(carried, InferStream)
+        service.thread.wait_until(lambda: not carried._unsent_bytes)
         assert not resumable._unsent
     assert losses
     assert events == list(range(1, count + 1))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamgate.errors import StreamGateError
-from streamgate.frontends.kserve_grpc.resumption import PURPOSE as STREAM
+from streamgate.frontends.grpc_resumption.reception import PURPOSE as STREAM
 from streamgate.frontends.sockets.resumption import PURPOSE as SESSION
 from streamgate.server.resuming import read_secret, resumption_of, stream_resumption_of
 from streamgate.server.settings import ResumeSettings

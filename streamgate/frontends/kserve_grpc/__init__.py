@@ -3,6 +3,7 @@
     server          the front end: address, options, start and graceful stop
     aio             mounts the handlers below on grpc.aio; nothing else handles its calls
     unary, stream   one ModelInfer call; one ModelStreamInfer call: bytes in, bytes out, callbacks
+    resumption      what messages say of streams that clients come back to
     control         every other RPC of the service
     access          forwarded headers and restricted RPCs
     health          grpc.health.v1 and reflection

@@ -18,10 +18,11 @@ import grpc.aio
 from streamgate.errors import Code, Failure, OverLimitError, StreamGateError
 from streamgate.frontends.api_keys import key_in
 from streamgate.frontends.codes import GRPC_STATUS
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import CallHandler, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey
-from streamgate.frontends.kserve_grpc.resumption import StreamReception
+from streamgate.frontends.kserve_grpc.resumption import infer_beginning
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamLimits, StreamTransport
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
 from streamgate.model.request import ParameterValue
@@ -161,7 +162,10 @@ class InferHandlers:
                 says_places=says_places,
             )
 
-        await self._serve(context, lambda pipe: self._reception.receive(pipe, metadata, begin))
+        def receive(pipe: _Pipe) -> CallHandler:
+            return self._reception.receive(pipe, metadata, infer_beginning(pipe, begin))
+
+        await self._serve(context, receive)
 
     def of_service(self, open_call: OpenCall) -> Handler[None]:
         """An RPC of a service beside the inference service."""
@@ -215,8 +219,8 @@ class InferHandlers:
 
 @final
 class _Pipe:
-    """The messages of one stream between its handler and grpc.aio: a `ResumableWire`, and a
-    `CallWire`."""
+    """The messages of one stream between its handler and grpc.aio: a `FreshWire`, and a
+    `StreamTransport`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -256,6 +260,9 @@ class _Pipe:
         # Cancelled: the call is over, and its writing task is told the same.
         with contextlib.suppress(asyncio.CancelledError):
             while True:
+                # Nor is the first wanted always: a call may go on with a stream that is full.
+                while not stream.wants_message:
+                    await self._to_read.wait()
                 message = await read()
                 if message is end:
                     # A cancelled call looks the same for a moment, until this task is cancelled.
@@ -263,8 +270,6 @@ class _Pipe:
                     stream.on_half_close()
                     return
                 stream.on_message(message)
-                while not stream.wants_message:
-                    await self._to_read.wait()
 
     async def write(self, stream: CallHandler) -> Failure | GrpcStatus | None:
         """Write what is sent, until the end. Returns the failure that the call ends with."""

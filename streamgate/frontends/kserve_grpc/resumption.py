@@ -1,177 +1,54 @@
-"""Who gets a stream: a new one, one that can be resumed, or one that was lost and comes back.
+"""ModelStreamInfer streams that clients come back to: what their messages say of it.
 
-The same for both gRPC transports. See docs/session-store.md for what a client does.
+Numbers, tokens and counts are parameters of the messages, for clients that do not show their
+callers a call's metadata. Those that are not resumable say nothing of it.
 """
 
-from __future__ import annotations
-
-import logging
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
-from streamgate.errors import Code, StreamGateError
-from streamgate.frontends.codes import GRPC_STATUS
-from streamgate.frontends.grpc_service import CallHandler, GrpcStatus, Metadata
-from streamgate.frontends.kserve_grpc.resumable import (
-    LAST_EVENT_KEY,
-    SECONDS_KEY,
-    TOKEN_KEY,
-    KeepLimits,
-    ResumableStream,
-    ResumableWire,
-)
+from streamgate.frontends.grpc_resumption import Beginning, ResumableStream
+from streamgate.frontends.kserve_grpc import encode
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
-from streamgate.frontends.shelf import Shelf
-from streamgate.observe.resumption import ResumeCounts
-from streamgate.session.tokens import SESSION_BYTES, Claim, TokenError, TokenFault, TokenSigner
 
-log = logging.getLogger(__name__)
+KIND: Final = "inference.GRPCInferenceService/ModelStreamInfer"
 
-PURPOSE: Final = "grpc stream"
-TOKEN_SECONDS: Final = 7 * 24 * 3600.0
-"""How long a token is good, if its stream lives so long."""
-
-UNAUTHENTICATED: Final = 16
-_SECONDS_MAX: Final = 3600.0
-_DIGITS_MAX: Final = 18
+TOKEN_PARAMETER: Final = "streamgate_resume"  # noqa: S105, the name of a parameter
+EVENT_PARAMETER: Final = "streamgate_event"
+RECEIVED_PARAMETER: Final = "streamgate_received"
 
 BeginStream = Callable[[StreamTransport, bool], InferStream]
 """Makes a call's `InferStream` over a transport; whether its messages say their places."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamResumption:
-    """What is promised to clients that ask for it with `streamgate-resume-seconds`.
+def infer_beginning(transport: StreamTransport, begin: BeginStream) -> Beginning:
+    """How a ModelStreamInfer call over this transport begins."""
 
-    They get as many seconds as they ask for, at most `seconds_max`. At most `streams` are detached
-    at a time, with at most `bytes` of messages kept for all together. `signer` signs their tokens.
-    """
+    def resumable(stream: ResumableStream) -> tuple[InferStream, "InferWords"]:
+        return begin(stream, True), InferWords()
 
-    signer: TokenSigner = field(default_factory=TokenSigner.random)
-    seconds_max: float = 300.0
-    streams: int = 1000
-    bytes: int = 256 * 2**20
-    keep: KeepLimits = field(default_factory=KeepLimits)
+    return Beginning(KIND, lambda: begin(transport, False), resumable)
 
 
 @final
-class RefusedCall:
-    """A call that has been refused: what comes of it is not looked at."""
+class InferWords:
+    """The `Words` of a stream."""
 
-    wants_message = True
+    def numbered(self, message: bytes, event: int, token: str) -> bytes:
+        parameters: dict[str, int | str] = {EVENT_PARAMETER: event}
+        if event == 1:
+            parameters[TOKEN_PARAMETER] = token
+        return encode.with_parameters(message, parameters)
 
-    def on_message(self, data: bytes) -> None:
-        """Its status has been sent."""
-
-    def on_half_close(self) -> None:
-        """The same."""
-
-    def on_lost(self) -> None:
-        """The same."""
-
-    def on_sent(self, size_bytes: int) -> None:
-        """Nothing was."""
-
-    def drain(self) -> None:
-        """Nothing is under way."""
-
-
-@final
-class StreamReception:
-    """Every stream of a front end that can be resumed, attached or not."""
-
-    def __init__(self, options: StreamResumption) -> None:
-        self._options = options
-        self._shelf = Shelf[ResumableStream](options.streams, options.bytes)
-
-    def receive(self, wire: ResumableWire, metadata: Metadata, begin: BeginStream) -> CallHandler:
-        """What handles a call that comes with this metadata."""
-        wishes = {name: value for name, value in metadata if isinstance(value, str)}
-        try:
-            if TOKEN_KEY in wishes:
-                return self._resume(wire, wishes)
-            seconds = _seconds(wishes.get(SECONDS_KEY, ""), self._options.seconds_max)
-        except _RefusalError as error:
-            wire.finish(error.status)
-            return RefusedCall()
-        if not seconds:
-            return begin(wire, False)
-        number = secrets.token_bytes(SESSION_BYTES)
-        stream = ResumableStream(
-            number, self._token(number), seconds, self._options.keep, self._shelf
+    def greeting(self, token: str, received: int, last_event: int) -> bytes | None:
+        return encode.stream_greeting(
+            {TOKEN_PARAMETER: token, RECEIVED_PARAMETER: received, EVENT_PARAMETER: last_event}
         )
-        self._shelf.add(stream)
-        return stream.begin(begin(stream, True), wire)
 
-    def stop(self) -> None:
-        """Give up all that are detached; from now on, none is kept."""
-        self._shelf.stop()
+    def repeats(self, data: bytes) -> bool:
+        """Each request stands for itself."""
+        del data
+        return False
 
-    @property
-    def counts(self) -> ResumeCounts:
-        """How many wait for their clients, and what became of the others."""
-        return self._shelf.counts
-
-    def _resume(self, wire: ResumableWire, wishes: Mapping[str, str]) -> CallHandler:
-        number = self._number(wishes[TOKEN_KEY])
-        last_event = _last_event(wishes.get(LAST_EVENT_KEY, "0"))
-        stream = self._shelf.find(number)
-        if stream is None:
-            self._shelf.refuse("expired")
-            why = self._shelf.why_over(number) or "it is not known here"
-            raise _RefusalError(
-                Code.NOT_FOUND, f"the stream of '{TOKEN_KEY}' is over: {why}; begin a new one"
-            )
-        try:
-            attachment = stream.go_on(wire, last_event, self._token(number))
-        except StreamGateError as error:
-            self._shelf.refuse("gap")
-            raise _RefusalError(error.code, error.message) from None
-        self._shelf.take_down(stream)
-        return attachment
-
-    def _number(self, token: str) -> bytes:
-        try:
-            return self._options.signer.verify(PURPOSE, token).session
-        except TokenError as error:
-            self._shelf.refuse(error.fault.value)
-            what = "is not valid" if error.fault is TokenFault.FORGED else "has expired"
-            text = f"the token in '{TOKEN_KEY}' {what}"
-            raise _RefusalError(Code.INVALID_ARG, text, UNAUTHENTICATED) from None
-
-    def _token(self, number: bytes) -> str:
-        return self._options.signer.sign(PURPOSE, Claim(number), TOKEN_SECONDS)
-
-
-class _RefusalError(Exception):
-    """Why a call is refused."""
-
-    def __init__(self, code: Code, text: str, number: int = 0) -> None:
-        super().__init__(text)
-        self.status = GrpcStatus(number or GRPC_STATUS[code], text)
-
-
-def _seconds(text: str, most: float) -> float:
-    """For how long a client wants to be waited for; 0 if it does not."""
-    if not text:
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _SECONDS_MAX:
-        raise _RefusalError(
-            Code.INVALID_ARG,
-            f"'{SECONDS_KEY}' is '{text[:100]}', expected seconds from 0 to {_SECONDS_MAX:g}",
-        )
-    return min(seconds, most)
-
-
-def _last_event(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
-        raise _RefusalError(
-            Code.INVALID_ARG, f"'{LAST_EVENT_KEY}' is '{text[:100]}', expected a number of messages"
-        )
-    return int(text)
+    def received(self) -> Sequence[tuple[str, str]]:
+        return ()

@@ -13,6 +13,7 @@ import grpc.aio
 
 from streamgate._proto.descriptors import INFERENCE_SERVICE
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.grpc_resumption import StreamReception, StreamResumption
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import (
@@ -22,7 +23,6 @@ from streamgate.frontends.kserve_grpc.access import (
 from streamgate.frontends.kserve_grpc.aio import Handler, InferHandlers, guarded, unary_handler
 from streamgate.frontends.kserve_grpc.control import ControlMethods
 from streamgate.frontends.kserve_grpc.health import HEALTH_SERVICE, Health, add_reflection
-from streamgate.frontends.kserve_grpc.resumption import StreamReception, StreamResumption
 from streamgate.frontends.kserve_grpc.stream import StreamLimits
 from streamgate.session.gateway import Gateway
 

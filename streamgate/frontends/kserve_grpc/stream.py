@@ -182,7 +182,9 @@ class InferStream:
             self._on_progress()
 
     def keep(self) -> None:
-        """The client is away, and may come back: its sequences do not run out for that."""
+        """The client is away, and may come back: nothing of it runs out for that."""
+        if self._is_congested:
+            self._watch()
         for model, sequence in self._live:
             self._connection.keep(model, "", sequence)
 

@@ -17,12 +17,13 @@ from streamgate._proto.descriptors import INFERENCE_SERVICE
 from streamgate.errors import Failure, OverLimitError, StreamGateError
 from streamgate.frontends.api_keys import key_in
 from streamgate.frontends.codes import GRPC_STATUS
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import CallHandler, GrpcService, GrpcStatus, OpenCall
 from streamgate.frontends.header_forwarding import HeaderForwarding
 from streamgate.frontends.kserve_grpc.access import RestrictedKey, restricted_methods
 from streamgate.frontends.kserve_grpc.control import ControlMethods, Method
 from streamgate.frontends.kserve_grpc.health import HEALTH_SERVICE, WATCH_PERIOD_SECONDS
-from streamgate.frontends.kserve_grpc.resumption import StreamReception
+from streamgate.frontends.kserve_grpc.resumption import infer_beginning
 from streamgate.frontends.kserve_grpc.server import GrpcOptions
 from streamgate.frontends.kserve_grpc.stream import InferStream, StreamTransport
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, UnaryInfer, unexpected
@@ -182,7 +183,8 @@ class Calls:
                 says_places=says_places,
             )
 
-        self._carry(stream, self._reception.receive(_StreamWire(stream), metadata, begin))
+        wire = _StreamWire(stream)
+        self._carry(stream, self._reception.receive(wire, metadata, infer_beginning(wire, begin)))
 
     def _open_call(self, open_call: OpenCall, stream: Http2Stream) -> None:
         """A call of a service beside the inference service."""
@@ -199,6 +201,7 @@ class Calls:
     def _stream_ended(self, handler: CallHandler) -> None:
         self._streams.discard(handler)
         self._inference_ended()
+        handler.on_lost()  # does nothing when it has come to its end
 
     async def _check(self, _data: bytes) -> bytes:
         return _health(serving=self._is_serving())
@@ -240,7 +243,7 @@ def _open_control(method: Method, stream: Http2Stream) -> None:
 
 @final
 class _StreamWire:
-    """A `ResumableWire`, and a `CallWire`, on an HTTP/2 stream."""
+    """A `FreshWire`, and a `StreamTransport`, on an HTTP/2 stream."""
 
     __slots__ = ("_stream", "resume", "send", "start")
 

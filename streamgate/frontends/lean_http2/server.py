@@ -10,8 +10,8 @@ from typing import Final, final
 import grpc
 
 from streamgate.errors import Code, ConfigError, StreamGateError
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
-from streamgate.frontends.kserve_grpc.resumption import StreamReception
 from streamgate.frontends.kserve_grpc.server import PARTING_SECONDS, GrpcOptions
 from streamgate.frontends.lean_http2.calls import Calls
 from streamgate.frontends.lean_http2.limits import Http2Limits

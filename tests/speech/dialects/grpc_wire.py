@@ -24,12 +24,17 @@ class FakeWire:
     """Takes what a call says. A `stuck` one never tells that anything has left."""
 
     def __init__(self) -> None:
+        self.initial: dict[str, str] = {}
         self.sent: list[bytes] = []
         self.ended: asyncio.Future[GrpcStatus | None] = asyncio.get_running_loop().create_future()
         self.handler: CallHandler | None = None
         self.is_stuck = False
         self.is_broken_off = False
         self.may_read = asyncio.Event()
+
+    def start(self, metadata: Sequence[tuple[str, str]], /) -> None:
+        assert not self.sent
+        self.initial = dict(metadata)
 
     def send(self, message: bytes) -> None:
         assert not self.ended.done()

@@ -2,6 +2,7 @@
 
 grpc_service        what a transport asks of a call
 call, calls         a call: one that hears, and one with a single question and answer
+resuming            what is ours to say of calls that clients come back to
 hearing             the audio of a call, on one model or on one for each channel
 riva_*, google_*    words: one dialect's messages from and to values, nothing else
 """

@@ -39,9 +39,11 @@ PIECE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one of a client's messages asks for, in this order. `is_last`: no more audio comes."""
+    """What one of a client's messages asks for, in this order. `is_last`: no more audio comes.
+    `config` is the client's own word of what is wanted."""
 
     wanted: Wanted | None = None
+    config: Message | None = None
     audio: bytes = b""
     flush: bool = False
     is_last: bool = False
@@ -74,6 +76,8 @@ class SpeechCall:
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._hearing: Hearing | None = None
+        self._config: Message | None = None
+        self._received_bytes = 0
         self._opening: asyncio.Task[None] | None = None
         self._recording = memoryview(b"")
         self._is_last = False
@@ -83,7 +87,17 @@ class SpeechCall:
         self._unsent_bytes = 0
         self._is_congested = False
         self._timer: asyncio.TimerHandle | None = None
+        self._waits_for: tuple[float, _Then] | None = None
         self._wait(FIRST_MESSAGE_SECONDS, self._on_no_message)
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
+    @property
+    def received_bytes(self) -> int:
+        """The bytes of audio that have come."""
+        return self._received_bytes
 
     @property
     def wants_message(self) -> bool:
@@ -134,6 +148,22 @@ class SpeechCall:
             self._hearing.resume()
         self.on_room()
 
+    def keep(self) -> None:
+        """Its client is away, and may come back."""
+        if self._hearing is not None and self._opening is None:
+            self._hearing.keep()
+        if self._waits_for is not None:
+            self._wait(*self._waits_for)
+
+    def repeats(self, data: bytes) -> bool:
+        """Whether a message is the configuration that has come already. It is not taken."""
+        if self._config is None:
+            return False
+        try:
+            return self._wording.read(data).config == self._config
+        except (StreamGateError, DecodeError):
+            return False  # who takes it will say what is wrong with it
+
     def drain(self) -> None:
         """A call that hears is told by its sequence."""
         if not self._is_over and (self._hearing is None or self._opening is not None):
@@ -166,12 +196,17 @@ class SpeechCall:
     def _take(self, asked: Asked) -> None:
         if asked.wanted is not None:
             if self._hearing is not None:
-                raise invalid("the configuration came twice, expected it in the first message only")
+                raise invalid(
+                    "the configuration came twice, expected it in the first message only, or the "
+                    "same once more where a call is resumed"
+                )
             self._stop_waiting()
+            self._config = asked.config
             self._hearing = Hearing(self._context, self)
             self._opening = self._loop.create_task(self._open(self._hearing, asked.wanted))
         elif self._hearing is None:
             raise invalid("the first message has no configuration, expected it before any audio")
+        self._received_bytes += len(asked.audio)
         if asked.is_last:
             self._is_last = True
         if self._opening is not None:
@@ -275,12 +310,13 @@ class SpeechCall:
 
     def _wait(self, seconds: float, then: "_Then") -> None:
         self._stop_waiting()
+        self._waits_for = (seconds, then)
         self._timer = self._loop.call_later(seconds, then)
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer = self._waits_for = None
 
 
 class _Then(Protocol):

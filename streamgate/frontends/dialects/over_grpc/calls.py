@@ -8,13 +8,17 @@ from google.protobuf.message import DecodeError
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.frontends.dialects.over_grpc.call import SpeechCall, Wording
+from streamgate.frontends.dialects.over_grpc.resuming import hearing_beginning
 from streamgate.frontends.dialects.over_grpc.statuses import UNAVAILABLE, entered, refusal
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import (
     CallHandler,
     CallWire,
+    FreshWire,
     GrpcStatus,
     Metadata,
     OpenCall,
+    RefusedCall,
 )
 from streamgate.frontends.kserve_grpc.decode import UNPARSABLE
 from streamgate.frontends.kserve_grpc.unary import SHUTTING_DOWN, unexpected
@@ -26,49 +30,47 @@ Answer = Callable[[SpeechContext, bytes], Awaitable[bytes]]
 
 def hearing_call(context: SpeechContext, wording: Callable[[], Wording]) -> OpenCall:
     """Begins calls that hear; each has a wording of its own."""
-    return _guarded(context, lambda own, wire: SpeechCall(own, wording(), wire))
+    return _guarded(context, lambda own, wire, _: SpeechCall(own, wording(), wire))
+
+
+def resumable_call(
+    context: SpeechContext,
+    kind: str,
+    wording: Callable[[], Wording],
+    reception: StreamReception | None,
+) -> OpenCall:
+    """The same, but that clients may come back to them where there is a reception. `kind` is the
+    method."""
+    if reception is None:
+        return hearing_call(context, wording)
+
+    def begin(own: SpeechContext, wire: FreshWire, metadata: Metadata) -> CallHandler:
+        def speak(over: CallWire) -> SpeechCall:
+            return SpeechCall(own, wording(), over)
+
+        return reception.receive(wire, metadata, hearing_beginning(kind, wire, speak))
+
+    return _guarded(context, begin)
 
 
 def single_call(context: SpeechContext, answer: Answer) -> OpenCall:
     """Begins calls with one question and one answer."""
-    return _guarded(context, lambda own, wire: _SingleCall(own, answer, wire))
+    return _guarded(context, lambda own, wire, _: _SingleCall(own, answer, wire))
 
 
 def _guarded(
-    context: SpeechContext, begin: Callable[[SpeechContext, CallWire], CallHandler]
+    context: SpeechContext, begin: Callable[[SpeechContext, FreshWire, Metadata], CallHandler]
 ) -> OpenCall:
     """For those who show a key, if the server wants one."""
 
-    def open_call(wire: CallWire, metadata: Metadata) -> CallHandler:
+    def open_call(wire: FreshWire, metadata: Metadata) -> CallHandler:
         own = entered(context, metadata)
         if isinstance(own, SpeechContext):
-            return begin(own, wire)
+            return begin(own, wire, metadata)
         wire.finish(own)
-        return _RefusedCall()
+        return RefusedCall()
 
     return open_call
-
-
-@final
-class _RefusedCall:
-    """A call that has its status."""
-
-    wants_message = True
-
-    def on_message(self, data: bytes, /) -> None:
-        """Nobody is there."""
-
-    def on_half_close(self) -> None:
-        """Nobody is there."""
-
-    def on_lost(self) -> None:
-        """Nobody is there."""
-
-    def on_sent(self, size_bytes: int, /) -> None:
-        """Nobody is there."""
-
-    def drain(self) -> None:
-        """Nobody is there."""
 
 
 @final

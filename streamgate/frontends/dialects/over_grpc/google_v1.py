@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from streamgate._proto import google_speech_v1_pb2 as pb
 from streamgate.frontends.dialects.over_grpc.call import Asked
-from streamgate.frontends.dialects.over_grpc.calls import hearing_call
+from streamgate.frontends.dialects.over_grpc.calls import hearing_call, resumable_call
 from streamgate.frontends.dialects.over_grpc.google_speech import (
     STAND_INS,
     Happening,
@@ -22,6 +22,7 @@ from streamgate.frontends.dialects.over_grpc.google_speech import (
 )
 from streamgate.frontends.dialects.over_grpc.hearing import Heard, Wanted
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.speech import Declared, SpeechContext
 
@@ -44,12 +45,14 @@ _HAPPENINGS: Final = {
 }
 
 
-def google_v1(context: SpeechContext) -> GrpcService:
-    """The service."""
+def google_v1(context: SpeechContext, reception: StreamReception | None = None) -> GrpcService:
+    """The service. With a `reception`, clients may come back to its streams."""
     return GrpcService(
         SERVICE,
         {
-            "StreamingRecognize": hearing_call(context, _Streaming),
+            "StreamingRecognize": resumable_call(
+                context, f"{SERVICE}/StreamingRecognize", _Streaming, reception
+            ),
             "Recognize": hearing_call(context, _Recording),
         },
     )
@@ -135,7 +138,7 @@ class _Streaming:
             self._options = _streaming_options(request.streaming_config)
             self._speaking = Speaking(self._options)
             self._apart = wanted.channels > 0
-        return Asked(wanted)
+        return Asked(wanted, request.streaming_config)
 
     def say(self, heard: Heard) -> Iterable[Message]:
         assert self._speaking is not None
@@ -185,7 +188,7 @@ class _Recording:
         self._options = _options(request.config)
         wanted = _wanted(request.config)
         self._apart = wanted.channels > 0
-        return Asked(wanted, request.audio.content, is_last=True)
+        return Asked(wanted, audio=request.audio.content, is_last=True)
 
     def say(self, heard: Heard) -> Iterable[Message]:
         if heard.utterance.is_final and heard.utterance.text:

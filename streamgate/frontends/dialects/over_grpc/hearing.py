@@ -148,6 +148,12 @@ class Hearing:
         for channel in self._channels:
             channel.close()
 
+    def keep(self) -> None:
+        """The client is away, and may come back."""
+        for channel in self._channels:
+            for stream in channel.streams:
+                stream.keep()
+
     def pause(self) -> None:
         """The client reads more slowly than results come."""
         for channel in self._channels:

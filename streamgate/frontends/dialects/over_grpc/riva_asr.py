@@ -14,10 +14,11 @@ from streamgate._proto.riva_audio_pb2 import AudioEncoding
 from streamgate._proto.riva_common_pb2 import RequestId
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.over_grpc.call import Asked
-from streamgate.frontends.dialects.over_grpc.calls import hearing_call, single_call
+from streamgate.frontends.dialects.over_grpc.calls import hearing_call, resumable_call, single_call
 from streamgate.frontends.dialects.over_grpc.hearing import Heard, Wanted
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
 from streamgate.frontends.dialects.words import stable_words
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.speech import Declared, SpeechContext, Utterance
 
@@ -37,8 +38,8 @@ _FILES: Final = (
 )
 
 
-def riva_asr(context: SpeechContext) -> GrpcService:
-    """The service."""
+def riva_asr(context: SpeechContext, reception: StreamReception | None = None) -> GrpcService:
+    """The service. With a `reception`, clients may come back to its streams."""
 
     async def models(own: SpeechContext, data: bytes) -> bytes:
         return await _models(own, pb.RivaSpeechRecognitionConfigRequest.FromString(data))
@@ -46,7 +47,9 @@ def riva_asr(context: SpeechContext) -> GrpcService:
     return GrpcService(
         SERVICE,
         {
-            "StreamingRecognize": hearing_call(context, RivaStreaming),
+            "StreamingRecognize": resumable_call(
+                context, f"{SERVICE}/StreamingRecognize", RivaStreaming, reception
+            ),
             "Recognize": hearing_call(context, _RivaRecording),
             "GetRivaSpeechRecognitionConfig": single_call(context, models),
         },
@@ -148,7 +151,7 @@ class RivaStreaming:
             wanted = wanted_of(request.streaming_config.config)
             if self._results is None:
                 self._results = RivaResults(request.streaming_config)
-            return Asked(wanted)
+            return Asked(wanted, request.streaming_config)
         flush = request.runtime_config.get("force_eou", "").lower() == "true"
         return Asked(audio=request.audio_content, flush=flush)
 
@@ -180,7 +183,7 @@ class _RivaRecording:
         self._words = request.config.enable_word_time_offsets
         if request.id.value:
             self._response.id.CopyFrom(request.id)
-        return Asked(wanted_of(request.config), request.audio, is_last=True)
+        return Asked(wanted_of(request.config), audio=request.audio, is_last=True)
 
     def say(self, heard: Heard) -> Iterable[Message]:
         utterance = heard.utterance

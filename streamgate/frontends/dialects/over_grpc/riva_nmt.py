@@ -9,10 +9,11 @@ from google.protobuf.message import Message
 from streamgate._proto import riva_nmt_pb2 as pb
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.dialects.over_grpc.call import Asked
-from streamgate.frontends.dialects.over_grpc.calls import hearing_call, single_call
+from streamgate.frontends.dialects.over_grpc.calls import resumable_call, single_call
 from streamgate.frontends.dialects.over_grpc.hearing import Heard, Translating
 from streamgate.frontends.dialects.over_grpc.riva_asr import RivaResults, request_id, wanted_of
 from streamgate.frontends.dialects.over_grpc.statuses import NoSlotError, invalid
+from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
 from streamgate.frontends.speech import SpeechContext, translated
 
@@ -21,8 +22,8 @@ TEXTS_MAX: Final = 1000
 """Texts in one request; each is a sequence of its own, one after the other."""
 
 
-def riva_nmt(context: SpeechContext) -> GrpcService:
-    """The service."""
+def riva_nmt(context: SpeechContext, reception: StreamReception | None = None) -> GrpcService:
+    """The service. With a `reception`, clients may come back to its streams."""
 
     async def translate(own: SpeechContext, data: bytes) -> bytes:
         return await _translate(own, pb.TranslateTextRequest.FromString(data))
@@ -35,7 +36,9 @@ def riva_nmt(context: SpeechContext) -> GrpcService:
         {
             "TranslateText": single_call(context, translate),
             "ListSupportedLanguagePairs": single_call(context, languages),
-            "StreamingTranslateSpeechToText": hearing_call(context, _RivaTranslating),
+            "StreamingTranslateSpeechToText": resumable_call(
+                context, f"{SERVICE}/StreamingTranslateSpeechToText", _RivaTranslating, reception
+            ),
         },
     )
 
@@ -71,7 +74,8 @@ class _RivaTranslating:
                 translating=Translating(
                     translation.target_language_code, source, translation.model_name
                 ),
-            )
+            ),
+            request.config,
         )
 
     def say(self, heard: Heard) -> Iterable[Message]:

@@ -1,7 +1,7 @@
-"""A ModelStreamInfer stream that outlives the calls that carry it.
+"""A conversation that outlives the calls that carry it.
 
-    InferStream --messages--> ResumableStream (keeps, numbers) --> the call that it is attached to
-    InferStream <--requests-- ResumableStream <-- Attachment <-- the same
+    Carried --messages--> ResumableStream (keeps, numbers) --> the call that it is attached to
+    Carried <--requests-- ResumableStream <-- Attachment <-- the same
 
 When its call is lost the stream is detached: what it has under way goes on, what it says is kept,
 and its client comes back with a token and the number of the message that it had last.
@@ -12,22 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol, final
 
 from streamgate.errors import Code, Failure, StreamGateError
-from streamgate.frontends.grpc_service import GrpcStatus
-from streamgate.frontends.kserve_grpc import encode
-from streamgate.frontends.kserve_grpc.stream import InferStream
-
-TOKEN_KEY: Final = "streamgate-resume"  # noqa: S105, the name of a piece of metadata
-SECONDS_KEY: Final = "streamgate-resume-seconds"
-LAST_EVENT_KEY: Final = "streamgate-last-event"
-RECEIVED_KEY: Final = "streamgate-received"
-
-TOKEN_PARAMETER: Final = "streamgate_resume"  # noqa: S105, the same in a message
-EVENT_PARAMETER: Final = "streamgate_event"
-RECEIVED_PARAMETER: Final = "streamgate_received"
+from streamgate.frontends.grpc_resumption.metadata import LAST_EVENT, RECEIVED, SECONDS, TOKEN
+from streamgate.frontends.grpc_service import CallHandler, CallWire, FreshWire, GrpcStatus
 
 SUPERSEDED: Final = GrpcStatus(10, "superseded: the stream was resumed over another call")
 """ABORTED: how a call ends whose stream another one has taken over."""
@@ -37,23 +27,32 @@ HALF_CLOSE_SECONDS: Final = 0.05
 and a stream whose client has said its last takes no more."""
 
 
-class ResumableWire(Protocol):
-    """What carries a stream's messages just now. No method calls back before it returns."""
+class Carried(CallHandler, Protocol):
+    """A conversation. What it says goes to a `ResumableStream`."""
 
-    def start(self, metadata: Sequence[tuple[str, str]], /) -> None:
-        """Send the call's initial metadata, before any message."""
+    @property
+    def is_over(self) -> bool: ...
 
-    def send(self, message: bytes) -> None:
-        """Write this message after those before; `on_sent` is called once it has left."""
+    def keep(self) -> None:
+        """Called now and then while its client is away: nothing of it runs out for that."""
 
-    def finish(self, failure: Failure | GrpcStatus | None, /) -> None:
-        """End the call after all messages were written."""
 
-    def break_off(self, failure: Failure | GrpcStatus, /) -> None:
-        """End the call now. What was not written is dropped."""
+class Words(Protocol):
+    """What a conversation's service has to say of its being resumed, beside metadata."""
 
-    def resume(self) -> None:
-        """`wants_message` has become true again."""
+    def numbered(self, message: bytes, event: int, token: str) -> bytes:
+        """The message with its number, where messages can say it. `token` is for the first."""
+
+    def greeting(self, token: str, received: int, last_event: int) -> bytes | None:
+        """The message, if any, that a call begins with that resumes; it has no number."""
+
+    def repeats(self, data: bytes) -> bool:
+        """Whether the first message of a call that resumes only says again how the conversation
+        began: it is not counted then, and dropped."""
+
+    def received(self) -> Sequence[tuple[str, str]]:
+        """What the metadata of a call that resumes says of what has come, beside the number of
+        messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +84,25 @@ class _Kept(NamedTuple):
 
 @final
 class ResumableStream:
-    """Implements `StreamTransport` for its stream. Messages are numbered from 1, in the order that
-    they were said in; so are, for the client's sake, the requests that have come."""
+    """A wire for what it carries. Messages are numbered from 1, in the order that they were said
+    in; so are, for the client's sake, the requests that have come."""
 
     def __init__(
-        self, number: bytes, token: str, seconds: float, limits: KeepLimits, shelf: Shelf
+        self,
+        number: bytes,
+        kind: str,
+        token: str,
+        seconds: float,
+        limits: KeepLimits,
+        shelf: Shelf,
     ) -> None:
         self.number = number
+        self.kind = kind
         self.seconds = seconds
         self.received = 0
         self.kept_bytes = 0
-        self.stream: InferStream | None = None
+        self.carried: Carried | None = None
+        self._words: Words | None = None
         self._token = token
         self._limits = limits
         self._shelf = shelf
@@ -104,12 +111,13 @@ class ResumableStream:
         self._unsent: deque[_Kept] = deque()
         self._again_bytes = 0
         self._attachment: Attachment | None = None
-        self._ending: tuple[Failure | None] | None = None
+        self._ending: tuple[GrpcStatus | None] | None = None
         self._is_over = False
 
     @property
-    def is_attached(self) -> bool:
-        return self._attachment is not None
+    def words(self) -> Words:
+        assert self._words is not None
+        return self._words
 
     def is_carried_by(self, attachment: Attachment) -> bool:
         return attachment is self._attachment
@@ -118,26 +126,23 @@ class ResumableStream:
 
     def send(self, message: bytes) -> None:
         self._last_event += 1
-        parameters: dict[str, int | str] = {EVENT_PARAMETER: self._last_event}
-        if self._last_event == 1:
-            # For clients that do not show their callers a call's metadata.
-            parameters[TOKEN_PARAMETER] = self._token
-        kept = _Kept(self._last_event, encode.with_parameters(message, parameters), len(message))
+        data = self.words.numbered(message, self._last_event, self._token)
+        kept = _Kept(self._last_event, data, len(message))
         self._kept.append(kept)
         self._unsent.append(kept)
         self.kept_bytes += len(kept.data)
         if self._attachment is not None:
             self._attachment.wire.send(kept.data)
 
-    def finish(self, failure: Failure | None) -> None:
-        self._ending = (failure,)
+    def finish(self, failure: Failure | GrpcStatus | None, /) -> None:
+        self._ending = (None if failure is None else self._meant(failure),)
         if self._attachment is not None:
-            self._attachment.wire.finish(failure)
+            self._attachment.wire.finish(*self._ending)
 
-    def break_off(self, failure: Failure) -> None:
+    def break_off(self, failure: Failure | GrpcStatus, /) -> None:
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
-            attachment.wire.break_off(failure)
+            attachment.wire.break_off(self._meant(failure))
         self.end("slow")
 
     def resume(self) -> None:
@@ -146,14 +151,14 @@ class ResumableStream:
 
     # -- the calls that carry it
 
-    def begin(self, stream: InferStream, wire: ResumableWire) -> Attachment:
+    def begin(self, carried: Carried, words: Words, wire: FreshWire) -> Attachment:
         """Its first call."""
-        self.stream = stream
-        wire.start([(TOKEN_KEY, self._token), (SECONDS_KEY, f"{self.seconds:g}")])
+        self.carried, self._words = carried, words
+        wire.start([(TOKEN, self._token), (SECONDS, f"{self.seconds:g}")])
         self._attachment = attachment = Attachment(self, wire)
         return attachment
 
-    def go_on(self, wire: ResumableWire, last_event: int, token: str) -> Attachment:
+    def go_on(self, wire: FreshWire, last_event: int, token: str) -> Attachment:
         """Another call, behind the message that the client had last. One that still carries the
         stream is told, and ended.
 
@@ -168,18 +173,19 @@ class ResumableStream:
         received = self.received
         wire.start(
             [
-                (TOKEN_KEY, token),
-                (SECONDS_KEY, f"{self.seconds:g}"),
-                (RECEIVED_KEY, str(received)),
+                (TOKEN, token),
+                (SECONDS, f"{self.seconds:g}"),
+                (RECEIVED, str(received)),
+                *self.words.received(),
             ]
         )
-        self._attachment = attachment = Attachment(self, wire)
-        greeting = encode.stream_greeting(
-            {TOKEN_PARAMETER: token, RECEIVED_PARAMETER: received, EVENT_PARAMETER: last_event}
-        )
-        wire.send(greeting)
+        self._attachment = attachment = Attachment(self, wire, may_repeat=True)
         # What the client has, and what leaves for another time, is none of the stream's worry.
-        self._again_bytes = len(greeting)
+        self._again_bytes = 0
+        greeting = self.words.greeting(token, received, last_event)
+        if greeting is not None:
+            wire.send(greeting)
+            self._again_bytes = len(greeting)
         for kept in again:
             wire.send(kept.data)
         left: list[_Kept] = []
@@ -213,27 +219,34 @@ class ResumableStream:
             self.end("not kept")
 
     def keep(self) -> None:
-        """Called now and then while it is detached: its sequences do not run out for that."""
-        assert self.stream is not None
-        if not self.stream.is_over:
-            self.stream.keep()
+        """Called now and then while it is detached: nothing of it runs out for that."""
+        assert self.carried is not None
+        if not self.carried.is_over:
+            self.carried.keep()
 
     def end(self, why: str) -> None:
         """Give everything up. Idempotent."""
         if self._is_over:
             return
         self._is_over = True
-        if self.stream is not None:
-            self.stream.on_lost()
+        if self.carried is not None:
+            self.carried.on_lost()
         self._kept.clear()
         self._unsent.clear()
-        self._shelf.forget(self, why)
+        # Whose end was said was waited for only in case that it had not been heard.
+        self._shelf.forget(self, "ended" if why == "expired" and self._ending else why)
+
+    def _meant(self, failure: Failure | GrpcStatus) -> GrpcStatus:
+        """How the conversation ends: its trailing metadata say that it does, and not only the
+        call."""
+        status = GrpcStatus.of(failure) if isinstance(failure, Failure) else failure
+        return replace(status, trailers=[*status.trailers, (LAST_EVENT, str(self._last_event))])
 
     def _after(self, last_event: int) -> list[_Kept]:
         if last_event > self._last_event:
             raise StreamGateError(
                 Code.INVALID_ARG,
-                f"'{LAST_EVENT_KEY}' is {last_event}, but this stream has said "
+                f"'{LAST_EVENT}' is {last_event}, but this stream has said "
                 f"{self._last_event} messages",
             )
         again = [kept for kept in self._kept if kept.event > last_event]
@@ -254,28 +267,35 @@ class ResumableStream:
             self.kept_bytes > limits.bytes or len(self._kept) > limits.messages
         ):
             self.kept_bytes -= len(self._kept.popleft().data)
-        if left and self.stream is not None:
-            self.stream.on_sent(sum(kept.size_bytes for kept in left))
+        if left and self.carried is not None:
+            self.carried.on_sent(sum(kept.size_bytes for kept in left))
 
 
 @final
 class Attachment:
     """A stream's side of one call: the call's `CallHandler`, for as long as it carries it."""
 
-    def __init__(self, stream: ResumableStream, wire: ResumableWire) -> None:
+    def __init__(
+        self, stream: ResumableStream, wire: CallWire, *, may_repeat: bool = False
+    ) -> None:
         self.wire = wire
         self._stream = stream
+        self._may_repeat = may_repeat
         self._is_lost = False
 
     @property
     def wants_message(self) -> bool:
         return self._current is not None and self._current.wants_message
 
-    def on_message(self, data: bytes) -> None:
-        stream = self._current
-        if stream is not None:
-            self._stream.received += 1
-            stream.on_message(data)
+    def on_message(self, data: bytes, /) -> None:
+        carried = self._current
+        if carried is None:
+            return
+        may_repeat, self._may_repeat = self._may_repeat, False
+        if may_repeat and self._stream.words.repeats(data):
+            return
+        self._stream.received += 1
+        carried.on_message(data)
 
     def on_half_close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -285,7 +305,7 @@ class Attachment:
         self._is_lost = True
         self._stream.on_call_lost(self)
 
-    def on_sent(self, size_bytes: int) -> None:
+    def on_sent(self, size_bytes: int, /) -> None:
         if self._current is not None:
             self._stream.on_sent(size_bytes)
 
@@ -298,6 +318,6 @@ class Attachment:
             self._current.on_half_close()
 
     @property
-    def _current(self) -> InferStream | None:
-        """The stream, while this call carries it."""
-        return self._stream.stream if self._stream.is_carried_by(self) else None
+    def _current(self) -> Carried | None:
+        """What is carried, while this call carries it."""
+        return self._stream.carried if self._stream.is_carried_by(self) else None
