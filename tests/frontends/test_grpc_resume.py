@@ -185,6 +185,38 @@ def test_nobody_comes_back(start_grpc: GrpcStarter) -> None:
         assert "its client did not come back in time" in text
 
 
+def test_a_stream_that_ended_well_is_forgotten(start_grpc: GrpcStarter) -> None:
+    """It waits for as long as its last messages may not have arrived, and is kept no longer."""
+    service = start_grpc(GrpcOptions(resumption=StreamResumption(seconds_max=0.2)))
+    with Stub(service.address) as stub:
+        stream = stub.stream(ASK)
+        token = token_of(stream)
+        stream.send(step(1, sequence_start=True, sequence_end=True))
+        stream.receive()
+        stream.half_close()
+        assert stream.rest() == []
+        reception = reception_of(service)
+        service.thread.wait_until(lambda: not reception._shelf._sessions)
+        code, text = status(stub.stream(back(token, 1)))
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert "it had ended" in text
+        assert reception.counts.ended == {"ended": 1}
+
+
+def test_a_stream_that_failed_says_that_it_is_over(service: GrpcService) -> None:
+    """And not its call alone: who comes back is told the same."""
+    with Stub(service.address) as stub:
+        stream = stub.stream(ASK)
+        token = token_of(stream)
+        stream.send(step(1, sequence_start=True), b"\xff\xff\xff")
+        said = stream.end()
+        assert said[0] is grpc.StatusCode.INTERNAL
+        assert ("streamgate-last-event", "1") in tuple(stream.call.trailing_metadata())
+        again = stub.stream(back(token, 1))
+        assert again.end() == said
+        assert ("streamgate-last-event", "1") in tuple(again.call.trailing_metadata())
+
+
 @pytest.mark.parametrize("forge", [str.swapcase, lambda token: token[:-1], lambda _: "x.y"])
 def test_forged_tokens(service: GrpcService, forge: Callable[[str], str]) -> None:
     with Stub(service.address) as stub:
