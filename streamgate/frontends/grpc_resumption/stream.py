@@ -154,7 +154,7 @@ class ResumableStream:
     def begin(self, carried: Carried, words: Words, wire: FreshWire) -> Attachment:
         """Its first call."""
         self.carried, self._words = carried, words
-        wire.start([(TOKEN, self._token), (SECONDS, f"{self.seconds:g}")])
+        wire.start(self._metadata())
         self._attachment = attachment = Attachment(self, wire)
         return attachment
 
@@ -171,14 +171,7 @@ class ResumableStream:
             old.wire.break_off(SUPERSEDED)
         self._token = token
         received = self.received
-        wire.start(
-            [
-                (TOKEN, token),
-                (SECONDS, f"{self.seconds:g}"),
-                (RECEIVED, str(received)),
-                *self.words.received(),
-            ]
-        )
+        wire.start([(RECEIVED, str(received)), *self.words.received(), *self._metadata()])
         self._attachment = attachment = Attachment(self, wire, may_repeat=True)
         # What the client has, and what leaves for another time, is none of the stream's worry.
         self._again_bytes = 0
@@ -235,6 +228,11 @@ class ResumableStream:
         self._unsent.clear()
         # Whose end was said was waited for only in case that it had not been heard.
         self._shelf.forget(self, "ended" if why == "expired" and self._ending else why)
+
+    def _metadata(self) -> Sequence[tuple[str, str]]:
+        """The end of a call's initial metadata. The token is last: a connection that breaks may
+        leave the client with the beginning."""
+        return [(SECONDS, f"{self.seconds:g}"), (TOKEN, self._token)]
 
     def _meant(self, failure: Failure | GrpcStatus) -> GrpcStatus:
         """How the conversation ends: its trailing metadata say that it does, and not only the

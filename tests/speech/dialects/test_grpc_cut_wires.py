@@ -3,26 +3,20 @@ what a client hears that comes back is what it would have heard over a good one.
 
 import asyncio
 import random
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
 
-from streamgate._proto import google_speech_v1_pb2 as v1
-from streamgate._proto import google_speech_v2_pb2 as v2
 from streamgate._proto import riva_asr_pb2 as riva
-from streamgate._proto import riva_nmt_pb2 as nmt
 from streamgate.server.settings import GrpcTransport
 from tests.durable.proxy import Cut, Way, cutting
 from tests.durable.returning import ReturningCaller
 from tests.durable.test_cut_wires import seeds
 from tests.model.settings import LONG
-from tests.speech.dialects.test_grpc_resume import AUDIO, OTHERS, STREAM, TEXT, first, pieces
+from tests.speech.dialects.grpc_methods import AUDIO, METHODS, STREAM, TEXT, Method, first, pieces
 from tests.speech.house import SpeechHouse, speech_house
-from tests.speech.tones import words_of
 
 pytestmark = pytest.mark.timeout(600 if LONG else 300)
 both_transports = pytest.mark.parametrize("transport", list(GrpcTransport))
@@ -34,78 +28,7 @@ SESSIONS = 8 if LONG else 1
 """Of each method, with the configuration said again and without."""
 HEAD_BYTES = 700
 DOWN_BYTES = 3_000
-GERMAN = " ".join(word[::-1] for word in words_of())
 ASR = "/nvidia.riva.asr.RivaSpeechRecognition/"
-
-
-@dataclass(frozen=True)
-class Method:
-    """One method's path, what is said to it, and how its answers are read."""
-
-    path: str
-    requests: Sequence[Any]
-    answer: Any
-    text: str = TEXT
-    says_all_alike: bool = True
-    """Whether every message is the same each time, and not the final ones alone."""
-
-    def meaning(self, data: bytes) -> Any:
-        """The message without what is another each time."""
-        message = self.answer.FromString(data)
-        for name in ("request_id", "metadata"):
-            if name in message.DESCRIPTOR.fields_by_name:
-                message.ClearField(name)
-        return message
-
-    def finals(self, heard: Sequence[bytes]) -> list[str]:
-        return [
-            str(result.alternatives[0].transcript).strip()
-            for data in heard
-            for result in self.answer.FromString(data).results
-            if result.is_final
-        ]
-
-    def caller(self, port: int, *, repeats: bool = False, **options: Any) -> ReturningCaller:
-        return ReturningCaller(
-            f"127.0.0.1:{port}",
-            self.path,
-            [each.SerializeToString() for each in self.requests],
-            [
-                len(getattr(each, "audio_content", getattr(each, "audio", b"")))
-                for each in self.requests
-            ],
-            repeats,
-            **options,
-        )
-
-
-def audio_of(request: Any) -> bytes:
-    is_v2 = isinstance(request, v2.StreamingRecognizeRequest)
-    data: bytes = request.audio if is_v2 else request.audio_content
-    return data
-
-
-METHODS = {
-    "riva asr": Method(ASR + STREAM, [first(), *pieces()], riva.StreamingRecognizeResponse),
-    "riva nmt": Method(
-        "/nvidia.riva.nmt.RivaTranslation/StreamingTranslateSpeechToText",
-        OTHERS["riva nmt"][2],
-        nmt.StreamingTranslateSpeechToTextResponse,
-        GERMAN,
-        # What waits for the translator becomes one step.
-        says_all_alike=False,
-    ),
-    "google v1": Method(
-        "/google.cloud.speech.v1.Speech/" + STREAM,
-        OTHERS["google v1"][2],
-        v1.StreamingRecognizeResponse,
-    ),
-    "google v2": Method(
-        "/google.cloud.speech.v2.Speech/" + STREAM,
-        OTHERS["google v2"][2],
-        v2.StreamingRecognizeResponse,
-    ),
-}
 
 
 def random_cuts(seed: int, *, silent: bool = False) -> list[Cut]:

@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from streamgate._proto import google_speech_v1_pb2 as v1
-from streamgate._proto import google_speech_v2_pb2 as v2
 from streamgate._proto import riva_asr_pb2 as riva
-from streamgate._proto import riva_nmt_pb2 as nmt
-from streamgate._proto.riva_audio_pb2 import AudioEncoding
 from streamgate.frontends.dialects.over_grpc import call as calls
 from streamgate.frontends.dialects.over_grpc import google_v1, google_v2, riva_asr, riva_nmt
 from streamgate.frontends.dialects.over_grpc.call import SpeechCall
@@ -23,39 +19,22 @@ from streamgate.frontends.grpc_service import GrpcService, GrpcStatus
 from streamgate.frontends.speech import Access, SpeechContext, SpeechStream
 from streamgate.session.tokens import Claim, TokenSigner
 from tests.model.settings import ONLY_LONG
+from tests.speech.dialects.grpc_methods import (
+    AUDIO,
+    METHODS,
+    PIECE,
+    STREAM,
+    TEXT,
+    at_once,
+    first,
+    pieces,
+)
 from tests.speech.dialects.grpc_wire import Call, all_slots_free, call, slots_in_use
 from tests.speech.dialects.peer import small_repository
 from tests.speech.house import SpeechHouse, speech_house
-from tests.speech.tones import REPOSITORY, s16le, tones, words_of
+from tests.speech.tones import REPOSITORY
 
-TEXT = " ".join(words_of())
-AUDIO = s16le(tones())
-PIECE = 3200
-STREAM = "StreamingRecognize"
 ASK = [("streamgate-resume-seconds", "30")]
-
-
-def first(**config: Any) -> riva.StreamingRecognizeRequest:
-    return riva.StreamingRecognizeRequest(
-        streaming_config=riva.StreamingRecognitionConfig(
-            config=riva.RecognitionConfig(
-                encoding=AudioEncoding.LINEAR_PCM, sample_rate_hertz=16_000, **config
-            ),
-            interim_results=True,
-        )
-    )
-
-
-def pieces(start: int = 0, end: int | None = None) -> Sequence[Message]:
-    return [
-        riva.StreamingRecognizeRequest(audio_content=AUDIO[at : at + PIECE])
-        for at in range(0, len(AUDIO), PIECE)
-    ][start:end]
-
-
-def at_once(count: int) -> riva.StreamingRecognizeRequest:
-    """So many pieces in one message."""
-    return riva.StreamingRecognizeRequest(audio_content=AUDIO[: count * PIECE])
 
 
 def back(made: Call, last_event: int | None = None) -> list[tuple[str, str | bytes]]:
@@ -468,86 +447,19 @@ async def test_a_whole_recording_in_one_call_is_no_stream() -> None:
         assert reception.counts.detachments == 0
 
 
-V1 = v1.StreamingRecognizeRequest
-V2 = v2.StreamingRecognizeRequest
-NMT = nmt.StreamingTranslateSpeechToTextRequest
-AUTO = v2.RecognitionConfig(
-    explicit_decoding_config=v2.ExplicitDecodingConfig(
-        encoding=v2.ExplicitDecodingConfig.LINEAR16,
-        sample_rate_hertz=16_000,
-        audio_channel_count=1,
-    )
-)
-OTHERS: dict[str, tuple[Any, str, Sequence[Message]]] = {
-    "google v1": (
-        google_v1,
-        STREAM,
-        [
-            V1(
-                streaming_config=v1.StreamingRecognitionConfig(
-                    config=v1.RecognitionConfig(encoding="LINEAR16", sample_rate_hertz=16_000),
-                    interim_results=True,
-                )
-            ),
-            *(V1(audio_content=AUDIO[at : at + PIECE]) for at in range(0, len(AUDIO), PIECE)),
-        ],
-    ),
-    "google v2": (
-        google_v2,
-        STREAM,
-        [
-            V2(
-                recognizer="projects/p/locations/l/recognizers/_",
-                streaming_config=v2.StreamingRecognitionConfig(config=AUTO),
-            ),
-            *(V2(audio=AUDIO[at : at + PIECE]) for at in range(0, len(AUDIO), PIECE)),
-        ],
-    ),
-    "riva nmt": (
-        riva_nmt,
-        "StreamingTranslateSpeechToText",
-        [
-            NMT(
-                config=nmt.StreamingTranslateSpeechToTextConfig(
-                    asr_config=first().streaming_config,
-                    translation_config=nmt.TranslationConfig(target_language_code="de"),
-                )
-            ),
-            *(NMT(audio_content=AUDIO[at : at + PIECE]) for at in range(0, len(AUDIO), PIECE)),
-        ],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-async def test_the_other_methods(name: str) -> None:
-    service_of, method, requests = OTHERS[name]
+@pytest.mark.parametrize("name", METHODS)
+async def test_each_method(name: str) -> None:
+    method = METHODS[name]
     async with speech_house() as house:
-        service = service_of(house.context, StreamReception(StreamResumption()))
-        async with call(service, method, ASK) as made:
-            await made.send(*requests[:10])
+        service = method.service(house.context, StreamReception(StreamResumption()))
+        async with call(service, method.name, ASK) as made:
+            await made.send(*method.requests[:10])
             made.handler.on_lost()
             heard = list(made.wire.sent)
-            async with call(service, method, back(made, len(heard))) as again:
+            async with call(service, method.name, back(made, len(heard))) as again:
                 assert again.wire.initial["streamgate-received"] == "10"
                 assert again.wire.initial["streamgate-received-bytes"] == str(9 * PIECE)
-                await again.send(requests[0], *requests[10:])
+                await again.send(method.requests[0], *method.requests[10:])
                 assert await again.end() is None
                 heard += again.wire.sent
-    assert final_texts(name, heard) == (
-        [" ".join(word[::-1] for word in words_of())] if name == "riva nmt" else [TEXT]
-    )
-
-
-def final_texts(name: str, heard: Sequence[bytes]) -> list[str]:
-    kind: Any = {
-        "google v1": v1.StreamingRecognizeResponse,
-        "google v2": v2.StreamingRecognizeResponse,
-        "riva nmt": nmt.StreamingTranslateSpeechToTextResponse,
-    }[name]
-    return [
-        str(result.alternatives[0].transcript).strip()
-        for data in heard
-        for result in kind.FromString(data).results
-        if result.is_final
-    ]
+    assert method.finals(heard) == [method.text]
