@@ -80,16 +80,14 @@ class Method:
             f"127.0.0.1:{port}",
             f"/{self.server}/{self.name}",
             [each.SerializeToString() for each in self.requests],
-            [
-                len(getattr(each, "audio_content", getattr(each, "audio", b"")))
-                for each in self.requests
-            ],
+            [len(audio_of(each)) for each in self.requests],
             repeats,
             **options,
         )
 
 
 def audio_of(request: Any) -> bytes:
+    """What of a request is audio."""
     is_v2 = isinstance(request, v2.StreamingRecognizeRequest)
     data: bytes = request.audio if is_v2 else request.audio_content
     return data
