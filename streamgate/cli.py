@@ -157,6 +157,14 @@ def _add_running(serve: argparse.ArgumentParser) -> None:
         help="models on one device run at most N steps on it at a time, the most urgent first "
         "(0: as many as there are)",
     )
+    running.add_argument(
+        "--stateless-share",
+        type=_percent,
+        default=5,
+        metavar="PERCENT",
+        help="of the time of a device with turns, for requests outside of sequences even where "
+        "streams are late for it (%(default)s)",
+    )
     running.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="(%(default)s)")
 
 
@@ -337,6 +345,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _percent(text: str) -> int:
+    if not text.isdigit() or int(text) > 50:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage from 0 to 50")
+    return int(text)
+
+
 def _bytes(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of bytes above 0")
@@ -398,6 +412,7 @@ def _serve(options: argparse.Namespace) -> int:
             durable=options.durable,
             device_turns=options.device_turns,
             link_silence_seconds=link_silence_seconds(options),
+            stateless_share=options.stateless_share / 100,
             session_store=options.session_store,
             session_store_ttl_seconds=options.session_store_ttl,
             exit_timeout_seconds=options.exit_timeout_secs,

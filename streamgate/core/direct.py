@@ -44,13 +44,19 @@ class DirectLineup:
         del self._ready[sequence.slot.index]
         self._oldest_at = None
 
-    def choose(self, now: Ns) -> list[Sequence]:
+    def peek(self, now: Ns) -> list[Sequence]:
         ready = self._ready
         if not ready or (self._delay_ns > 0 and self._waits(now)):
             return []
-        self._oldest_at = None
         signature = ready[min(ready)].queue[0].event.signature
-        chosen = [each for each in ready.values() if each.queue[0].event.signature == signature]
+        return [each for each in ready.values() if each.queue[0].event.signature == signature]
+
+    def choose(self, now: Ns) -> list[Sequence]:
+        chosen = self.peek(now)
+        if not chosen:
+            return []
+        self._oldest_at = None
+        ready = self._ready
         if len(chosen) == len(ready):
             ready.clear()
         else:

@@ -131,6 +131,14 @@ class Completed:
 
 
 @value
+class TurnCame:
+    """It is this instance's turn on the device that it shares with others: the gate is to be asked
+    again."""
+
+    instance: InstanceIndex
+
+
+@value
 class Cancel:
     """The client no longer wants this request. Unknown or finished requests are ignored."""
 
@@ -246,6 +254,7 @@ Event = (
     | NotCopied
     | Hibernate
     | Completed
+    | TurnCame
     | Cancel
     | Pause
     | Resume

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from streamgate.core.batching import BatchRules
 from streamgate.core.direct import DirectLineup
+from streamgate.core.gate import Gate
 from streamgate.core.headroom import Headroom
 from streamgate.core.lineup import Lineup
 from streamgate.core.oldest import OldestLineup
@@ -22,26 +23,29 @@ from streamgate.model.config import (
 )
 
 
-def create_scheduler(scheduling: Scheduling, max_batch_size: int, instances: int) -> Scheduler:
+def create_scheduler(
+    scheduling: Scheduling, max_batch_size: int, instances: int, gate: Gate | None = None
+) -> Scheduler:
     """A scheduler for `instances` instances of a model.
 
     `max_batch_size` 0 is a model without a batch dimension. The configuration is taken to be
-    valid; requests of more rows than a step may have must be refused before they come here.
+    valid; requests of more rows than a step may have must be refused before they come here. `gate`
+    gives the turns on devices that are shared; None for no such.
     """
     assert max_batch_size >= 0
     assert instances >= 1
     match scheduling:
         case DefaultScheduling():
             queue = DynamicBatching(default_policy=scheduling.policy)
-            return StatelessScheduler(queue, BatchRules(), max(1, max_batch_size), instances)
+            return StatelessScheduler(queue, BatchRules(), max(1, max_batch_size), instances, gate)
         case DynamicBatching():
             rules = BatchRules(max_batch_size, scheduling.preferred_sizes, scheduling.max_delay_ns)
-            return StatelessScheduler(scheduling, rules, max(1, max_batch_size), instances)
+            return StatelessScheduler(scheduling, rules, max(1, max_batch_size), instances, gate)
         case SequenceBatching():
             slots = _slots(scheduling, max_batch_size)
             new_lineup = partial(_lineup, scheduling, slots, max_batch_size)
             headroom = _headroom(scheduling, slots, max_batch_size)
-            return SequenceScheduler(scheduling, slots, instances, new_lineup, headroom)
+            return SequenceScheduler(scheduling, slots, instances, new_lineup, headroom, gate)
         case Ensemble():
             raise AssertionError("an ensemble schedules nothing: its models do")
         case _:

@@ -13,7 +13,8 @@ from streamgate.core.sequence import Sequence
 class Instance:
     """A model instance. It puts itself on the list `touched` when something changed for it, so
     that nobody has to look at those for which nothing did. `started_at` is when its newest step
-    was started."""
+    was started, or was ready and had to wait for its turn on the device, which `wants_since`
+    then."""
 
     __slots__ = (
         "_is_touched",
@@ -24,6 +25,7 @@ class Instance:
         "member",
         "started_at",
         "timer",
+        "wants_since",
     )
 
     def __init__(self, member: Member, lineup: Lineup, touched: "list[Instance]") -> None:
@@ -32,6 +34,7 @@ class Instance:
         self.lineup = lineup
         self.busy = False
         self.started_at = Ns(0)
+        self.wants_since: Ns | None = None
         self.timer: Place[object] | None = None
         self._touched = touched
         self._is_touched = False

@@ -18,6 +18,9 @@ class Lineup(Protocol):
     def remove(self, sequence: Sequence) -> None:
         """The sequence is not ready any more, though it was not chosen."""
 
+    def peek(self, now: Ns) -> list[Sequence]:
+        """Whom `choose` would take out."""
+
     def choose(self, now: Ns) -> list[Sequence]:
         """Take out the sequences whose next requests make a step now; none to wait for more."""
 

@@ -45,22 +45,29 @@ class OldestLineup:
         del self._ready[sequence]
         self._alike = 0
 
+    def peek(self, now: Ns) -> list[Sequence]:
+        return list(islice(self._ready, self._decide(now)))
+
     def choose(self, now: Ns) -> list[Sequence]:
+        chosen = self._decide(now)
+        return self._take(chosen) if chosen else []
+
+    def _decide(self, now: Ns) -> int:
+        """How many are to run now, from the front."""
         ready = self._ready
         if not ready:
-            return []
+            return 0
         if self._alike == 0:
             self._count_alike()
         rules = self._rules
         count = min(self._alike, max(1, rules.full_rows))
-        chosen = rules.decide(
+        return rules.decide(
             count,
             rules.preferred_within(count),
             count < len(ready) or count >= rules.full_rows,
             next(iter(ready.values())),
             now,
         )
-        return self._take(chosen) if chosen else []
 
     def due_at(self) -> Ns | None:
         for since in self._ready.values():

@@ -32,10 +32,13 @@ class Rota:
         """Whether nobody is left for whom it is worth waiting."""
         return self._fleet.is_deserted
 
-    def start(self, step: StepNumber) -> InstanceIndex:
-        """Give a step to the instance whose turn it is."""
-        index = self.running[step] = self.idle.popleft()
-        return index
+    def start(self, step: StepNumber, index: InstanceIndex) -> None:
+        """Give a step to an idle instance."""
+        if self.idle[0] == index:
+            self.idle.popleft()
+        else:
+            self.idle.remove(index)
+        self.running[step] = index
 
     def complete(self, step: StepNumber) -> None:
         """A step is back."""

@@ -40,8 +40,10 @@ from streamgate.core.events import (
     Resume,
     Submit,
     Touch,
+    TurnCame,
 )
 from streamgate.core.fleet import Absence, Departure
+from streamgate.core.gate import Gate
 from streamgate.core.headroom import Headroom
 from streamgate.core.ids import NO_REQUEST, InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
@@ -75,8 +77,10 @@ class SequenceScheduler:
         instances: int,
         new_lineup: Callable[[], Lineup],
         headroom: Headroom | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._headroom = headroom
+        self._gate = gate
         self._iterative = rules.iterative
         self._max_pending = rules.max_pending or None
         self._out: list[Command] = []
@@ -130,6 +134,8 @@ class SequenceScheduler:
                     self._headroom.note(instance.index, len(done), taken_ns)
                     self._tenancies.fill_room(now)
                 self._complete(event, now)
+            case TurnCame():
+                self._take_turn(event.instance)
             case Reserve():
                 self._reserve(event, now)
             case Restore():
@@ -189,7 +195,7 @@ class SequenceScheduler:
                 if self._headroom is not None:
                     self._headroom.forget(instance.index)
                 continue
-            if member.absence is None:
+            if member.absence is None and self._has_turn(instance, now):
                 self._start(instance, now)
         self._touched.clear()
         self._wake_at = self._next_at(now)
@@ -264,7 +270,12 @@ class SequenceScheduler:
                 self._tenancies.turns.rested.stop(sequence)
                 if sequence.eviction is not None:
                     sequence.eviction = Eviction.CALLED_OFF
-            self._instances[sequence.slot.instance].add(sequence, now)
+            instance = self._instances[sequence.slot.instance]
+            instance.add(sequence, now)
+            if self._gate is not None and not instance.busy and instance.member.absence is None:
+                self._gate.stir(instance.index)
+        if self._gate is not None and sequence.slot is not None:
+            self._gate.arrived(sequence.slot.instance, sequence.key, now)
         return None
 
     def _reserve(self, event: Reserve, now: Ns) -> None:
@@ -380,6 +391,29 @@ class SequenceScheduler:
                 next_at = at
         return next_at
 
+    def _take_turn(self, index: InstanceIndex) -> None:
+        instance = self._instances.get(index)
+        if instance is not None:
+            instance.touch()
+
+    def _has_turn(self, instance: Instance, now: Ns) -> bool:
+        """Whether a free instance that has something to run may do so on its device now."""
+        gate = self._gate
+        if gate is None:
+            return True
+        ready = instance.lineup.peek(now)
+        if not ready:
+            instance.wants_since = None
+            gate.rest(instance.index, now)
+            return True
+        count = len(ready)
+        requests = ((each.queue[0].arrived_at, each.queue[0].event.timeout_ns) for each in ready)
+        if gate.ask(instance.index, count, count, requests, now):
+            return True
+        if instance.wants_since is None:
+            instance.wants_since = now
+        return False
+
     def _start(self, instance: Instance, now: Ns) -> None:
         """Run a step on a free instance, or see when the next one is due."""
         chosen = instance.lineup.choose(now)
@@ -419,6 +453,11 @@ class SequenceScheduler:
         self._running_rows += len(taken)
         instance.busy = True
         instance.started_at = now
+        if self._gate is not None:
+            self._gate.start(instance.index, len(taken), now)
+            if instance.wants_since is not None:
+                instance.started_at = instance.wants_since
+                instance.wants_since = None
         self._out.append(Run(step))
 
     def _begin(self, sequence: Sequence, now: Ns) -> None:
@@ -435,12 +474,18 @@ class SequenceScheduler:
             if instance.index == event.instance:
                 self._complete(Completed(number), now)
         self._crew.lose(event, now)
+        lost = self._instances.get(event.instance)
+        if self._gate is not None and lost is not None:
+            lost.wants_since = None
+            self._gate.rest(lost.index, now)
 
     def _complete(self, event: Completed, now: Ns) -> None:
         instance, done = self._running.pop(event.step)
         self._running_rows -= len(done)
         instance.busy = False
         instance.touch()
+        if self._gate is not None:
+            self._gate.end(instance.index, now)
         special: frozenset[RequestNumber] | None = None
         if event.ended or event.rescheduled or event.failed or self._overdue:
             special = event.ended | event.rescheduled | event.failed | self._overdue

@@ -5,7 +5,8 @@ in which they left the queue. Instances may finish in another order; where `pres
 asked for, the engine holds responses back, as only it knows when they are ready.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import accumulate, islice
 from typing import assert_never, final
 
 from streamgate.core.batching import BatchRules, Prefix
@@ -42,8 +43,17 @@ from streamgate.core.events import (
     Resume,
     Submit,
     Touch,
+    TurnCame,
 )
-from streamgate.core.ids import NO_OWNER, Ns, OwnerNumber, RequestNumber, StepNumber
+from streamgate.core.gate import Gate
+from streamgate.core.ids import (
+    NO_OWNER,
+    InstanceIndex,
+    Ns,
+    OwnerNumber,
+    RequestNumber,
+    StepNumber,
+)
 from streamgate.core.queueing import Queued, RequestQueue
 from streamgate.core.rota import Rota
 from streamgate.core.scheduler import SchedulerStatistics, SlotHolder
@@ -64,7 +74,10 @@ class StatelessScheduler:
         batch_rules: BatchRules,
         largest_rows: int,
         instances: int,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
+        self._in_line: set[InstanceIndex] = set()
         self._queue = RequestQueue(queue_rules)
         self._prefix = Prefix(batch_rules)
         self._prefix_current = True
@@ -87,13 +100,19 @@ class StatelessScheduler:
             case Submit():
                 self._submit(event, now)
             case Completed():
+                self._end_turn(event.step, now)
                 self._rota.complete(event.step)
+            case TurnCame():
+                pass  # the next poll asks again
             case Cancel():
                 self._cancel(event.request)
             case HangUp():
                 for request in tuple(self._owned.get(event.owner, ())):
                     self._cancel(request)
             case InstanceLost():
+                for step, index in self._rota.running.items():
+                    if index == event.instance:
+                        self._end_turn(step, now)
                 self._rota.lose(event, now)
             case InstanceBack():
                 self._rota.welcome(event.instance)
@@ -137,7 +156,14 @@ class StatelessScheduler:
             if count == 0:
                 due_at = self._prefix.due_at()
                 break
-            self._run(count)
+            index = self._idle[0]
+            if self._gate is not None:
+                index, count = self._ask(count, now)
+                if count == 0:
+                    break
+            self._run(count, index, now)
+        if self._gate is not None:
+            self._rest(now)
         self._wake_at = _earliest(_earliest(self._queue.next_at(), due_at), self._rota.next_at())
         out = self._out.copy()
         self._out.clear()
@@ -220,7 +246,35 @@ class StatelessScheduler:
                     break
         return prefix
 
-    def _run(self, count: int) -> None:
+    def _ask(self, count: int, now: Ns) -> tuple[InstanceIndex, int]:
+        """The first idle instance that may start a step of these first requests on its device now,
+        and how many of them it is to have; 0 for none."""
+        assert self._gate is not None
+        front = list(islice(self._queue, count))
+        most = sum(each.event.rows for each in front)
+        for index in self._idle:
+            self._in_line.add(index)
+            requests = ((each.arrived_at, each.event.timeout_ns) for each in front)
+            limit = self._gate.ask(index, front[0].event.rows, most, requests, now)
+            if limit:
+                return index, _within(front, limit)
+        return self._idle[0], 0
+
+    def _rest(self, now: Ns) -> None:
+        """Whoever is in line for what is not there any more leaves it."""
+        assert self._gate is not None
+        is_due = len(self._queue) and self._grow().take(now)
+        gone = self._in_line.difference(self._idle if is_due else ())
+        for index in gone:
+            self._gate.rest(index, now)
+        self._in_line -= gone
+
+    def _end_turn(self, step: StepNumber, now: Ns) -> None:
+        index = self._rota.running.get(step)
+        if self._gate is not None and index is not None:
+            self._gate.end(index, now)
+
+    def _run(self, count: int, index: InstanceIndex, now: Ns) -> None:
         chosen = self._queue.pop(count)
         for queued in chosen:
             self._forget(queued)
@@ -228,9 +282,18 @@ class StatelessScheduler:
         self._prefix_current = not len(self._queue)
         self._steps += 1
         number = StepNumber(self._steps)
-        instance = self._rota.start(number)
+        self._rota.start(number, index)
+        if self._gate is not None:
+            self._in_line.discard(index)
+            self._gate.start(index, sum(queued.event.rows for queued in chosen), now)
         rows = tuple([Row(queued.event.request, rows=queued.event.rows) for queued in chosen])
-        self._out.append(Run(Step(number, instance, rows)))
+        self._out.append(Run(Step(number, index, rows)))
+
+
+def _within(front: Sequence[Queued], limit: int) -> int:
+    """How many of these requests have no more than so many rows together."""
+    rows = accumulate(each.event.rows for each in front)
+    return max(1, sum(total <= limit for total in rows))
 
 
 def _earliest(one: Ns | None, other: Ns | None) -> Ns | None:

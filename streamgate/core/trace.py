@@ -36,7 +36,7 @@ _TYPES: dict[str, type] = {
         *(events.EndSequence, events.Drain, events.Close),
         *(events.Restore, events.Arrived, events.HandOver),
         *(events.Copied, events.NotCopied, events.Hibernate),
-        *(events.InstanceLost, events.InstanceBack, events.Resize),
+        *(events.InstanceLost, events.InstanceBack, events.Resize, events.TurnCame),
         *(commands.InstanceGone, commands.IdleWarning),
         *(commands.Run, commands.Step, commands.Row, commands.Reject, commands.Rejection),
         *(commands.Reserved, commands.ReservationRefused),

@@ -14,9 +14,8 @@ from typing import Protocol, TypeVar
 from streamgate.backend.contract import Session, SessionLostError
 from streamgate.core.commands import Step
 from streamgate.core.ids import InstanceIndex, Ns, SlotIndex
-from streamgate.core.urgency import Urgency
 from streamgate.engine.departures import Departure
-from streamgate.engine.device_turns import DeviceTurns
+from streamgate.engine.device_turns import ModelDevices
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.snapshots import Keepers
@@ -102,14 +101,10 @@ class Instances:
         watcher: InstanceWatcher,
         on_outcome: Callable[[Outcome], None],
         policy: RestartPolicy,
-        turns: DeviceTurns | None = None,
+        devices: ModelDevices | None = None,
     ) -> None:
         self._config = config
-        self._turns = turns
-        rules = config.sequences
-        self._urgency = Urgency.of(
-            config.deadline_ns, rules.pace_ns if rules else 0, of_sequences=rules is not None
-        )
+        self._devices = devices
         self._slots = config.sequences.slots if config.sequences else 1
         self._host = host
         self._watcher = watcher
@@ -226,13 +221,7 @@ class Instances:
         unit = self._units[index]
         unit.is_busy = True
         self._watch.begin()
-        if self._turns is None:
-            unit.stepper.run(step, lives)
-            return
-        requests = (
-            (live.arrived_ns, live.request.timeout_us * 1000) for live in lives if live is not None
-        )
-        unit.stepper.run(step, lives, self._urgency.deadline_at(requests, self._host.now()))
+        unit.stepper.run(step, lives)
 
     def ended(self, index: InstanceIndex, outcome: Outcome) -> None:
         """A step is over, and the scheduler knows it."""
@@ -295,11 +284,9 @@ class Instances:
         self._added += 1
         inline = self._config.execution is Execution.INLINE
         worker = Inline() if inline else self._host.worker(f"stepper-{instance.name}")
-        device = None
-        if self._turns is not None and not inline:
-            # What runs inline runs on the engine's own thread, which waits for nobody.
-            device = self._turns.device_of(instance)
-        stepper = Stepper(instance.name, worker, self._on_outcome, device, self._clock)
+        stepper = Stepper(instance.name, worker, self._on_outcome, self._clock)
+        if self._devices is not None:
+            self._devices.join(index, instance)
         return _Unit(index, instance, stepper)
 
     def _add(self, units: Sequence[_Unit]) -> None:
@@ -323,6 +310,8 @@ class Instances:
 
     def _close(self, unit: _Unit) -> "Future[None]":
         unit.is_closed = True
+        if self._devices is not None:
+            self._devices.part(unit.index)
         if unit.timer is not None:
             unit.timer.cancel()
         return unit.stepper.close()

@@ -39,6 +39,7 @@ from streamgate.core.events import (
     Resize,
     Resume,
     Touch,
+    TurnCame,
 )
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
@@ -102,8 +103,12 @@ class ModelRuntime:
         self.config = config
         self.version = version
         self._host = host
+        devices = turns.of(config, self._take_turn) if turns is not None else None
         self._scheduler = create_scheduler(
-            config.scheduling, config.max_batch_size, len(config.instances)
+            config.scheduling,
+            config.max_batch_size,
+            len(config.instances),
+            devices.gate if devices is not None else None,
         )
         self._pressure = (
             Pressure(waits_for_clients=config.execution is not Execution.PROCESS)
@@ -113,7 +118,7 @@ class ModelRuntime:
         inline = config.execution is Execution.INLINE
         self._outcomes = Outcomes(host, wake=None if inline else self._wake)
         self._patience_ns = restarts.patience_ns
-        self._instances = Instances(config, host, self, self._outcomes.put, restarts, turns)
+        self._instances = Instances(config, host, self, self._outcomes.put, restarts, devices)
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
         self.places = Places(config.name, self._instances)
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
@@ -316,6 +321,10 @@ class ModelRuntime:
             self._turn_soon()
         else:
             self._turn()
+
+    def _take_turn(self, index: InstanceIndex) -> None:
+        """The device that this instance shares with others is its own now."""
+        self._receive_and_turn(TurnCame(index))
 
     def _turn_soon(self) -> None:
         # Requests that arrive in one turn of the loop are scheduled together.

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from streamgate.backend.contract import (
     ReadinessAware,
@@ -19,10 +19,9 @@ from streamgate.backend.contract import (
     TensorSession,
 )
 from streamgate.core.commands import Step
-from streamgate.core.ids import Ns, SlotIndex
+from streamgate.core.ids import SlotIndex
 from streamgate.engine.arena import Arena
 from streamgate.engine.departures import Departure, hears_ends, logged, says_farewell, tell
-from streamgate.engine.device_turns import Device
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.readiness import Readiness
 from streamgate.engine.request_runner import RequestRunner
@@ -37,8 +36,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-NO_DEADLINE: Final = Ns(2**63 - 1)
-
 
 class Runner(Protocol):
     """What runs a step on a session, whatever its kind."""
@@ -51,9 +48,8 @@ class Runner(Protocol):
 class Stepper:
     """Runs what it is given, in order, on one thread.
 
-    `on_outcome` is called on that thread after each step. On a `device` that is shared, each step
-    waits for its turn there. `running_since` is when the step, or the hook of the model, began that
-    runs now, 0 for none, if there is a `clock` that says so.
+    `on_outcome` is called on that thread after each step. `running_since` is when the step, or the
+    hook of the model, began that runs now, 0 for none, if there is a `clock` that says so.
     """
 
     def __init__(
@@ -61,13 +57,11 @@ class Stepper:
         name: str,
         worker: Worker,
         on_outcome: Callable[[Outcome], None],
-        device: Device | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.name = name
         self._worker = worker
         self._on_outcome = on_outcome
-        self._device = device
         self._clock = clock
         self.running_since = 0
         self._hooks: deque[None] = deque()
@@ -107,20 +101,12 @@ class Stepper:
 
         return self._ask(job, self._worker.do)
 
-    def run(
-        self, step: Step, lives: Sequence[LiveRequest | None], deadline_at: Ns = NO_DEADLINE
-    ) -> None:
-        """Run a step; its outcome goes to `on_outcome`. Where devices are shared, the one with the
-        earliest deadline has its turn first."""
+    def run(self, step: Step, lives: Sequence[LiveRequest | None]) -> None:
+        """Run a step; its outcome goes to `on_outcome`."""
 
         def job() -> None:
             assert self._runner is not None, "a step before load"
-            if self._device is None:
-                outcome = self._run(self._runner, step, lives)
-            else:
-                with self._device.turn(deadline_at):
-                    outcome = self._run(self._runner, step, lives)
-            self._on_outcome(outcome)
+            self._on_outcome(self._run(self._runner, step, lives))
 
         self._worker.do(job)
 

@@ -99,7 +99,11 @@ class ServedModels:
             self._front(await self._recording_front()),
             durable=settings.durable,
             alone=self._is_alone,
-            turns=DeviceTurns(settings.device_turns) if settings.device_turns else None,
+            turns=(
+                DeviceTurns(host, settings.device_turns, settings.stateless_share)
+                if settings.device_turns
+                else None
+            ),
         )
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)
         self._gateway = LocalGateway(

@@ -95,6 +95,7 @@ class Settings:
     durable: bool = True
     device_turns: int = 0
     link_silence_seconds: float = 1.0
+    stateless_share: float = 0.05
     session_store: str = ""
     session_store_ttl_seconds: float = 600.0
     log_level: str = "info"

@@ -1,105 +1,116 @@
 """Instances that share a device take turns on it, whatever models they belong to."""
 
-import threading
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 
-from streamgate.core.ids import Ns
-from streamgate.engine import device_turns
-from streamgate.engine.device_turns import Device, DeviceTurns
-from streamgate.model.config import Instance, InstanceKind
-from tests.waiting import wait
+from streamgate.core.device_line import HOLD_NS
+from streamgate.core.ids import InstanceIndex
+from streamgate.engine.device_turns import DeviceTurns, ModelDevices
+from streamgate.model.config import (
+    DefaultScheduling,
+    Execution,
+    Instance,
+    InstanceKind,
+    ModelConfig,
+)
+from tests.simulation.virtual_host import VirtualHost
 
-WAIT_SECONDS = 20.0
-
-
-def started(work: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_who_waits_goes_by_deadline() -> None:
-    device = Device(1)
-    order: list[int] = []
-    threads = []
-
-    def step(deadline: int) -> None:
-        with device.turn(Ns(deadline)):
-            order.append(deadline)
-
-    def waiting(count: int) -> bool:
-        return device._line.waiting == count
-
-    with device.turn(Ns(0)):
-        for count, deadline in enumerate((5, 3, 4, 1, 2), 1):
-            threads.append(started(partial(step, deadline)))
-            wait(partial(waiting, count))
-        assert order == []
-    for thread in threads:
-        thread.join(WAIT_SECONDS)
-    assert order == [1, 2, 3, 4, 5]
-    assert (device._line.waiting, device._line.running) == (0, 0)
+CPU = Instance("a", InstanceKind.CPU)
+MS = 1_000_000
 
 
-@pytest.mark.parametrize("width", [1, 3])
-def test_never_more_than_there_is_room_for(width: int) -> None:
-    device = Device(width)
-    lock = threading.Lock()
-    running, most, steps = 0, 0, 0
-
-    def work() -> None:
-        nonlocal running, most, steps
-        for number in range(200):
-            with device.turn(Ns(number)):
-                with lock:
-                    running += 1
-                    most = max(most, running)
-                with lock:
-                    running -= 1
-                    steps += 1
-
-    threads = [started(work) for _ in range(8)]
-    for thread in threads:
-        thread.join(WAIT_SECONDS)
-    assert steps == 8 * 200
-    assert 1 <= most <= width
+def config(name: str, execution: Execution = Execution.THREAD) -> ModelConfig:
+    return ModelConfig(name, "", "fake", 0, (), (), DefaultScheduling(), execution=execution)
 
 
-def test_a_step_that_fails_gives_its_turn_back() -> None:
-    device = Device(1)
-    with pytest.raises(ValueError, match="a step"), device.turn(Ns(0)):
-        raise ValueError("a step")
-    with device.turn(Ns(0)):
-        pass
+class Model:
+    """A model with one instance on the processors, and how often it was told of its turn."""
+
+    def __init__(self, turns: DeviceTurns, host: VirtualHost, name: str) -> None:
+        self._host = host
+        self.called = 0
+        devices = turns.of(config(name), self._call)
+        assert devices is not None
+        self.devices: ModelDevices = devices
+        self.devices.join(InstanceIndex(0), CPU)
+
+    def _call(self, index: InstanceIndex) -> None:
+        """As a scheduler does, it asks once more and starts."""
+        assert index == 0
+        self.called += 1
+        assert self.ask(0)
+        self.start()
+
+    def ask(self, arrived_ms: int) -> int:
+        now = self._host.now()
+        return self.devices.gate.ask(
+            InstanceIndex(0), 1, 1, [(arrived_ms * MS + 1_000_000, 0)], now
+        )
+
+    def start(self) -> None:
+        self.devices.gate.start(InstanceIndex(0), 1, self._host.now())
+
+    def end(self) -> None:
+        self.devices.gate.end(InstanceIndex(0), self._host.now())
 
 
-def test_a_step_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_is_told_of_its_turn_by_deadline() -> None:
+    host = VirtualHost()
+    turns = DeviceTurns(host, 1)
+    first, late, soon = (Model(turns, host, name) for name in ("first", "late", "soon"))
+    assert first.ask(0)
+    first.start()
+    assert not late.ask(2)
+    assert not soon.ask(1)
+    host.run_ready()
+    assert (late.called, soon.called) == (0, 0)
+    first.end()
+    host.run_ready()
+    assert (late.called, soon.called) == (0, 1)
+    soon.end()
+    host.run_ready()
+    assert (late.called, soon.called) == (1, 1)
+
+
+def test_one_that_is_gone_makes_room() -> None:
+    host = VirtualHost()
+    turns = DeviceTurns(host, 1)
+    gone, other = (Model(turns, host, name) for name in ("gone", "other"))
+    assert gone.ask(0)
+    gone.start()
+    assert not other.ask(0)
+    gone.devices.part(InstanceIndex(0))
+    gone.devices.part(InstanceIndex(0))
+    host.run_ready()
+    assert other.called == 1
+    gone.end()  # what it ran comes back late
+    assert gone.ask(0) == 0
+
+
+def test_a_step_that_hangs_is_not_waited_for() -> None:
     """So a step may call another model on the same device, and wait for it."""
-    now = [0]
-    monkeypatch.setattr(device_turns, "_now", lambda: Ns(now[0]))
-    device = Device(1)
-    done = threading.Event()
-
-    def called() -> None:
-        with device.turn(Ns(0)):
-            done.set()
-
-    with device.turn(Ns(0)):
-        thread = started(called)
-        wait(lambda: device._line.waiting == 1)
-        assert not done.is_set()
-        now[0] = 10**12
-        assert done.wait(WAIT_SECONDS)
-        thread.join(WAIT_SECONDS)
+    host = VirtualHost()
+    turns = DeviceTurns(host, 1)
+    hanging, other = (Model(turns, host, name) for name in ("hanging", "other"))
+    assert hanging.ask(0)
+    hanging.start()
+    assert not other.ask(0)
+    host.run_ready()
+    host.pass_time(HOLD_NS - 1)
+    assert other.called == 0
+    host.pass_time(1)
+    assert other.called == 1
 
 
 def test_instances_share_what_they_run_on() -> None:
-    turns = DeviceTurns(1)
-    cpu, other_cpu = (Instance(name, InstanceKind.CPU) for name in ("a", "b"))
+    turns = DeviceTurns(VirtualHost(), 1)
     gpu, other_gpu = (Instance("c", InstanceKind.GPU, device_id=n) for n in (0, 1))
-    assert turns.device_of(cpu) is turns.device_of(other_cpu)
+    assert turns.device_of(CPU) is turns.device_of(Instance("b", InstanceKind.CPU))
     assert turns.device_of(gpu) is turns.device_of(Instance("d", InstanceKind.GPU, device_id=0))
-    assert len({id(turns.device_of(each)) for each in (cpu, gpu, other_gpu)}) == 3
+    assert len({id(turns.device_of(each)) for each in (CPU, gpu, other_gpu)}) == 3
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+def test_what_runs_on_the_engines_own_thread_takes_no_part(execution: Execution) -> None:
+    turns = DeviceTurns(VirtualHost(), 1)
+    devices = turns.of(config("any", execution), lambda _: None)
+    assert (devices is None) == (execution is Execution.INLINE)
