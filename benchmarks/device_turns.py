@@ -1,10 +1,15 @@
 """Streams beside a heavy load of stateless requests on one device: how late do they get?
 
-The device is the machine's processors. Four streams have a step every 80 ms, which multiplies two
-matrices of 384 x 384; four instances of a stateless model are never without a request, which does
-that ten times. Peers: `--device-turns` 0 (all at once), 2 and 1. Limit: the streams alone.
+Four streams have a step every 80 ms; four instances of a stateless model are never without a
+request. Peers: `--device-turns` 0 (all at once), 2 and 1. Limit: the streams alone.
 
-    python -m benchmarks.device_turns [--seconds 15]
+`processors`: the device is the machine's processors. A stream's step multiplies two matrices of
+384 x 384, a stateless one does that ten times. `sleeping`: it is one that does a step at a time, in
+the order in which they come, 2 ms and 30 ms long; the steps sleep meanwhile, so that what else the
+machine has to do is not measured. `batched` is the same with one stateless model that batches up to
+16 requests, 10 ms + 5 ms each.
+
+    python -m benchmarks.device_turns [--device processors|sleeping|batched] [--seconds 15]
 """
 
 from __future__ import annotations
@@ -31,6 +36,11 @@ STEP_PRODUCTS: Final = 1
 HEAVY_INSTANCES: Final = 4
 HEAVY_CALLERS: Final = 8
 HEAVY_PRODUCTS: Final = 10
+STEP_MS: Final = (2.0, 0.0)
+HEAVY_MS: Final = (30.0, 0.0)
+BATCH_ROWS: Final = 16
+BATCHED_MS: Final = (10.0, 5.0)
+BATCHED_CALLERS: Final = 24
 ONE_CORE: Final = "OPENBLAS_NUM_THREADS"
 """Each product is made on one core, as each step is on its own."""
 WARM_UP_SECONDS: Final = 3.0
@@ -38,12 +48,10 @@ WARM_UP_SECONDS: Final = 3.0
 _CONFIG: Final = """
 backend: "python"
 max_batch_size: {rows}
-input {{ name: "IN" data_type: TYPE_INT32 dims: 1 }}
-output {{ name: "OUT" data_type: TYPE_INT32 dims: 1 }}
+input {{ name: "IN" data_type: TYPE_INT32 dims: {dims} }}
+output {{ name: "OUT" data_type: TYPE_INT32 dims: {dims} }}
 instance_group {{ kind: KIND_CPU count: {instances} }}
-parameters {{ key: "count" value {{ string_value: "{count}" }} }}
 parameters {{ key: "streamgate.execution" value {{ string_value: "thread" }} }}
-{rest}
 """
 _SEQUENCES: Final = """
 sequence_batching {{ oldest {{ max_candidate_sequences: {streams} }} }}
@@ -63,32 +71,41 @@ class Measured:
     heavy_rate: float
 
 
-def write_repository(place: Path) -> None:
+def _parameter(name: str, value: object) -> str:
+    return f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}\n'
+
+
+def write_repository(place: Path, device: str) -> None:
+    """The models `stream` and `heavy`, and what they sleep by beside them."""
+    is_batched = device == "batched"
     streams = _SEQUENCES.format(streams=STREAMS, pace=PACE_MS)
-    for name, instances, count, rest in (
-        ("stream", 1, STEP_PRODUCTS, streams),
-        ("heavy", HEAVY_INSTANCES, HEAVY_PRODUCTS, ""),
-    ):
-        shutil.copytree(Path(__file__).parent / "unconfigured_models" / "matmul", place / name)
-        (place / name / "config.pbtxt").write_text(
-            _CONFIG.format(
-                rows=STREAMS if rest else 0,
-                instances=instances,
-                count=count,
-                rest=rest,
-            ).replace("dims: 1", "dims: 1" if rest else "dims: [ 1, 1 ]")
-        )
+    stream = _CONFIG.format(rows=STREAMS, dims="1", instances=1) + streams
+    if is_batched:
+        heavy = _CONFIG.format(rows=BATCH_ROWS, dims="1", instances=1) + "dynamic_batching { }\n"
+    else:
+        heavy = _CONFIG.format(rows=0, dims="[ 1, 1 ]", instances=HEAVY_INSTANCES)
+    lengths = {"stream": STEP_MS, "heavy": BATCHED_MS if is_batched else HEAVY_MS}
+    counts = {"stream": STEP_PRODUCTS, "heavy": HEAVY_PRODUCTS}
+    for name, config in (("stream", stream), ("heavy", heavy)):
+        if device == "processors":
+            model, told = "matmul", _parameter("count", counts[name])
+        else:
+            knob = place.parent / f"{name}.ms"
+            knob.write_text("{:g} {:g}".format(*lengths[name]))
+            one = place.parent / "device"
+            model, told = "paced_sleep", _parameter("knob", knob) + _parameter("device", one)
+        shutil.copytree(Path(__file__).parent / "unconfigured_models" / model, place / name)
+        (place / name / "config.pbtxt").write_text(config + told)
 
 
-async def measure(name: str, websocket: str, http: str, seconds: float, *, heavy: bool) -> Measured:
+async def measure(name: str, websocket: str, http: str, seconds: float, callers: int) -> Measured:
     diary = Diary()
     begin = time.monotonic() + WARM_UP_SECONDS
     until = begin + seconds
     url = f"ws://{websocket}/v1/sequence"
     answered: list[float] = []
     clients = [_stream(n, url, until, diary) for n in range(STREAMS)]
-    if heavy:
-        clients += [_call(http, until, answered) for _ in range(HEAVY_CALLERS)]
+    clients += [_call(http, until, answered) for _ in range(callers)]
     await asyncio.gather(*clients)
     lags = [1000 * each.lag for each in diary.results if each.at >= begin]
     assert not diary.failures
@@ -118,9 +135,13 @@ async def _call(http: str, until: float, answered: list[float]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="of each (%(default)s)")
+    parser.add_argument(
+        "--device", choices=("processors", "sleeping", "batched"), default="processors"
+    )
     options = parser.parse_args()
+    callers = BATCHED_CALLERS if options.device == "batched" else HEAVY_CALLERS
     os.environ[ONE_CORE] = "1"
-    print({"machine": machine.describe()})
+    print({"machine": machine.describe(), "device": options.device})
     print("\n| | stream lag p50 / p99 / max, ms | stateless requests a second |\n|---|---|---|")
     for name, turns, heavy in (
         ("streams alone", 0, False),
@@ -130,11 +151,17 @@ def main() -> None:
     ):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            write_repository(place / "models")
+            write_repository(place / "models", options.device)
             arguments = [f"--device-turns={turns}"]
             with streamgate_server(place / "models", place, arguments) as server:
                 found = asyncio.run(
-                    measure(name, server.websocket, server.http, options.seconds, heavy=heavy)
+                    measure(
+                        name,
+                        server.websocket,
+                        server.http,
+                        options.seconds,
+                        callers if heavy else 0,
+                    )
                 )
         lags = f"{found.lag_p50:.0f} / {found.lag_p99:.0f} / {found.lag_max:.0f}"
         print(f"| {found.name} | {lags} | {found.heavy_rate:.0f} |", flush=True)

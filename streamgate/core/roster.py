@@ -11,6 +11,10 @@ from streamgate.core.ids import NO_OWNER, OwnerNumber
 from streamgate.core.sequence import Sequence
 from streamgate.model.request import SequenceKey
 
+_FIRST_UNUSED_KEY = 1 << 63
+"""Iterative models name sequences themselves, from here: where no client counts, and such that
+the low bits, which are what most CORRID controls carry, are 1, 2, 3, ..."""
+
 
 @final
 class Roster:
@@ -22,6 +26,7 @@ class Roster:
         """The sequence of an ID that requests belong to, unless it is closed. Not a method, as
         every request asks."""
         self._owned: dict[OwnerNumber, dict[Sequence, None]] = {}
+        self._named = 0
 
     def __iter__(self) -> Iterator[Sequence]:
         """All sequences, the oldest of each ID first. Must not change meanwhile."""
@@ -30,6 +35,14 @@ class Roster:
             while sequence is not None:
                 yield sequence
                 sequence = sequence.successor
+
+    def unused_key(self) -> SequenceKey:
+        """An ID for a sequence whose client names none."""
+        while True:
+            self._named += 1
+            key = _FIRST_UNUSED_KEY + self._named
+            if self.newest(key) is None:
+                return key
 
     def oldest(self, key: SequenceKey) -> Sequence | None:
         """The sequence of this ID that has a slot, or is the first of them to get one."""

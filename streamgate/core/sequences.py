@@ -44,6 +44,7 @@ from streamgate.core.events import (
 )
 from streamgate.core.fleet import Absence, Departure
 from streamgate.core.gate import Gate
+from streamgate.core.gated import Gated
 from streamgate.core.headroom import Headroom
 from streamgate.core.ids import NO_REQUEST, InstanceIndex, Ns, RequestNumber, StepNumber
 from streamgate.core.instance import Instance
@@ -56,10 +57,6 @@ from streamgate.core.timers import Timers
 from streamgate.errors import EndReason
 from streamgate.model.config import SequenceBatching
 from streamgate.model.request import SequenceKey
-
-_FIRST_AUTO_KEY = 1 << 63
-"""Iterative models name sequences themselves, from here: where no client counts, and such that
-the low bits, which are what most CORRID controls carry, are 1, 2, 3, ..."""
 
 
 @final
@@ -80,7 +77,7 @@ class SequenceScheduler:
         gate: Gate | None = None,
     ) -> None:
         self._headroom = headroom
-        self._gate = gate
+        self._gated = None if gate is None else Gated(gate)
         self._iterative = rules.iterative
         self._max_pending = rules.max_pending or None
         self._out: list[Command] = []
@@ -112,7 +109,6 @@ class SequenceScheduler:
         self._running: dict[StepNumber, tuple[Instance, list[Pending]]] = {}
         self._running_rows = 0
         self._steps = 0
-        self._auto_keys = 0
         self._stopping = False
         self._no_starts: Rejection | None = None
         self._closed = False
@@ -135,7 +131,8 @@ class SequenceScheduler:
                     self._tenancies.fill_room(now)
                 self._complete(event, now)
             case TurnCame():
-                self._take_turn(event.instance)
+                if event.instance in self._instances:
+                    self._instances[event.instance].touch()
             case Reserve():
                 self._reserve(event, now)
             case Restore():
@@ -195,7 +192,9 @@ class SequenceScheduler:
                 if self._headroom is not None:
                     self._headroom.forget(instance.index)
                 continue
-            if member.absence is None and self._has_turn(instance, now):
+            if member.absence is None and (
+                self._gated is None or self._gated.has_turn(instance, now)
+            ):
                 self._start(instance, now)
         self._touched.clear()
         self._wake_at = self._next_at(now)
@@ -227,7 +226,7 @@ class SequenceScheduler:
         if not key:
             if not self._iterative:
                 return self._refuse(event, Rejection.NO_CORRELATION_ID)
-            key, start = self._auto_key(), True
+            key, start = self._roster.unused_key(), True
         sequence = self._roster.newest(key)
         if self._no_starts is not None and (
             self._closed or (start and (sequence is None or not sequence.reserved))
@@ -270,12 +269,9 @@ class SequenceScheduler:
                 self._tenancies.turns.rested.stop(sequence)
                 if sequence.eviction is not None:
                     sequence.eviction = Eviction.CALLED_OFF
-            instance = self._instances[sequence.slot.instance]
-            instance.add(sequence, now)
-            if self._gate is not None and not instance.busy and instance.member.absence is None:
-                self._gate.stir(instance.index)
-        if self._gate is not None and sequence.slot is not None:
-            self._gate.arrived(sequence.slot.instance, sequence.key, now)
+            self._instances[sequence.slot.instance].add(sequence, now)
+        if self._gated is not None and sequence.slot is not None:
+            self._gated.arrived(self._instances[sequence.slot.instance], sequence, now)
         return None
 
     def _reserve(self, event: Reserve, now: Ns) -> None:
@@ -349,13 +345,6 @@ class SequenceScheduler:
             if sequence.is_ready and sequence.queue[0] is pending:
                 self._tenancies.settle(sequence, now)
 
-    def _auto_key(self) -> SequenceKey:
-        while True:
-            self._auto_keys += 1
-            key = _FIRST_AUTO_KEY + self._auto_keys
-            if self._roster.newest(key) is None:
-                return key
-
     def _expire(self, now: Ns) -> None:
         """Everything whose time has come: waits for a slot, held back steps, idle sequences."""
         while (subject := self._timers.pop_due(now)) is not None:
@@ -390,29 +379,6 @@ class SequenceScheduler:
             if next_at is None or (at is not None and at < next_at):
                 next_at = at
         return next_at
-
-    def _take_turn(self, index: InstanceIndex) -> None:
-        instance = self._instances.get(index)
-        if instance is not None:
-            instance.touch()
-
-    def _has_turn(self, instance: Instance, now: Ns) -> bool:
-        """Whether a free instance that has something to run may do so on its device now."""
-        gate = self._gate
-        if gate is None:
-            return True
-        ready = instance.lineup.peek(now)
-        if not ready:
-            instance.wants_since = None
-            gate.rest(instance.index, now)
-            return True
-        count = len(ready)
-        requests = ((each.queue[0].arrived_at, each.queue[0].event.timeout_ns) for each in ready)
-        if gate.ask(instance.index, count, count, requests, now):
-            return True
-        if instance.wants_since is None:
-            instance.wants_since = now
-        return False
 
     def _start(self, instance: Instance, now: Ns) -> None:
         """Run a step on a free instance, or see when the next one is due."""
@@ -453,11 +419,8 @@ class SequenceScheduler:
         self._running_rows += len(taken)
         instance.busy = True
         instance.started_at = now
-        if self._gate is not None:
-            self._gate.start(instance.index, len(taken), now)
-            if instance.wants_since is not None:
-                instance.started_at = instance.wants_since
-                instance.wants_since = None
+        if self._gated is not None:
+            self._gated.start(instance, len(taken), now)
         self._out.append(Run(step))
 
     def _begin(self, sequence: Sequence, now: Ns) -> None:
@@ -474,18 +437,16 @@ class SequenceScheduler:
             if instance.index == event.instance:
                 self._complete(Completed(number), now)
         self._crew.lose(event, now)
-        lost = self._instances.get(event.instance)
-        if self._gate is not None and lost is not None:
-            lost.wants_since = None
-            self._gate.rest(lost.index, now)
+        if self._gated is not None and event.instance in self._instances:
+            self._gated.lose(self._instances[event.instance], now)
 
     def _complete(self, event: Completed, now: Ns) -> None:
         instance, done = self._running.pop(event.step)
         self._running_rows -= len(done)
         instance.busy = False
         instance.touch()
-        if self._gate is not None:
-            self._gate.end(instance.index, now)
+        if self._gated is not None:
+            self._gated.end(instance, now)
         special: frozenset[RequestNumber] | None = None
         if event.ended or event.rescheduled or event.failed or self._overdue:
             special = event.ended | event.rescheduled | event.failed | self._overdue

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from streamgate.core.device_line import STATELESS_SHARE, DeviceLine
+from streamgate.core.events import TurnCame
 from streamgate.core.ids import InstanceIndex
 from streamgate.core.model_turns import ModelTurns
 from streamgate.core.party import Party
@@ -56,7 +57,7 @@ class ModelDevices:
         turns: "DeviceTurns",
         urgency: Urgency,
         host: Host,
-        on_turn: Callable[[InstanceIndex], None],
+        on_turn: Callable[[TurnCame], None],
     ) -> None:
         self.gate = ModelTurns(urgency, turns.look_soon)
         self._turns = turns
@@ -68,7 +69,7 @@ class ModelDevices:
         """A new instance."""
         device = self._turns.device_of(instance)
         party = self.gate.join(index, device.line)
-        device.callers[party] = lambda: self._on_turn(index)
+        device.callers[party] = lambda: self._on_turn(TurnCame(index))
         self._devices[index] = device, party
 
     def part(self, index: InstanceIndex) -> None:
@@ -91,9 +92,7 @@ class DeviceTurns:
         self._devices: dict[str, Device] = {}
         self._by_line: dict[DeviceLine, Device] = {}
 
-    def of(
-        self, config: ModelConfig, on_turn: Callable[[InstanceIndex], None]
-    ) -> "ModelDevices | None":
+    def of(self, config: ModelConfig, on_turn: Callable[[TurnCame], None]) -> "ModelDevices | None":
         """For the instances of a model; None where they take no part: what runs inline runs on the
         engine's own thread, which waits for nobody. `on_turn` is told whose turn it is."""
         if config.execution is Execution.INLINE:

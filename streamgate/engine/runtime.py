@@ -39,7 +39,6 @@ from streamgate.core.events import (
     Resize,
     Resume,
     Touch,
-    TurnCame,
 )
 from streamgate.core.factory import create_scheduler
 from streamgate.core.ids import (
@@ -103,12 +102,10 @@ class ModelRuntime:
         self.config = config
         self.version = version
         self._host = host
-        devices = turns.of(config, self._take_turn) if turns is not None else None
+        devices = turns.of(config, self._receive_and_turn) if turns is not None else None
+        gate = devices.gate if devices is not None else None
         self._scheduler = create_scheduler(
-            config.scheduling,
-            config.max_batch_size,
-            len(config.instances),
-            devices.gate if devices is not None else None,
+            config.scheduling, config.max_batch_size, len(config.instances), gate
         )
         self._pressure = (
             Pressure(waits_for_clients=config.execution is not Execution.PROCESS)
@@ -116,7 +113,7 @@ class ModelRuntime:
             else None
         )
         inline = config.execution is Execution.INLINE
-        self._outcomes = Outcomes(host, wake=None if inline else self._wake)
+        self._outcomes = Outcomes(host, None if inline else partial(host.post, self._collect))
         self._patience_ns = restarts.patience_ns
         self._instances = Instances(config, host, self, self._outcomes.put, restarts, devices)
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
@@ -155,7 +152,7 @@ class ModelRuntime:
         await self._instances.load(load)
 
     def discard(self) -> None:
-        """Give up a runtime that failed to load: close those instances that did, in their time."""
+        """Give up a runtime that failed to load: close those instances that did."""
         self._instances.close()
 
     async def resize(self, config: ModelConfig, load: LoadInstance, grace_seconds: float) -> None:
@@ -322,10 +319,6 @@ class ModelRuntime:
         else:
             self._turn()
 
-    def _take_turn(self, index: InstanceIndex) -> None:
-        """The device that this instance shares with others is its own now."""
-        self._receive_and_turn(TurnCame(index))
-
     def _turn_soon(self) -> None:
         # Requests that arrive in one turn of the loop are scheduled together.
         if not self._turn_due:
@@ -424,11 +417,8 @@ class ModelRuntime:
 
     # -- what comes back
 
-    def _wake(self) -> None:
-        """From a stepper's thread: outcomes are there to be taken."""
-        self._host.post(self._collect)
-
     def _collect(self) -> None:
+        """Outcomes are there to be taken."""
         outcome = self._outcomes.take()
         if outcome is not None:
             self._turn(outcome)

@@ -3,6 +3,7 @@
 import pytest
 
 from streamgate.core.device_line import HOLD_NS
+from streamgate.core.events import TurnCame
 from streamgate.core.ids import InstanceIndex
 from streamgate.engine.device_turns import DeviceTurns, ModelDevices
 from streamgate.model.config import (
@@ -33,9 +34,9 @@ class Model:
         self.devices: ModelDevices = devices
         self.devices.join(InstanceIndex(0), CPU)
 
-    def _call(self, index: InstanceIndex) -> None:
+    def _call(self, event: TurnCame) -> None:
         """As a scheduler does, it asks once more and starts."""
-        assert index == 0
+        assert event.instance == 0
         self.called += 1
         assert self.ask(0)
         self.start()
