@@ -59,6 +59,12 @@ class Crew:
         self._instances[index] = instance
         self._slots.add(index)
 
+    def look_at(self, index: InstanceIndex) -> None:
+        """An instance, if it is there, may start a step now."""
+        instance = self._instances.get(index)
+        if instance is not None:
+            instance.touch()
+
     def lose(self, event: InstanceLost, now: Ns) -> None:
         """An instance is lost, and its step is over. Who waits gets a slot elsewhere."""
         index = event.instance

@@ -131,8 +131,7 @@ class SequenceScheduler:
                     self._tenancies.fill_room(now)
                 self._complete(event, now)
             case TurnCame():
-                if event.instance in self._instances:
-                    self._instances[event.instance].touch()
+                self._crew.look_at(event.instance)
             case Reserve():
                 self._reserve(event, now)
             case Restore():
