@@ -1,7 +1,6 @@
 """Google Cloud Speech v1: `google.cloud.speech.v1.Speech`."""
 
 import secrets
-from collections.abc import Iterable
 from typing import Final, final
 
 from google.protobuf.message import Message
@@ -15,12 +14,15 @@ from streamgate.frontends.dialects.over_grpc.google_speech import (
     Options,
     Result,
     Said,
-    Speaking,
     duration,
     raw_or_file,
     timeout_seconds,
 )
-from streamgate.frontends.dialects.over_grpc.hearing import Heard, Wanted
+from streamgate.frontends.dialects.over_grpc.google_wording import (
+    GoogleRecording,
+    GoogleStreaming,
+)
+from streamgate.frontends.dialects.over_grpc.hearing import Wanted
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
 from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
@@ -51,9 +53,12 @@ def google_v1(context: SpeechContext, reception: StreamReception | None = None) 
         SERVICE,
         {
             "StreamingRecognize": resumable_call(
-                context, f"{SERVICE}/StreamingRecognize", _Streaming, reception
+                context,
+                f"{SERVICE}/StreamingRecognize",
+                lambda: GoogleStreaming(_Stream()),
+                reception,
             ),
-            "Recognize": hearing_call(context, _Recording),
+            "Recognize": hearing_call(context, lambda: GoogleRecording(_Recording())),
         },
     )
 
@@ -116,91 +121,65 @@ def _alternative(result: Result, options: Options) -> pb.SpeechRecognitionAltern
 
 
 @final
-class _Streaming:
-    """The words of StreamingRecognize."""
+class _Stream:
+    """The messages of StreamingRecognize."""
 
     def __init__(self) -> None:
-        self._options = Options()
-        self._speaking: Speaking | None = None
-        self._apart = False
         self._request_id = secrets.randbits(62)
 
-    @property
-    def is_done(self) -> bool:
-        return self._speaking is not None and self._speaking.is_done
-
-    def read(self, data: bytes) -> Asked:
+    def read(self, data: bytes) -> tuple[Asked, Options | None]:
         request = pb.StreamingRecognizeRequest.FromString(data)
         if request.WhichOneof("streaming_request") != "streaming_config":
-            return Asked(audio=request.audio_content)
-        wanted = _wanted(request.streaming_config.config)
-        if self._speaking is None:
-            self._options = _streaming_options(request.streaming_config)
-            self._speaking = Speaking(self._options)
-            self._apart = wanted.channels > 0
-        return Asked(wanted, request.streaming_config)
+            return Asked(audio=request.audio_content), None
+        config = request.streaming_config
+        return Asked(_wanted(config.config), config), _streaming_options(config)
 
-    def say(self, heard: Heard) -> Iterable[Message]:
-        assert self._speaking is not None
-        return [self._message(heard, said) for said in self._speaking.of(heard)]
-
-    def closing(self, heard_seconds: float) -> Iterable[Message]:
-        return (
-            pb.StreamingRecognizeResponse(
-                total_billed_time=duration(heard_seconds), request_id=self._request_id
-            ),
-        )
-
-    def _message(self, heard: Heard, said: Said) -> Message:
+    def message(self, said: Said, options: Options, tag: int, language: str) -> Message:
         message = pb.StreamingRecognizeResponse(request_id=self._request_id)
         if said.happening is not None:
             message.speech_event_type = _HAPPENINGS[said.happening]
             message.speech_event_time.CopyFrom(duration(said.at_seconds))
         for result in said.results:
             message.results.add(
-                alternatives=[_alternative(result, self._options)],
+                alternatives=[_alternative(result, options)],
                 is_final=result.is_final,
                 stability=result.stability,
                 result_end_time=duration(result.end_seconds),
-                channel_tag=heard.channel + 1 if self._apart else 0,
-                language_code=heard.language,
+                channel_tag=tag,
+                language_code=language,
             )
         return message
+
+    def closing(self, heard_seconds: float) -> Message:
+        return pb.StreamingRecognizeResponse(
+            total_billed_time=duration(heard_seconds), request_id=self._request_id
+        )
 
 
 @final
 class _Recording:
-    """The words of Recognize: a result for each utterance, all at the end."""
-
-    is_done = False
+    """The messages of Recognize."""
 
     def __init__(self) -> None:
-        self._options = Options()
         self._response = pb.RecognizeResponse(request_id=secrets.randbits(62))
-        self._apart = False
 
-    def read(self, data: bytes) -> Asked:
+    def read(self, data: bytes) -> tuple[Asked, Options]:
         request = pb.RecognizeRequest.FromString(data)
         if request.audio.WhichOneof("audio_source") == "uri":
             raise invalid("audio.uri names a file in Google's storage, expected audio.content")
         if not request.audio.content:
             raise invalid("audio.content is empty, expected a recording")
-        self._options = _options(request.config)
-        wanted = _wanted(request.config)
-        self._apart = wanted.channels > 0
-        return Asked(wanted, audio=request.audio.content, is_last=True)
+        asked = Asked(_wanted(request.config), audio=request.audio.content, is_last=True)
+        return asked, _options(request.config)
 
-    def say(self, heard: Heard) -> Iterable[Message]:
-        if heard.utterance.is_final and heard.utterance.text:
-            result = Speaking(self._options).final(heard)
-            self._response.results.add(
-                alternatives=[_alternative(result, self._options)],
-                result_end_time=duration(result.end_seconds),
-                channel_tag=heard.channel + 1 if self._apart else 0,
-                language_code=heard.language,
-            )
-        return ()
+    def add(self, result: Result, options: Options, tag: int, language: str) -> None:
+        self._response.results.add(
+            alternatives=[_alternative(result, options)],
+            result_end_time=duration(result.end_seconds),
+            channel_tag=tag,
+            language_code=language,
+        )
 
-    def closing(self, heard_seconds: float) -> Iterable[Message]:
+    def closing(self, heard_seconds: float) -> Message:
         self._response.total_billed_time.CopyFrom(duration(heard_seconds))
-        return (self._response,)
+        return self._response

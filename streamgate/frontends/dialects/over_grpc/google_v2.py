@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, final
 
@@ -17,12 +16,15 @@ from streamgate.frontends.dialects.over_grpc.google_speech import (
     Options,
     Result,
     Said,
-    Speaking,
     duration,
     raw_or_file,
     timeout_seconds,
 )
-from streamgate.frontends.dialects.over_grpc.hearing import Heard, Translating, Wanted
+from streamgate.frontends.dialects.over_grpc.google_wording import (
+    GoogleRecording,
+    GoogleStreaming,
+)
+from streamgate.frontends.dialects.over_grpc.hearing import Translating, Wanted
 from streamgate.frontends.dialects.over_grpc.statuses import invalid
 from streamgate.frontends.grpc_resumption import StreamReception
 from streamgate.frontends.grpc_service import GrpcService
@@ -53,9 +55,12 @@ def google_v2(context: SpeechContext, reception: StreamReception | None = None) 
         SERVICE,
         {
             "StreamingRecognize": resumable_call(
-                context, f"{SERVICE}/StreamingRecognize", _Streaming, reception
+                context,
+                f"{SERVICE}/StreamingRecognize",
+                lambda: GoogleStreaming(_Stream()),
+                reception,
             ),
-            "Recognize": hearing_call(context, _Recording),
+            "Recognize": hearing_call(context, lambda: GoogleRecording(_Recording())),
         },
     )
 
@@ -133,93 +138,68 @@ def _alternative(result: Result, options: Options) -> pb.SpeechRecognitionAltern
 
 
 @final
-class _Streaming:
-    """The words of StreamingRecognize."""
+class _Stream:
+    """The messages of StreamingRecognize."""
 
     def __init__(self) -> None:
-        self._options = Options()
-        self._speaking: Speaking | None = None
-        self._apart = False
         self._metadata = pb.RecognitionResponseMetadata(request_id=str(uuid.uuid4()))
 
-    @property
-    def is_done(self) -> bool:
-        return self._speaking is not None and self._speaking.is_done
-
-    def read(self, data: bytes) -> Asked:
+    def read(self, data: bytes) -> tuple[Asked, Options | None]:
         request = pb.StreamingRecognizeRequest.FromString(data)
         if request.WhichOneof("streaming_request") != "streaming_config":
-            return Asked(audio=request.audio)
-        wanted = _wanted(request.recognizer, request.streaming_config.config)
-        if self._speaking is None:
-            self._options = _streaming_options(request.streaming_config)
-            self._speaking = Speaking(self._options)
-            self._apart = wanted.channels > 0
-        return Asked(wanted, request)
+            return Asked(audio=request.audio), None
+        config = request.streaming_config
+        asked = Asked(_wanted(request.recognizer, config.config), request)
+        return asked, _streaming_options(config)
 
-    def say(self, heard: Heard) -> Iterable[Message]:
-        assert self._speaking is not None
-        return [
-            self._message(heard, said)
-            for said in self._speaking.of(heard)
-            if said.happening is not Happening.TIMEOUT
-        ]
-
-    def closing(self, heard_seconds: float) -> Iterable[Message]:
-        self._metadata.total_billed_duration.CopyFrom(duration(heard_seconds))
-        return (pb.StreamingRecognizeResponse(metadata=self._metadata),)
-
-    def _message(self, heard: Heard, said: Said) -> Message:
+    def message(self, said: Said, options: Options, tag: int, language: str) -> Message | None:
+        if said.happening is Happening.TIMEOUT:
+            return None
         message = pb.StreamingRecognizeResponse(metadata=self._metadata)
         if said.happening is not None:
             message.speech_event_type = _HAPPENINGS[said.happening]
             message.speech_event_offset.CopyFrom(duration(said.at_seconds))
         for result in said.results:
             message.results.add(
-                alternatives=[_alternative(result, self._options)],
+                alternatives=[_alternative(result, options)],
                 is_final=result.is_final,
                 stability=result.stability,
                 result_end_offset=duration(result.end_seconds),
-                channel_tag=heard.channel + 1 if self._apart else 0,
-                language_code=heard.language,
+                channel_tag=tag,
+                language_code=language,
             )
         return message
+
+    def closing(self, heard_seconds: float) -> Message:
+        self._metadata.total_billed_duration.CopyFrom(duration(heard_seconds))
+        return pb.StreamingRecognizeResponse(metadata=self._metadata)
 
 
 @final
 class _Recording:
-    """The words of Recognize: a result for each utterance, all at the end."""
-
-    is_done = False
+    """The messages of Recognize."""
 
     def __init__(self) -> None:
-        self._options = Options()
         self._response = pb.RecognizeResponse()
         self._response.metadata.request_id = str(uuid.uuid4())
-        self._apart = False
 
-    def read(self, data: bytes) -> Asked:
+    def read(self, data: bytes) -> tuple[Asked, Options]:
         request = pb.RecognizeRequest.FromString(data)
         if request.WhichOneof("audio_source") == "uri":
             raise invalid("uri names a file in Google's storage, expected content")
         if not request.content:
             raise invalid("content is empty, expected a recording")
-        self._options = _options(request.config)
         wanted = _wanted(request.recognizer, request.config)
-        self._apart = wanted.channels > 0
-        return Asked(wanted, audio=request.content, is_last=True)
+        return Asked(wanted, audio=request.content, is_last=True), _options(request.config)
 
-    def say(self, heard: Heard) -> Iterable[Message]:
-        if heard.utterance.is_final and heard.utterance.text:
-            result = Speaking(self._options).final(heard)
-            self._response.results.add(
-                alternatives=[_alternative(result, self._options)],
-                result_end_offset=duration(result.end_seconds),
-                channel_tag=heard.channel + 1 if self._apart else 0,
-                language_code=heard.language,
-            )
-        return ()
+    def add(self, result: Result, options: Options, tag: int, language: str) -> None:
+        self._response.results.add(
+            alternatives=[_alternative(result, options)],
+            result_end_offset=duration(result.end_seconds),
+            channel_tag=tag,
+            language_code=language,
+        )
 
-    def closing(self, heard_seconds: float) -> Iterable[Message]:
+    def closing(self, heard_seconds: float) -> Message:
         self._response.metadata.total_billed_duration.CopyFrom(duration(heard_seconds))
-        return (self._response,)
+        return self._response
