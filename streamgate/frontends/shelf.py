@@ -37,6 +37,10 @@ class Resumable(Protocol):
     def kept_bytes(self) -> int:
         """The bytes of the messages that are kept for its client."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all is said, and only the last of it waits in case that it was not heard."""
+
     def keep(self) -> None:
         """Called now and then while it waits: nothing of it runs out for that."""
 
@@ -50,7 +54,7 @@ SessionT = TypeVar("SessionT", bound=Resumable)
 @final
 class Shelf(Generic[SessionT]):
     """At most `waiting_max` sessions are detached at a time, with at most `bytes_max` of messages
-    kept for all together."""
+    kept for all together. Those that have ended make room for those that have not."""
 
     def __init__(self, waiting_max: int, bytes_max: int) -> None:
         self._waiting_max = waiting_max
@@ -109,6 +113,8 @@ class Shelf(Generic[SessionT]):
         if self._is_stopping:
             return False
         if len(self._waiting) >= self._waiting_max:
+            self._make_room()
+        if len(self._waiting) >= self._waiting_max:
             self._ended["too many"] += 1
             return False
         self._detachments += 1
@@ -136,6 +142,13 @@ class Shelf(Generic[SessionT]):
         self._is_stopping = True
         for number in list(self._waiting):
             self._sessions[number].end("stopped")
+
+    def _make_room(self) -> None:
+        """Forget one of those that have ended, the one that has waited longest."""
+        for number in self._waiting:
+            if self._sessions[number].has_ended:
+                self._sessions[number].end("expired")
+                return
 
     def _keep(self) -> None:
         """Whatever would run out while the client can say nothing starts anew."""

@@ -318,6 +318,28 @@ def test_only_so_many_wait(start_grpc: GrpcStarter) -> None:
         assert service.gateway.ended == [("accumulate", 2, EndReason.CLIENT_ABORT)]
 
 
+def test_who_has_ended_makes_room_for_who_has_not(start_grpc: GrpcStarter) -> None:
+    service = start_grpc(GrpcOptions(resumption=StreamResumption(streams=1)))
+    with Stub(service.address) as stub:
+        ended = stub.stream(ASK)
+        token = token_of(ended)
+        ended.half_close()
+        assert ended.rest() == []
+        service.thread.wait_until(lambda: detached(service) == 1)
+        stream = stub.stream(ASK)
+        stream.send(step(1, sequence_start=True))
+        stream.receive()
+        stream.call.cancel()
+        service.thread.wait_until(lambda: reception_of(service).counts.detachments == 2)
+        code, text = status(stub.stream(back(token)))
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert "it had ended" in text
+        again = stub.stream(back(token_of(stream), 1))
+        again.receive()
+        again.send(step(2, sequence_end=True))
+        assert values_of(again.receive().infer_response, "int32") == [3]
+
+
 def test_a_server_that_goes_down_keeps_nobody(service: GrpcService) -> None:
     with Stub(service.address) as stub:
         stream = stub.stream(ASK)

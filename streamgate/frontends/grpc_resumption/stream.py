@@ -115,6 +115,10 @@ class ResumableStream:
         self._is_over = False
 
     @property
+    def has_ended(self) -> bool:
+        return self._ending is not None
+
+    @property
     def words(self) -> Words:
         assert self._words is not None
         return self._words
@@ -227,7 +231,7 @@ class ResumableStream:
         self._kept.clear()
         self._unsent.clear()
         # Whose end was said was waited for only in case that it had not been heard.
-        self._shelf.forget(self, "ended" if why == "expired" and self._ending else why)
+        self._shelf.forget(self, "ended" if why == "expired" and self.has_ended else why)
 
     def _metadata(self) -> Sequence[tuple[str, str]]:
         """The end of a call's initial metadata. The token is last: a connection that breaks may

@@ -97,6 +97,10 @@ class Session:
         return self._grant.seconds
 
     @property
+    def has_ended(self) -> bool:
+        return self._closing is not None
+
+    @property
     def next_event(self) -> int:
         return self._kept.last + 1
 
