@@ -52,8 +52,10 @@ class Models(Protocol):
 
 
 class Counts:
-    """What was refused because it came too late, or by somebody who had lost a sequence."""
+    """Answers of models that have left, and what was refused because it came too late, or by
+    somebody who had lost a sequence."""
 
+    answers = 0
     stale_steps = 0
     misplaced_steps = 0
 
@@ -190,6 +192,8 @@ class Peer:
             self._requests.pop(number, None)
             if held is not None and not response.admitted and response.request.start:
                 self._forget_start(held)
+            if response.failure is None:
+                self._counts.answers += 1
         self._send_result(number, response)
 
     def _forget_start(self, held: Held) -> None:

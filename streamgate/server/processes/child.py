@@ -54,6 +54,7 @@ class Report:
     `is_ready`: it serves; `is_accepting`: also what is new. `sequences` live in it or go through
     it, and so many `slots` it has for them; `waiting` sequences have none; of those whose log is
     here, so many have `stalled`. `stuck` says why it is to be ended and started anew, if it is.
+    So many `answers` of models have left it.
     """
 
     is_ready: bool = False
@@ -63,6 +64,7 @@ class Report:
     waiting: int = 0
     stalled: int = 0
     stuck: str = ""
+    answers: int = 0
 
 
 class Role(Protocol):

@@ -67,7 +67,8 @@ class EngineRole:
         now = asyncio.get_running_loop().time()
         if self._is_ready and now - self._counted_at >= LOOK_SECONDS:
             self._count(now)
-        return Report(self._is_ready, self._is_accepting, *self._counted, self._stuck)
+        answers = self._link.counts.answers if self._link is not None else 0
+        return Report(self._is_ready, self._is_accepting, *self._counted, self._stuck, answers)
 
     async def answer(self, what: str, value: Any) -> Any:
         match what:

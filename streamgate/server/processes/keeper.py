@@ -157,7 +157,8 @@ class Keeper:
                 self.child = None
             if self._is_stopping:
                 return
-            ready_seconds = time.monotonic() - self._begun_at if self.has_begun else 0.0
+            now = time.monotonic()
+            ready_seconds = now - self._begun_at if self.has_begun else 0.0
             self.has_begun = False
             self.begun.clear()
             if not self._begun_at:
@@ -167,7 +168,8 @@ class Keeper:
                 delay, self._wanted_end = 0.0, ""
                 self.restarts.count += 1
             else:
-                delay = self.restarts.next_delay(ready_seconds)
+                has_served = child.report.answers > 0
+                delay = self.restarts.next_delay(now, ready_seconds, has_served=has_served)
             self.last_reason = reason
             when = f"in {delay:g} s" if delay else "at once"
             log.warning("%s (pid %d): %s; starting it again %s", self.name, child.pid, reason, when)

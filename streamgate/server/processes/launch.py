@@ -152,7 +152,7 @@ class ChildProcess:
         os.close(self._output)
         self.peer.close()
         self.fate = self._why or _fate(status)
-        self.report = Report()
+        self.report = Report(answers=self.report.answers)
         self.ended.set()
 
 

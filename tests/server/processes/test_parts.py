@@ -20,7 +20,12 @@ from streamgate.server.ports import Ports
 from streamgate.server.processes.control import ControlSocket
 from streamgate.server.processes.messages import Peer, PeerLostError, attach
 from streamgate.server.processes.placeholders import Placeholders
-from streamgate.server.processes.restarts import STEADY_SECONDS, Restarts
+from streamgate.server.processes.restarts import (
+    AT_ONCE_MAX,
+    PROVEN_SECONDS,
+    STEADY_SECONDS,
+    Restarts,
+)
 from streamgate.server.processes.runtime_directory import (
     CONTROL,
     create_runtime_directory,
@@ -299,12 +304,51 @@ def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
 # -- restarts
 
 
+def fails(restarts: Restarts, now: float = 0.0) -> float:
+    return restarts.next_delay(now, 1.0, has_served=False)
+
+
+def serves(restarts: Restarts, now: float = 0.0) -> float:
+    return restarts.next_delay(now, 0.3, has_served=True)
+
+
+def test_what_fails_before_it_served_comes_back_less_and_less_often() -> None:
+    restarts = Restarts()
+    assert [fails(restarts) for _ in range(7)] == [0.0, 0.1, 0.5, 2.0, 5.0, 10.0, 10.0]
+    assert restarts.count == 7
+
+
+def test_what_has_served_comes_back_at_once() -> None:
+    restarts = Restarts()
+    assert [serves(restarts) for _ in range(AT_ONCE_MAX)] == [0.0] * AT_ONCE_MAX
+    assert restarts.count == AT_ONCE_MAX
+
+
+def test_what_was_ready_for_long_counts_as_one_that_served() -> None:
+    restarts = Restarts()
+    assert [fails(restarts) for _ in range(3)] == [0.0, 0.1, 0.5]
+    assert restarts.next_delay(0.0, PROVEN_SECONDS, has_served=False) == 0.0
+    assert [fails(restarts) for _ in range(2)] == [0.0, 0.1]
+
+
+def test_what_serves_and_dies_again_and_again_comes_back_less_and_less_often() -> None:
+    restarts = Restarts()
+    for _ in range(AT_ONCE_MAX):
+        serves(restarts)
+    assert [serves(restarts) for _ in range(4)] == [0.0, 0.1, 0.5, 2.0]
+    assert serves(restarts, STEADY_SECONDS - 1) == 5.0
+    # A minute behind those that came back at once, others may.
+    assert serves(restarts, STEADY_SECONDS) == 0.0
+    assert fails(restarts, STEADY_SECONDS) == 0.0
+
+
 def test_restarts_begin_anew_after_a_steady_time() -> None:
     restarts = Restarts()
-    assert [restarts.next_delay(1.0) for _ in range(7)] == [0.0, 0.1, 0.5, 2.0, 5.0, 10.0, 10.0]
-    assert restarts.next_delay(STEADY_SECONDS) == 0.0
-    assert restarts.next_delay(0.0) == 0.1
-    assert restarts.count == 9
+    for _ in range(AT_ONCE_MAX):
+        serves(restarts, 50.0)
+    assert [fails(restarts, 50.0) for _ in range(3)] == [0.0, 0.1, 0.5]
+    assert restarts.next_delay(STEADY_SECONDS, STEADY_SECONDS, has_served=False) == 0.0
+    assert fails(restarts, STEADY_SECONDS) == 0.1
 
 
 # -- process 1

@@ -51,7 +51,12 @@ class Toy:
         stuck = ""
         if own in self.words and time.monotonic() - self.began > 0.3 and self.is_first():
             stuck = "a step of model 'toy' hangs"
-        return Report(True, self.is_accepting, self.sequences, 2 * self.sequences, stuck=stuck)
+        answers = 1 if f"serve={self.beginning.name}" in self.words else 0
+        return Report(
+            *(True, self.is_accepting, self.sequences, 2 * self.sequences),
+            stuck=stuck,
+            answers=answers,
+        )
 
     def is_first(self) -> bool:
         """Whether no process of this name was here before."""
