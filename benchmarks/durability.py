@@ -11,8 +11,12 @@ puts both loads on every setting, in rotating order, and ratios are taken within
 servers share the machine. What a message costs in CPU is that of all of a server's processes (and
 of Redis) together, and firm; throughput and latency are not, where other work runs.
 
+With `--slice` there is another peer: the server of an older checkout, such as version 0.1, which
+was one process and kept no logs. It has no ensembles, so that it hashes only.
+
     make bench-durability
     python -m benchmarks.durability [--rounds 4] [--window-ms 400] [--streams 16] [--only "1 + 1"]
+    python -m benchmarks.durability --slice ../streamgate-0.1 --load hash
 """
 
 from __future__ import annotations
@@ -32,7 +36,14 @@ from typing import Any, Final
 import tritonclient.grpc
 
 from benchmarks import machine, perf_analyzer
-from benchmarks.durable_models import OFTEN, OFTEN_STEPS, write_loads, write_repository
+from benchmarks.durable_models import (
+    HASH,
+    NUMBERS,
+    OFTEN,
+    OFTEN_STEPS,
+    write_loads,
+    write_repository,
+)
 from benchmarks.perf_analyzer import Failure, Load
 from benchmarks.server_process import (
     HOST,
@@ -54,15 +65,22 @@ WARM_UP_MS: Final = 200
 class Setting:
     """One way to run: a server's options, and whether its models take snapshots `often`. `over` is
     the setting, besides the first, that its price is told over. Settings with the same options
-    share a server."""
+    share a server. It runs the code of the `tree`, if there is one, and then takes the hash only.
+    """
 
     name: str
     options: tuple[str, ...]
     over: str = ""
     often: bool = False
     stored: bool = False
+    tree: Path | None = None
+
+    def takes(self, load: Load) -> bool:
+        return self.tree is None or load.model == HASH
 
 
+SLICE: Final = "slice"
+SLICE_OPTIONS: Final = ("--model-control-mode=explicit", f"--load-model={HASH}")
 EMBEDDED: Final = "embedded, no log"
 EMBEDDED_FLAG: Final = "--embedded"
 PLAIN: Final = "1 + 1, no log"
@@ -105,20 +123,20 @@ class Servers:
 
     def of(self, setting: Setting) -> tuple[ServerProcess, int]:
         """A setting's server, and the process of its Redis or 0. Raises ServerFailedError."""
-        key = (*setting.options, setting.stored)
+        key = (*setting.options, setting.stored, setting.tree)
         found = self._running.get(key)
         if found is None:
             scratch = self._scratch / str(len(self._running))
             scratch.mkdir()
             options, redis = list(setting.options), 0
-            if EMBEDDED_FLAG not in options:
+            if EMBEDDED_FLAG not in options and setting.tree is None:
                 # They cost nothing but their start, which would fall into the measurement.
                 options.append("--spare-engines=false")
             if setting.stored:
                 address, redis = self._stack.enter_context(_redis(scratch))
                 options.append(f"--session-store=redis://{address}")
             server = self._stack.enter_context(
-                streamgate_server(self._repository, scratch, options)
+                streamgate_server(self._repository, scratch, options, setting.tree)
             )
             found = self._running[key] = server, redis
         return found
@@ -142,12 +160,12 @@ def measure(
     """All rounds, by load."""
     results: dict[str, list[Round]] = {load.name: [{} for _ in range(rounds)] for load in loads}
     for setting in settings:
-        for load in loads:
+        for load in filter(setting.takes, loads):
             _put(_with(load, setting, WARM_UP_MS), servers.of(setting)[0], scratch)
     for number in range(rounds):
         shift = number % len(settings)
         for setting in (*settings[shift:], *settings[:shift]):
-            for load in loads:
+            for load in filter(setting.takes, loads):
                 result = _measure(servers, setting, _with(load, setting, load.window_ms), scratch)
                 results[load.name][number][setting.name] = result
                 print(
@@ -198,10 +216,15 @@ def _put(load: Load, server: ServerProcess, scratch: Path) -> perf_analyzer.Meas
 
 def table(settings: Sequence[Setting], rounds: Sequence[Round]) -> list[str]:
     """Medians of one load as rows of Markdown."""
-    titles = (
+    settings = [each for each in settings if all(each.name in one for one in rounds)]
+    titles = [
         *("setting", "messages/s", "CPU, µs", "p50 / p99, ms"),
         *("CPU over embedded", "CPU over no log", "messages/s over no log"),
-    )
+    ]
+    has_slice = settings[0].name == SLICE
+    if has_slice:
+        titles += ["CPU over the slice", "messages/s over the slice"]
+    embedded = next((each.name for each in settings if each.name != SLICE), "")
     rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     for setting in settings:
         found = [each[setting.name] for each in rounds]
@@ -213,10 +236,15 @@ def table(settings: Sequence[Setting], rounds: Sequence[Round]) -> list[str]:
             f"{statistics.median(each.messages_per_second for each in found):,.0f}",
             f"{statistics.median(each.cpu_us for each in found):.0f}",
             f"{p50:.1f} / {p99:.1f}",
-            _ratio(rounds, setting.name, settings[0].name, "cpu_us"),
+            _ratio(rounds, setting.name, embedded, "cpu_us"),
             _ratio(rounds, setting.name, setting.over, "cpu_us"),
             _ratio(rounds, setting.name, setting.over, "messages_per_second"),
         ]
+        if has_slice:
+            cells += [
+                _ratio(rounds, setting.name, SLICE, "cpu_us"),
+                _ratio(rounds, setting.name, SLICE, "messages_per_second"),
+            ]
         rows.append(f"| {setting.name} | {' | '.join(cells)} |")
     return rows
 
@@ -239,17 +267,25 @@ def main() -> int:
         for each in SETTINGS
         if not options.only or any(each.name.startswith(word) for word in options.only)
     ]
+    if options.slice is not None:
+        settings.insert(0, Setting(SLICE, SLICE_OPTIONS, tree=options.slice))
     described: Mapping[str, Any] = machine.describe()
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-durability-")))
         repository = scratch / "models"
         write_repository(repository)
-        loads = write_loads(scratch, options.streams, options.window_ms)
+        loads = [
+            load
+            for load in write_loads(scratch, options.streams, options.window_ms)
+            if not options.load or load.model in options.load
+        ]
         servers = Servers(stack, repository, scratch)
         results = measure(servers, settings, loads, options.rounds, scratch)
     print(json.dumps(described))
     for load in loads:
         rounds = results[load.name]
+        if not rounds[0]:
+            continue
         others = statistics.median(each.others_cores for one in rounds for each in one.values())
         print(f"\n{load.name}, {options.streams} streams, {options.rounds} rounds; ", end="")
         print(f"others used {others:.1f} cores\n")
@@ -263,7 +299,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--window-ms", type=int, default=400, help="one window; there are three")
     parser.add_argument("--streams", type=int, default=16, help="sequences at a time")
     parser.add_argument("--only", action="append", metavar="SETTING", help="those that begin so")
+    parser.add_argument("--load", action="append", choices=(HASH, NUMBERS), help="these only")
+    parser.add_argument(
+        "--slice", type=Path, metavar="PATH", help="a checkout of version 0.1, as another peer"
+    )
     options = parser.parse_args()
+    if options.slice is not None and not (options.slice / "streamgate").is_dir():
+        parser.error(f"--slice: no StreamGate in {options.slice}")
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options

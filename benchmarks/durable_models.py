@@ -16,6 +16,8 @@ from benchmarks.perf_analyzer import Load
 from benchmarks.server_process import ROOT
 from benchmarks.speech_streams import recordings
 
+HASH: Final = "hash"
+NUMBERS: Final = "numbers"
 OFTEN: Final = "_often"
 """Behind the names of models whose sequences have a snapshot taken every `OFTEN_STEPS`."""
 OFTEN_STEPS: Final = 8
@@ -56,7 +58,7 @@ sequence_batching {
 _MORE: Final = (
     f'\nparameters {{ key: "streamgate.snapshot_steps" value {{ string_value: "{OFTEN_STEPS}" }} }}'
 )
-_NUMBERS: Final = ("numbers", "numbers_graph", "numbers_text")
+_NUMBERS: Final = (NUMBERS, "numbers_graph", "numbers_text")
 
 
 def next_hash(kept: int, value: int) -> int:
@@ -70,7 +72,7 @@ def write_repository(place: Path) -> None:
     graph = parser.parse_model(text)
     onnx.checker.check_model(graph, full_check=True)
     for suffix, more in (("", ""), (OFTEN, _MORE)):
-        version = place / f"hash{suffix}" / "1"
+        version = place / f"{HASH}{suffix}" / "1"
         version.mkdir(parents=True)
         onnx.save(graph, version / "model.onnx")
         (version.parent / "config.pbtxt").write_text(_HASH + more)
@@ -89,7 +91,7 @@ def write_loads(scratch: Path, streams: int, window_ms: int) -> tuple[Load, Load
     speech.write_text(json.dumps({"data": [_speech()]}))
     hashes = Load(
         "running hash",
-        "hash",
+        HASH,
         streams,
         streaming=True,
         sequence_length=STEPS,
@@ -98,7 +100,7 @@ def write_loads(scratch: Path, streams: int, window_ms: int) -> tuple[Load, Load
     )
     numbers = Load(
         "numbers recogniser",
-        "numbers",
+        NUMBERS,
         streams,
         streaming=True,
         sequence_length=STEPS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -30,9 +31,10 @@ def is_installed() -> bool:
 
 @contextlib.contextmanager
 def streamgate_server(
-    repository: Path, scratch: Path, options: Sequence[str] = ()
+    repository: Path, scratch: Path, options: Sequence[str] = (), tree: Path | None = None
 ) -> Iterator[ServerProcess]:
-    """Run StreamGate on `repository`; its log goes to `scratch`. Yields after its ready line.
+    """Run StreamGate on `repository`; its log goes to `scratch`. Yields after its ready line. Runs
+    the code of another checkout if that is the `tree`.
 
     Raises `FileNotFoundError` when it is not installed beside this interpreter and
     `ServerFailedError` when it does not start.
@@ -51,7 +53,10 @@ def streamgate_server(
         *options,
     ]
     log = scratch / "streamgate.log"
-    process = launch(command, log, {"PYTHONUNBUFFERED": "1"})
+    environment = {"PYTHONUNBUFFERED": "1"}
+    if tree is not None:
+        environment["PYTHONPATH"] = f"{tree.resolve()}{os.pathsep}{tree.resolve() / 'backends'}"
+    process = launch(command, log, environment)
     try:
         yield _wait_ready(ServerProcess("streamgate", _version(), process, log, grpc=""))
     finally:

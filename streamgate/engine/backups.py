@@ -4,7 +4,7 @@ On the host's thread, but for the copying: that is done by the thread that runs 
 behind the step after which a snapshot is due, so that none is stopped for it and position and state
 agree. A snapshot is handed over only when all that its sequence was answered up to there has been
 delivered. Of a model that answers later than its steps are over, none is taken while it still owes
-the sequence an answer.
+the sequence an answer. Of a sequence whose first one nobody keeps, no other is taken.
 """
 
 import logging
@@ -81,12 +81,13 @@ class Backups:
         if self._is_pinned:
             return
         now = self._host.now()
+        is_due = self._due.step
         copies = []
         for row, live in zip(step.rows, lives, strict=True):
-            if live is None or not row.sequence or row.end:
-                continue
             sequence = row.sequence
-            if not self._due.step(sequence, now):
+            if row.start:
+                self._due.begin(sequence)
+            if live is None or not sequence or row.end or not is_due(sequence, now):
                 continue
             if self._due.is_room(sequence, self._size(step.instance, row.slot), now):
                 place = (step.instance, row.slot, row.generation)
@@ -169,4 +170,6 @@ class Backups:
             self._unripe.append(copy)
             return
         assert copy.taken is not None
-        self._on_snapshot(copy.sequence, copy.taken, False)
+        if self._on_snapshot(copy.sequence, copy.taken, False) is False:
+            # An ensemble's, which sees to it that all of its models are saved together.
+            self._due.let_be(copy.sequence)

@@ -62,12 +62,14 @@ class Budget:
 @dataclass(slots=True, eq=False)
 class _Watched:
     """A sequence: how many steps may still run and until when it may wait before it is due, what
-    was spent for the snapshot that is being taken, and whether it had a step since the last one."""
+    was spent for the snapshot that is being taken, and whether it had a step since the last one.
+    Nobody keeps snapshots of one that `is_let_be`."""
 
     steps_left: int
     due_at: Ns
     spent: int | None = None
     has_news: bool = False
+    is_let_be: bool = False
     timer: Place[SequenceKey] | None = None
 
 
@@ -86,20 +88,28 @@ class Due:
     def __len__(self) -> int:
         return len(self._watched)
 
+    def begin(self, key: SequenceKey) -> None:
+        """A sequence begins. One before it, of the same ID, may still be known here."""
+        watched = self._watched.get(key)
+        if watched is not None:
+            watched.is_let_be = False
+
     def step(self, key: SequenceKey, now: Ns) -> bool:
         """A step of the sequence begins. Whether a snapshot of it is due, if there `is_room`."""
         watched = self._watched.get(key)
         if watched is None:
             watched = self._watched[key] = self._new(key, now)
+        if watched.is_let_be:
+            return False
         watched.steps_left -= 1
         watched.has_news = True
         if watched.spent is not None:
             return False
-        if not self._is_due(watched, now):
-            if self._ns and watched.timer is None:
-                watched.timer = self._timers.push(watched.due_at, key)
-            return False
-        return True
+        if (watched.steps_left <= 0 < self._steps) or (self._ns > 0 and now >= watched.due_at):
+            return True
+        if self._ns and watched.timer is None:
+            watched.timer = self._timers.push(watched.due_at, key)
+        return False
 
     def overdue(self, now: Ns) -> list[SequenceKey]:
         """Those whose time has come without a step, if there `is_room`."""
@@ -143,6 +153,13 @@ class Due:
         watched.spent = None
         self._rearm(key, watched, Ns(now + self._ns))
 
+    def let_be(self, key: SequenceKey) -> None:
+        """Nobody wants snapshots of the sequence: none is due any more."""
+        watched = self._watched.get(key)
+        if watched is not None:
+            watched.is_let_be = True
+            self._rearm(key, watched, None)
+
     def forget(self, key: SequenceKey) -> None:
         """The sequence is not here any more."""
         watched = self._watched.pop(key, None)
@@ -157,10 +174,6 @@ class Due:
             1 + spread % self._steps if self._steps else 0,
             Ns(now + 1 + spread * self._ns // 2**32),
         )
-
-    def _is_due(self, watched: _Watched, now: Ns) -> bool:
-        by_steps = self._steps > 0 and watched.steps_left <= 0
-        return by_steps or (self._ns > 0 and now >= watched.due_at)
 
     def _spend(self, key: SequenceKey, watched: _Watched, size: int, now: Ns) -> bool:
         if self._budget.spend(size, now):

@@ -33,7 +33,7 @@ before the results up to its position were given to their sinks. True: the seque
 slot and lives in this snapshot alone (it hibernates); no end of it is told.
 
 Answers False for a sequence that is not the receiver's, but an ensemble's, say: whoever has told of
-it keeps it then."""
+it keeps it then, and need not take others of this sequence unasked."""
 
 OnHandOver = Callable[[Snapshot | Failure], None]
 """Told what came of a hand-over: the sequence, which has left, or why it stays where it is. Also

@@ -42,6 +42,23 @@ def test_one_is_due_every_so_many_steps_but_not_all_at_once() -> None:
     assert max(map(len, taken)) <= 40
 
 
+def test_of_one_that_is_let_be_none_is_due_until_another_begins() -> None:
+    due = Due(rules(steps=8, ns=1_000))
+    assert any(take(due, 7, now) for now in range(8))
+    due.step(7, Ns(8))
+    due.let_be(7)
+    assert due.next_at() is None
+    assert not any(ask(due, 7, now) for now in range(9, 5_000))
+    assert due.overdue(Ns(10_000)) == []
+    due.begin(7)
+    assert any(take(due, 7, now) for now in range(5_000, 5_008))
+    # What is forgotten has left nothing behind.
+    due.let_be(7)
+    due.forget(7)
+    assert len(due) == 0
+    assert any(take(due, 7, now) for now in range(6_000, 6_008))
+
+
 def test_one_is_due_after_so_long() -> None:
     due = Due(rules(ns=100))
     times = [now for now in range(0, 1_000, 30) if take(due, 7, now)]

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -89,6 +90,34 @@ async def test_a_snapshot_comes_behind_the_answers_up_to_it() -> None:
         block.release.set()
         await until(lambda: set(kept(engine)) == {1, 2})
         await second.check()
+
+
+async def test_of_a_sequence_that_nobody_keeps_no_second_one_is_taken() -> None:
+    """It is an ensemble's, say. Another sequence of its ID begins anew."""
+    told: list[tuple[SequenceKey, int]] = []
+
+    def receive(key: SequenceKey, snapshot: Snapshot, _: bool) -> bool:
+        told.append((key, snapshot.position))
+        return key != 5
+
+    def has(one: tuple[SequenceKey, int]) -> bool:
+        return one in told
+
+    async with open_engine(tensor_model(durability=EACH_STEP)) as engine:
+        engine.runtime.watch_snapshots(receive)
+        foreign, own = Talk(5), Talk(6)
+        for value in range(6):
+            for talk in (foreign, own):
+                talk.say(engine, value)
+                await talk.check()
+            # Answers may be there before the snapshot is.
+            await until(partial(has, (6, value)))
+        assert [position for key, position in told if key == 5] == [0]
+        assert [position for key, position in told if key == 6] == [*range(6)]
+        again = Talk(5)
+        again.say(engine, 1)
+        await again.check()
+        await until(lambda: told.count((5, 0)) == 2)
 
 
 async def test_who_rests_has_its_snapshot_in_time() -> None:

@@ -98,6 +98,8 @@ class EnsembleMoves:
         self._schema = schema_of_ensemble(config.ensemble)
         self._on_snapshot: OnSnapshot | None = None
         self._affordable_at = Ns(0)
+        self._snapshot_steps = config.durability.snapshot_steps
+        self._snapshot_ns = config.durability.snapshot_ns
 
     def watch(self, on_snapshot: OnSnapshot) -> None:
         self._on_snapshot = on_snapshot
@@ -160,12 +162,13 @@ class EnsembleMoves:
         unsaved = progress.begun - progress.saved
         if self._on_snapshot is None or progress.is_pinned or not unsaved:
             return False
-        durability = self._config.durability
         now = self._host.now()
-        by_steps = 0 < durability.snapshot_steps * times <= unsaved
         assert progress.saved_ns is not None
-        by_time = 0 < durability.snapshot_ns * times <= now - progress.saved_ns
-        return (by_steps or by_time) and now >= self._affordable_at
+        is_due = (
+            0 < self._snapshot_steps * times <= unsaved
+            or 0 < self._snapshot_ns * times <= now - progress.saved_ns
+        )
+        return is_due and now >= self._affordable_at
 
     def _give_up(self, taking: _Taking) -> None:
         """Its models have not all answered in time: what still comes does not count."""

@@ -14,7 +14,6 @@ from streamgate.errors import EndReason, Failure
 from streamgate.link.contract import MovableLink, OnReservation
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.durable.log import Entry, SequenceLog
-from streamgate.session.durable.measure import size_of
 
 Sink = Callable[[Response], None]
 
@@ -86,8 +85,9 @@ class Step(Entry):
         position: int,
         tenancy: "Tenancy",
         at_ns: int,
+        size_bytes: int,
     ) -> None:
-        super().__init__(position, request, size_of(request.inputs), at_ns)
+        super().__init__(position, request, size_bytes, at_ns)
         self.number = number
         self.sink: Sink | None = sink
         self.owner = owner

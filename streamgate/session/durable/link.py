@@ -33,6 +33,7 @@ from streamgate.session.durable.arrivals import Arrivals
 from streamgate.session.durable.counters import DurabilityCounters
 from streamgate.session.durable.hibernation import Hibernation
 from streamgate.session.durable.lane import Lane, Place, Sink, Step
+from streamgate.session.durable.measure import size_of
 from streamgate.session.durable.moves import Moves
 from streamgate.session.durable.observer import OpenObserver
 from streamgate.session.durable.places import Places
@@ -197,30 +198,32 @@ class DurableLink:
     ) -> RequestNumber:
         self._numbers += 1
         number = RequestNumber(self._numbers)
-        if position >= 0 and (request.start or request.sequence in self._sequences.lanes):
-            now = self._host.now()
-            if request.start:
-                tenancy = self._sequences.begin(request, now)
-                lane = tenancy.lane
-            else:
-                lane = self._sequences.lanes[request.sequence]
-                tenancy = lane.tenancies[-1]
-            step = Step(number, request, sink, owner, position, tenancy, now)
-            if tenancy.log.append(step):
-                self._counters.outgrown += 1
-            lane.owner = owner
-            self._sequences.steps[number] = step
-            self.watch.begin()
-            place = lane.place
-            if place is not None and not (lane.pending or lane.is_leaving):
-                tenancy.is_attached = True
-                self._sequences.send(place, step)
-            else:
-                self._hold(lane, step)
+        sequences = self._sequences
+        lane = sequences.lanes.get(request.sequence)
+        if position < 0 or (lane is None and not request.start):
+            where = lane.place if lane is not None else None
+            self._stateless.submit(number, request, sink, owner, position, where)
             return number
-        known = self._sequences.lanes.get(request.sequence)
-        where = known.place if known is not None else None
-        self._stateless.submit(number, request, sink, owner, position, where)
+        now = self._host.now()
+        if request.start:
+            tenancy = sequences.begin(request, now)
+            lane = tenancy.lane
+            self.watch.begin()
+        else:
+            assert lane is not None
+            tenancy = lane.tenancies[-1]
+        size = size_of(request.inputs) if self._keeps_log else 0
+        step = Step(number, request, sink, owner, position, tenancy, now, size)
+        if tenancy.log.append(step):
+            self._counters.outgrown += 1
+        lane.owner = owner
+        sequences.steps[number] = step
+        place = lane.place
+        if place is not None and not (lane.pending or lane.is_leaving):
+            tenancy.is_attached = True
+            sequences.send(place, step)
+        else:
+            self._hold(lane, step)
         return number
 
     def _hold(self, lane: Lane, step: Step) -> None:
@@ -258,6 +261,7 @@ class DurableLink:
             self._host.call_soon(partial(on_answer, refusal))
             return
         tenancy = self._sequences.add(sequence, self._sequences.new_log(), reserved=True)
+        self.watch.begin()
         tenancy.on_answer = on_answer
         tenancy.lane.owner = owner
         self._arrivals.attach(tenancy.lane)
@@ -275,6 +279,7 @@ class DurableLink:
             return
         log = self._sequences.new_log(snapshot=snapshot)
         tenancy = self._sequences.add(sequence, log, reserved=False)
+        self.watch.begin()
         tenancy.on_answer = on_answer
         tenancy.lane.owner = owner
         self._arrivals.attach(tenancy.lane)
@@ -469,11 +474,12 @@ class DurableLink:
 
     def _on_snapshot(
         self, place: Place, key: SequenceKey, snapshot: Snapshot, hibernates: bool
-    ) -> None:
+    ) -> bool:
+        """Whether somebody keeps it."""
         lane = self._sequences.lanes.get(key)
         if lane is None or lane.place is not place or key in place.ghosts:
             self._counters.stale_snapshots += 1
-            return
+            return True
         tenancy = lane.tenancies[0]
         if not tenancy.log.cut(tenancy.log.epoch, snapshot):
             self._counters.stale_snapshots += 1
@@ -481,7 +487,7 @@ class DurableLink:
                 # It has left, and not with what it should have.
                 tenancy.is_attached = False
                 self._recovery.recover(lane)
-            return
+            return True
         self._counters.snapshots += 1
         self._counters.snapshot_bytes += snapshot.size_bytes
         above = self._on_snapshot_above
@@ -490,3 +496,4 @@ class DurableLink:
             self._sequences.hand_back(tenancy, None)
         elif hibernates:
             self._hibernation.begin(lane)
+        return is_kept_above or hibernates or self._keeps_log

@@ -77,6 +77,20 @@ class SequenceLog(Generic[E]):
     one do not count.
     """
 
+    __slots__ = (
+        "_entries",
+        "_freed_open",
+        "_keeps_done",
+        "_limit_bytes",
+        "_limit_ns",
+        "_lost_up_to",
+        "epoch",
+        "observer",
+        "size_bytes",
+        "snapshot",
+        "why_lost",
+    )
+
     def __init__(
         self,
         limit_bytes: int,
@@ -121,13 +135,13 @@ class SequenceLog(Generic[E]):
             while entries and entries[0].is_done:
                 self._let_go(entries.popleft())
         entries.append(entry)
-        self.size_bytes += entry.size_bytes
         if self.observer is not None:
             self.observer.appended(entry.position, entry.request)
-        if self._limit_bytes and self.size_bytes > self._limit_bytes:
+        size = self.size_bytes = self.size_bytes + entry.size_bytes
+        if 0 < self._limit_bytes < size:
             self._outgrow(f"its log outgrew {self._limit_bytes} bytes")
             return True
-        if self._limit_ns and entry.at_ns - entries[0].at_ns > self._limit_ns:
+        if 0 < self._limit_ns < entry.at_ns - entries[0].at_ns:
             self._outgrow(f"its log outgrew {self._limit_ns / 1e9:g} s of input")
             return True
         return False
@@ -143,7 +157,6 @@ class SequenceLog(Generic[E]):
         entry: E,
         epoch: int,
         index: int,
-        *,
         final: bool,
         failed: bool = False,
         digest: bytes | None = None,
@@ -157,8 +170,7 @@ class SequenceLog(Generic[E]):
         delivered = entry.delivered
         if not entry.is_done and index == delivered:
             entry.delivered = delivered + 1
-            if final:
-                entry.is_done = True
+            entry.is_done = final
             if failed:
                 entry.has_failed = True
             if digest is not None:

@@ -111,10 +111,12 @@ class Sequences:
         snapshot: Snapshot | None = None,
         observer: LogObserver | None = None,
     ) -> SequenceLog[Step]:
+        keeps = self._keeps_log
         return SequenceLog(
-            self._durability.log_bytes,
-            self._durability.log_ns,
-            keeps_done=self._keeps_log,
+            # What is under way is bounded where it waits.
+            self._durability.log_bytes if keeps else 0,
+            self._durability.log_ns if keeps else 0,
+            keeps_done=keeps,
             epoch=epoch,
             snapshot=snapshot,
             observer=observer,
@@ -141,35 +143,33 @@ class Sequences:
             self._receive_refusal(place, step, epoch, response)
             return
         failed, final = response.failure is not None, response.final
+        lane = tenancy.lane
         place.stuck_ns = 0
         if epoch == log.epoch:
-            tenancy.lane.heard += 1
+            lane.heard += 1
             if final:
                 step.answered = epoch
-        if failed and step.delivered and epoch == log.epoch and _is_no_result(response):
-            self._give_up_replay(step, response)
-            return
+            if failed and step.delivered and _is_no_result(response):
+                self._give_up_replay(step, response)
+                return
         digest = digest_of(response) if self._compares else None
-        verdict = log.deliver(
-            step, epoch, response.index, final=final, failed=failed, digest=digest
-        )
+        verdict = log.deliver(step, epoch, response.index, final, failed, digest)
         if verdict is not Verdict.HAND_ON:
             self._receive_no_news(step, response, verdict)
             return
+        sink = step.sink
+        assert sink is not None
         if final:
             if failed:
                 self._note_failure(step, response)
             if step.request.end:
                 tenancy.is_ended_by = EndReason.CLIENT_END
-        if log.observer is not None:
-            log.observer.delivered(step.position, response)
-        sink = step.sink
-        assert sink is not None
-        if final:
             step.sink = None
             del self.steps[step.number]
+        if log.observer is not None:
+            log.observer.delivered(step.position, response)
         sink(response)
-        if step.is_windowed or tenancy.lane.lost_ns:
+        if step.is_windowed or lane.lost_ns:
             self.troubles.on_progress(step, final=final)
 
     def _give_up_replay(self, step: Step, response: Response) -> None:

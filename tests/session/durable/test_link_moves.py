@@ -1,5 +1,9 @@
 """Sequences that leave a place on purpose: moved, handed over, or asleep."""
 
+from itertools import product
+
+import pytest
+
 from streamgate.core.ids import OwnerNumber
 from streamgate.errors import EndReason, Failure
 from streamgate.model.request import Response, SequenceKey
@@ -136,6 +140,18 @@ def test_who_is_above_gets_the_snapshots_and_the_sleepers() -> None:
     assert above == [(7, 1, False), (7, 1, True)]
     assert house.link._sequences.lanes == {}
     assert house.all[0].ends == []
+
+
+@pytest.mark.parametrize(("keeps_log", "is_kept_above"), [*product([False, True], repeat=2)])
+def test_who_takes_snapshots_is_told_whether_anybody_keeps_them(
+    keeps_log: bool, is_kept_above: bool
+) -> None:
+    house = DurableHouse(1, keeps_log=keeps_log)
+    house.link.watch_snapshots(lambda key, snapshot, hibernates: is_kept_above)
+    house.run(7, 1, 2)
+    (place,) = house.places
+    kept = place.on_snapshot(7, Snapshot(1, "hash", objects=b"0"), False)
+    assert kept is (keeps_log or is_kept_above)
 
 
 def test_a_sleeper_that_nobody_above_keeps_stays() -> None:
