@@ -4,6 +4,7 @@ import itertools
 import secrets
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.frontends.world import token_hex, world
 from streamgate.model.config import ControlKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import SequenceKey
@@ -34,8 +35,8 @@ def correlation_id(wanted: SequenceKey, config: ModelConfig) -> SequenceKey:
 
 def _new_id(datatype: DataType | None) -> SequenceKey:
     if datatype in (None, DataType.BYTES):
-        return f"ws-{secrets.token_hex(8)}"
+        return f"ws-{token_hex(8)}"
     assert datatype is not None
     # Counted, not drawn: 31 bits would soon be drawn twice.
     bits = min(datatype.size_bytes * 8 - 1, _JSON_INTEGER_BITS)
-    return 1 + next(_numbers) % ((1 << bits) - 1)
+    return world().chosen(lambda: 1 + next(_numbers) % ((1 << bits) - 1))

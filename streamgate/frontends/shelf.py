@@ -19,6 +19,7 @@ _WHY_OVER: Final = {
     "failed": "it failed",
     "slow": "its client read too slowly",
     "stopped": "the server is going down",
+    "taken": "it goes on at another server",
 }
 
 

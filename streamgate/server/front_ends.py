@@ -16,6 +16,7 @@ from streamgate.frontends.sockets.reception import Reception
 from streamgate.frontends.sockets.relay import socket_path
 from streamgate.frontends.sockets.relay_post import RelayPost
 from streamgate.frontends.sockets.server import WebSocketServer
+from streamgate.frontends.sockets.taped.gateway import WorldlyGateway
 from streamgate.frontends.websocket import WebSocketFrontEnd
 from streamgate.model.statistics import Histogram, TenantStatistics
 from streamgate.observe.resumption import ResumeCounts, together
@@ -27,6 +28,7 @@ from streamgate.server.speech import Mounts, speech_mounts
 from streamgate.session.gateway import Gateway
 from streamgate.session.metered import MeteredGateway, Meters
 from streamgate.session.tenants import Tenants
+from streamgate.snapshot.contract import SessionStore
 
 PARTING_SECONDS = 2.0
 """How long clients may take to say goodbye once every sequence has ended."""
@@ -36,7 +38,7 @@ class FrontEnds:
     """Those that the settings ask for. `shared`: other processes of this server open the same
     ports, `processes` in all, and each has its part of what tenants and models may have; `owner` is
     the name of this one among them, in tokens of sessions, and `directory` is where they find each
-    other's sessions."""
+    other's sessions; in `store`, sessions outlive this process."""
 
     def __init__(
         self,
@@ -47,12 +49,14 @@ class FrontEnds:
         processes: int = 1,
         owner: str = "server",
         directory: Path | None = None,
+        store: SessionStore | None = None,
     ) -> None:
         self._tenants = Tenants(settings.tenants, processes)
-        self._gateway = MeteredGateway(gateway, Meters(self._tenants, processes))
+        metered = MeteredGateway(gateway, Meters(self._tenants, processes))
+        self._gateway: Gateway = metered if store is None else WorldlyGateway(metered)
         self._settings = settings
         self._shared = shared
-        self._resumption = resumption_of(settings.resume, owner, directory)
+        self._resumption = resumption_of(settings.resume, owner, directory, store)
         self._streams = StreamReception(stream_resumption_of(settings.resume))
         self._post_path = None if directory is None else socket_path(directory, owner)
         self._post: RelayPost | None = None

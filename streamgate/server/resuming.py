@@ -7,16 +7,22 @@ from streamgate.frontends.grpc_resumption import StreamResumption
 from streamgate.frontends.sockets.resumption import ResumeOptions, Resumption
 from streamgate.server.settings import ResumeSettings
 from streamgate.session.tokens import SECRET_BYTES_MIN, TokenSigner
+from streamgate.snapshot.contract import SessionStore
 
 
 def resumption_of(
-    settings: ResumeSettings, owner: str = "server", directory: Path | None = None
+    settings: ResumeSettings,
+    owner: str = "server",
+    directory: Path | None = None,
+    store: SessionStore | None = None,
 ) -> Resumption | None:
     """None where no session is to be kept. `owner` is the name of this process among those that
-    share the secret, `directory` where they find each other's sockets."""
+    share the secret, `directory` where they find each other's sockets, `store` where others find
+    sessions when this process is gone."""
     if not settings.seconds:
         return None
-    return Resumption(ResumeOptions(_signer(settings), settings.seconds, owner, directory))
+    options = ResumeOptions(_signer(settings), settings.seconds, owner, directory, store=store)
+    return Resumption(options)
 
 
 def stream_resumption_of(settings: ResumeSettings) -> StreamResumption:

@@ -32,7 +32,11 @@ class Server:
                 await self._stored.store.start()
             await self._models.load()
             gateway = self._models.gateway
-            self._front_ends = front_ends = FrontEnds(gateway, self._settings)
+            self._front_ends = front_ends = FrontEnds(
+                gateway,
+                self._settings,
+                store=None if self._stored is None else self._stored.store,
+            )
             self.ports = await front_ends.open(
                 wanted_ports(self._settings),
                 lambda: gateway_metrics(

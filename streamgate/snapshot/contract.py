@@ -24,6 +24,9 @@ class KeptKey:
 
     model: str
     sequence: SequenceKey
+    is_session: bool = False
+    """Whether it is a client's session, on which sequences of models stand: what is written of it
+    is stored before what was written of them meanwhile or later."""
 
 
 @dataclass(frozen=True, slots=True)

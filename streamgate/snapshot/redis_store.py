@@ -253,9 +253,14 @@ class RedisStore:
                 log.info("the session store answers again")
 
     def _next_batch(self) -> list[RedisWriter]:
+        """Sessions come first: what is written of the sequences that stand on them must not be
+        stored without what it came of."""
         batch: list[RedisWriter] = []
         left = BATCH_BYTES
-        for writer in self._dirty:
+        for writer in [each for each in self._later if each.key.is_session]:
+            del self._later[writer]
+            self._dirty[writer] = None
+        for writer in sorted(self._dirty, key=lambda each: not each.key.is_session):
             if left < 0:
                 break
             batch.append(writer)

@@ -6,10 +6,13 @@ import pytest
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.grpc_resumption.reception import PURPOSE as STREAM
+from streamgate.frontends.sockets.contract import Handshake
 from streamgate.frontends.sockets.resumption import PURPOSE as SESSION
 from streamgate.server.resuming import read_secret, resumption_of, stream_resumption_of
 from streamgate.server.settings import ResumeSettings
 from streamgate.session.tokens import TokenError
+
+HANDSHAKE = Handshake.of("/v1/speech", {})
 
 
 def test_servers_that_share_a_file_read_each_others_tokens(tmp_path: Path) -> None:
@@ -22,7 +25,7 @@ def test_servers_that_share_a_file_read_each_others_tokens(tmp_path: Path) -> No
     assert one is not None
     assert other is not None
     assert stranger is not None
-    session = one.open("native")
+    session = one.open("streamgate", HANDSHAKE)
     assert other.read(session.grant.token).session == session.number
     with pytest.raises(StreamGateError, match="the resume token is not valid"):
         stranger.read(session.grant.token)
@@ -32,7 +35,7 @@ def test_a_token_of_a_websocket_session_opens_no_grpc_stream() -> None:
     settings = ResumeSettings(30.0, b"a secret of some length")
     resumption = resumption_of(settings)
     assert resumption is not None
-    session = resumption.open("native")
+    session = resumption.open("streamgate", HANDSHAKE)
     signer = stream_resumption_of(settings).signer
     with pytest.raises(TokenError):
         signer.verify(STREAM, session.grant.token)

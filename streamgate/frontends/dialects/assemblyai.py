@@ -5,7 +5,6 @@ Times are whole milliseconds. `docs/dialects/assemblyai.md` says what is served.
 """
 
 import time
-import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -30,6 +29,7 @@ from streamgate.frontends.speech import (
     Utterance,
     bearer,
 )
+from streamgate.frontends.world import uuid4, world
 
 STAND_INS = ("universal", "u3-", "whisper-rt")
 RAW = {"pcm_s16le": "s16le", "pcm_mulaw": "mulaw"}
@@ -145,7 +145,7 @@ class _Voice:
         self._utterance = Utterance()
         self._turns = 0
         self._shown: tuple[str, str] = ("", "")
-        self._began_at = time.monotonic()
+        self._began_at = world().chosen(_now)
         self._patience: Patience | None = None
         line.attach(self)
 
@@ -154,8 +154,8 @@ class _Voice:
         self._stream = stream
         if self._options.inactivity_seconds:
             self._patience = self._line.watch(self._options.inactivity_seconds, self._on_silence)
-        expires_at = int(time.time()) + SESSION_SECONDS
-        self._line.say({"type": "Begin", "id": str(uuid.uuid4()), "expires_at": expires_at})
+        expires_at = world().chosen(_now) + SESSION_SECONDS
+        self._line.say({"type": "Begin", "id": uuid4(), "expires_at": expires_at})
 
     def on_audio(self, data: bytes) -> Awaitable[None] | None:
         self._renew()
@@ -210,7 +210,7 @@ class _Voice:
                 {
                     "type": "Termination",
                     "audio_duration_seconds": round(self._stream.heard_seconds),
-                    "session_duration_seconds": round(time.monotonic() - self._began_at),
+                    "session_duration_seconds": world().chosen(_now) - self._began_at,
                 }
             )
             self._line.hang_up()
@@ -261,3 +261,8 @@ class _Voice:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _now() -> int:
+    """Seconds since 1970."""
+    return int(time.time())

@@ -8,6 +8,7 @@ from typing import Protocol, final
 from urllib.parse import parse_qs
 
 from streamgate.errors import Failure
+from streamgate.frontends.world import world
 
 Message = str | bytes
 
@@ -220,7 +221,7 @@ class Patience:
 
     def __init__(self, seconds: float, on_due: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._on_due = on_due
+        self._trigger = world().moment(on_due)
         self._loop = asyncio.get_running_loop()
         self._renewed_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(seconds, self._check)
@@ -240,4 +241,5 @@ class Patience:
             self._timer = self._loop.call_later(left, self._check)
         else:
             self._timer = None
-            self._on_due()
+            if not self._trigger():
+                self._timer = self._loop.call_later(self._seconds, self._check)

@@ -57,32 +57,42 @@ class KeptEvents:
         self._last += 1
         self.size_bytes += len(message)
 
-    def heard(self, number: int) -> None:
-        """The client has got every message up to this one."""
+    def pass_over(self) -> None:
+        """The next one is not kept. Only where none before it is."""
+        assert not self._messages
+        self._last += 1
+
+    def heard(self, number: int) -> int:
+        """The client has got every message up to this one. Returns how many are forgotten now."""
         self._heard = max(self._heard, min(number, self._last))
         limits = self._limits
+        before = len(self._messages)
         while self._oldest <= self._heard and (
             len(self._messages) > limits.heard_events or self.size_bytes > limits.heard_bytes
         ):
             self._drop()
+        return before - len(self._messages)
 
-    def drop_excess(self) -> None:
-        """Forget the oldest ones, though nobody knows whether they were heard."""
+    def drop_excess(self) -> int:
+        """Forget the oldest ones, though nobody knows whether they were heard. Returns how many."""
+        before = len(self._messages)
         while self.is_overfull:
             self._drop()
+        return before - len(self._messages)
 
     def clear(self) -> None:
         """Keep none of them any longer."""
         self._messages.clear()
         self.size_bytes = 0
 
-    def after(self, number: int) -> Sequence[Message]:
-        """All that follow this one, 0 for all. Raises StreamGateError (INVALID_ARG) where some of
-        them are gone, and for a number that was never given."""
-        if number > self._last:
+    def after(self, number: int, up_to: int | None = None) -> Sequence[Message]:
+        """All that follow this one, 0 for all, `up_to` this one. Raises StreamGateError
+        (INVALID_ARG) where some of them are gone, and for a number that was never given."""
+        last = self._last if up_to is None else up_to
+        if number > last:
             raise StreamGateError(
                 Code.INVALID_ARG,
-                f"'last_event' is {number}, but the session has sent {self._last} events",
+                f"'last_event' is {number}, but the session has sent {last} events",
             )
         if number + 1 < self._oldest:
             raise StreamGateError(
@@ -90,7 +100,7 @@ class KeptEvents:
                 f"'last_event' is {number}, but the oldest event that is still kept is "
                 f"{self._oldest}",
             )
-        return list(self._messages)[number + 1 - self._oldest :]
+        return list(self._messages)[number + 1 - self._oldest : last + 1 - self._oldest]
 
     @property
     def _oldest(self) -> int:

@@ -55,9 +55,10 @@ class Reception:
         handshake: Handshake,
         connection: SocketConnection,
     ) -> Accepted | Refusal:
-        session = resumption.open(dialect.name)
+        session = resumption.open(dialect.name, handshake)
         try:
-            answer = await dialect.admit(handshake, session)
+            with session.within():
+                answer = await dialect.admit(handshake, session)
         except BaseException:
             session.end("failed")
             raise
@@ -79,9 +80,9 @@ class Reception:
             return barred
         try:
             resumption = self._kept()
-            return self._go_on(
-                resumption, resumption.read(_wish(handshake)), dialect, handshake, connection
-            )
+            claim = resumption.read(_wish(handshake))
+            await resumption.take(claim, dialect, handshake)
+            return self._go_on(resumption, claim, dialect, handshake, connection)
         except StreamGateError as error:
             return dialect.refuse(error.failure)
 
@@ -95,11 +96,18 @@ class Reception:
             resumption = self._kept()
             claim = resumption.read(token)
             path = resumption.path_to(claim)
-            if path is None:
-                return self._go_on(resumption, claim, dialect, handshake, connection)
-            answer = await relayed(path, dialect, handshake, connection)
-            resumption.count_relayed()
-            return answer
+            if path is not None and not resumption.has(claim):
+                try:
+                    answer = await relayed(path, dialect, handshake, connection)
+                except StreamGateError:
+                    # The process is gone, or frozen: what it had may be in the store.
+                    if not resumption.is_taped:
+                        raise
+                else:
+                    resumption.count_relayed()
+                    return answer
+            await resumption.take(claim, dialect, handshake)
+            return self._go_on(resumption, claim, dialect, handshake, connection)
         except StreamGateError as error:
             return dialect.refuse(error.failure)
 

@@ -9,7 +9,9 @@ says is kept until its client comes back, within limits.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeVar, final
 
 from streamgate.frontends.sockets.contract import (
@@ -22,6 +24,7 @@ from streamgate.frontends.sockets.contract import (
     Silence,
 )
 from streamgate.frontends.sockets.kept import KeepLimits, KeptEvents
+from streamgate.frontends.sockets.record import Record, Unrecorded
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +71,26 @@ class Session:
     """
 
     def __init__(
-        self, number: bytes, dialect: str, grant: Grant, limits: KeepLimits, shelf: Shelf
+        self,
+        number: bytes,
+        dialect: str,
+        grant: Grant,
+        limits: KeepLimits,
+        shelf: Shelf,
+        record: Record | None = None,
     ) -> None:
-        """`number` is what its token says; `dialect` the name of its dialect."""
+        """`number` is what its token says; `dialect` the name of its dialect. With a `record`, the
+        client is told what is stored there."""
         self.number = number
         self.dialect = dialect
         self._grant = grant
         self._shelf = shelf
         self._kept = KeptEvents(limits)
+        self._record: Record = Unrecorded() if record is None else record
+        # What was said and not told yet: the first `_unstored` of them wait to be stored.
+        self._untold: deque[Message] = deque()
+        self._unstored = 0
+        self._passed_over = 0
         self.subprotocol: str | None = None
         self._conversation: Conversation | None = None
         self._manners: Manners = Silence()
@@ -120,13 +135,40 @@ class Session:
 
     def begin(self, answer: Accepted, carrier: Carrier) -> "Attachment":
         """The handshake led to this conversation, over this connection."""
-        self._conversation = answer.conversation
-        self._manners = answer.manners
-        self.subprotocol = answer.subprotocol
+        self.settle_in(answer)
         self._attachment = attachment = Attachment(self, carrier, 0, 0)
         self._first = attachment
         self._say_again(carrier, 0)
         return attachment
+
+    def within(self) -> AbstractContextManager[None]:
+        """Where its conversation is made, and is called."""
+        return self._record.within()
+
+    def settle_in(self, answer: Accepted) -> None:
+        """The handshake led to this conversation."""
+        self._conversation = answer.conversation
+        self._manners = answer.manners
+        self.subprotocol = answer.subprotocol
+        self._record.admitted()
+
+    def pass_over(self, count: int) -> None:
+        """What is said again of the first so many messages is not kept."""
+        self._passed_over = count
+
+    @property
+    def pending(self) -> "asyncio.Future[None] | None":
+        """What the last message of the client's has to wait for."""
+        return self._pending
+
+    @property
+    def has_conversation(self) -> bool:
+        """Whether the handshake has led to one, which is not over."""
+        return self._conversation is not None
+
+    def go_on(self, grant: Grant) -> None:
+        """It was begun in another process, and goes on in this one."""
+        self._grant = grant
 
     def resume(self, carrier: Carrier, last_event: int) -> "Attachment":
         """Go on over this connection, behind the event that the client had last. One that still
@@ -135,7 +177,7 @@ class Session:
         Raises StreamGateError (INVALID_ARG) for an event that can't be gone on from; nothing has
         changed then.
         """
-        self._kept.after(last_event)
+        self._told_after(last_event)
         old, self._attachment = self._attachment, None
         if old is not None:
             old.is_current = False
@@ -169,28 +211,68 @@ class Session:
         conversation, self._conversation = self._conversation, None
         self._attachment = self._first = None
         self._kept.clear()
+        self._untold.clear()
         if self._pending is not None:
             self._pending.cancel()
         if conversation is not None:
             conversation.on_gone()
+        self._record.end(why)
         self._shelf.forget(self, why)
+
+    def supersede(self) -> None:
+        """It goes on in another process: whoever is here is told, and nothing more is."""
+        attachment = self._attachment
+        if attachment is not None:
+            farewell = self._manners.superseded()
+            if farewell is not None:
+                attachment.carrier.emit(farewell)
+            attachment.carrier.close(*SUPERSEDED)
+        self.end("taken")
 
     def emit(self, message: Message) -> None:
         if self._is_over:
             return
-        self._kept.add(message)
+        number = self._kept.last + 1
+        if number <= self._passed_over:
+            self._kept.pass_over()
+        else:
+            self._kept.add(message)
+        if self._record.said(number, message, self._on_stored):
+            self._unstored += 1
+            self._untold.append(message)
+        elif self._untold:
+            # Behind those that still wait.
+            self._untold.append(message)
+        else:
+            self._tell(message)
+        if self._attachment is not None:
+            if self._kept.is_overfull:
+                self._record.dropped(self._kept.drop_excess())
+        elif self._conversation is not None and not self._record.is_past:
+            self._bear()
+
+    def _on_stored(self) -> None:
+        """The oldest message that waits is stored."""
+        if not self._untold:
+            return
+        self._unstored -= 1
+        self._tell(self._untold.popleft())
+        while self._untold and not self._unstored:
+            self._tell(self._untold.popleft())
+        self._close_if_told()
+
+    def _tell(self, message: Message) -> None:
         if self._attachment is not None:
             self._attachment.carrier.emit(message)
-            if self._kept.is_overfull:
-                self._kept.drop_excess()
-        elif self._conversation is not None:
-            self._bear()
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
             self._closing = (code, reason)
-            if self._attachment is not None:
-                self._attachment.carrier.close(code, reason)
+            self._close_if_told()
+
+    def _close_if_told(self) -> None:
+        if self._closing is not None and self._attachment is not None and not self._untold:
+            self._attachment.carrier.close(*self._closing)
 
     def room(self) -> None:
         if self._attachment is not None:
@@ -205,12 +287,14 @@ class Session:
     def on_text(self, text: str) -> Awaitable[None] | None:
         assert self._conversation is not None
         self._messages += 1
+        self._record.heard(text)
         return self._take(self._conversation.on_text, text)
 
     def on_binary(self, data: bytes) -> Awaitable[None] | None:
         assert self._conversation is not None
         self._messages += 1
         self._bytes += len(data)
+        self._record.heard(data)
         return self._take(self._conversation.on_binary, data)
 
     def pause(self) -> None:
@@ -223,7 +307,9 @@ class Session:
 
     def heard(self, number: int) -> None:
         """The client has got every event up to this one."""
-        self._kept.heard(number)
+        dropped = self._kept.heard(number)
+        if dropped:
+            self._record.dropped(dropped)
 
     def on_carrier_gone(self, attachment: "Attachment") -> None:
         """A connection is over."""
@@ -245,10 +331,14 @@ class Session:
             self._bear()
 
     def _say_again(self, carrier: Carrier, last_event: int) -> None:
-        for message in self._kept.after(last_event):
+        for message in self._told_after(last_event):
             carrier.emit(message)
-        if self._closing is not None:
+        if self._closing is not None and not self._untold:
             carrier.close(*self._closing)
+
+    def _told_after(self, number: int) -> Sequence[Message]:
+        """What was told behind this event. Raises StreamGateError (INVALID_ARG)."""
+        return self._kept.after(number, self._kept.last - len(self._untold))
 
     def _bear(self) -> None:
         """What nobody hears piles up: hold its source up, and give up when that is not enough."""
@@ -268,14 +358,15 @@ class Session:
         self, take: Callable[[_M], Awaitable[None] | None], message: _M
     ) -> Awaitable[None] | None:
         """What is to be waited for is waited for, though the connection be lost meanwhile."""
-        try:
-            wait = take(message)
-        except BaseException:
-            self.end("failed")
-            raise
-        if wait is None:
-            return None
-        self._pending = pending = asyncio.ensure_future(wait)
+        with self._record.within():
+            try:
+                wait = take(message)
+            except BaseException:
+                self.end("failed")
+                raise
+            if wait is None:
+                return None
+            self._pending = pending = asyncio.ensure_future(wait)
         pending.add_done_callback(self._settle)
         return asyncio.shield(pending)
 
@@ -283,6 +374,7 @@ class Session:
         self._pending = None
         if not pending.cancelled() and pending.exception() is not None:
             self.end("failed")
+        self._record.settled()
         self.room()
 
 

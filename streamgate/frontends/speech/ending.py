@@ -1,10 +1,10 @@
 """How a client's stream ends: once, with the best reason that is known."""
 
-import asyncio
 from collections.abc import Callable, Sized
 from typing import final
 
 from streamgate.errors import Code, EndReason, Failure
+from streamgate.frontends.world import soon
 from streamgate.session.gateway import Connection
 
 UNTOLD = Failure(Code.INTERNAL, "a result could not be told; the server's log says more")
@@ -55,7 +55,7 @@ class Ending:
         loop, and is the better reason."""
         if self._failure is None:
             self._failure = failure
-            asyncio.get_running_loop().call_soon(self.end, EndReason.ERROR)
+            soon(self.end, EndReason.ERROR)
 
     def sequence_ended(self, reason: EndReason) -> None:
         """The sequence is over; answers may still come."""

@@ -5,7 +5,6 @@ model's chunks, the sequence and its slot, padding, pressure, and the client's t
 translates. Runs on the event loop's thread.
 """
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from streamgate.frontends.speech.models import SpeechModel
 from streamgate.frontends.speech.parameters import checked
 from streamgate.frontends.speech.tensors import audio_inputs, text_event
 from streamgate.frontends.speech.timeline import Timeline
+from streamgate.frontends.world import soon
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Array
 from streamgate.session.gateway import Gateway
@@ -342,13 +342,13 @@ class SpeechStream:
             if not self._started and not chunk.size:
                 # No audio ever came: the slot is given back without a step.
                 self._connection.end_sequence(self.model.name, self.model.version, self._key)
-                asyncio.get_running_loop().call_soon(self._fate.end, EndReason.CLIENT_END)
+                soon(self._fate.end, EndReason.CLIENT_END)
                 return
         elif not self._unflushed:
             if self._in_flight:
                 self._in_flight[-1].marks.append(mark)
             else:
-                asyncio.get_running_loop().call_soon(self._tell_flushed, mark)
+                soon(self._tell_flushed, mark)
             return
         for piece in self._padded(chunk):
             self._submit(piece[0], mark if piece[1] else None)

@@ -17,6 +17,7 @@ from streamgate.frontends.speech.ending import UNTOLD, Ending
 from streamgate.frontends.speech.events import TextEvent
 from streamgate.frontends.speech.models import TranslationModel
 from streamgate.frontends.speech.tensors import text_event, translation_inputs
+from streamgate.frontends.world import soon
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.session.gateway import Gateway
 
@@ -83,7 +84,6 @@ class TranslationStream:
         self._waiting: deque[_Piece] = deque()
         self._in_flight: deque[float] = deque()
         self._last_tail = ""
-        self._loop = asyncio.get_running_loop()
         self._audio_seconds = 0.0
         self._positions = 0
         self._started = False
@@ -189,7 +189,7 @@ class TranslationStream:
                 # No text ever came: the slot is given back without a step.
                 self._ending = True
                 self._connection.end_sequence(self.model.name, self.model.version, self._key)
-                self._loop.call_soon(self._fate.end, EndReason.CLIENT_END)
+                soon(self._fate.end, EndReason.CLIENT_END)
             else:
                 return
 

@@ -63,6 +63,7 @@ class FrontEndRole:
             processes=beginning.front_ends,
             owner=beginning.name,
             directory=directory,
+            store=None if stored is None else stored.store,
         )
 
         self._peer_path = (

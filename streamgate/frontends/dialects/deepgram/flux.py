@@ -4,7 +4,6 @@ The server greets with `Connected`, and numbers all that it says from 0.
 """
 
 import math
-import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -27,6 +26,7 @@ from streamgate.frontends.speech import (
     TextEvent,
     Utterance,
 )
+from streamgate.frontends.world import uuid4
 
 SECONDS_DIGITS = 3
 
@@ -50,7 +50,7 @@ class DeepgramFlux:
         if barred is not None:
             return barred
         context = self._context.of(brought_key(handshake))
-        request_id = str(uuid.uuid4())
+        request_id = uuid4()
         line = Line(context.gateway, outlet)
         try:
             query = Query(handshake)
@@ -69,10 +69,10 @@ class DeepgramFlux:
     def bar(self, handshake: Handshake) -> Refusal | None:
         if self._context.access.allows(brought_key(handshake)):
             return None
-        return unauthorized(str(uuid.uuid4()))
+        return unauthorized(uuid4())
 
     def refuse(self, failure: Failure) -> Refusal:
-        return refusal_of(failure, str(uuid.uuid4()))
+        return refusal_of(failure, uuid4())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from streamgate.frontends.dialects.deepgram.results import ChannelResults
 from streamgate.frontends.dialects.line import Line, json_object
 from streamgate.frontends.sockets.contract import Accepted, Handshake, Outlet, Refusal
 from streamgate.frontends.speech import SpeechContext, SpeechModel, SpeechStream, TextEvent
+from streamgate.frontends.world import uuid4, world
 
 SILENCE_SECONDS = 10.0
 """Deepgram's own limit: without audio or a KeepAlive for so long, the connection is closed."""
@@ -50,7 +51,7 @@ class DeepgramListen:
         if barred is not None:
             return barred
         context = self._context.of(brought_key(handshake))
-        request_id = str(uuid.uuid4())
+        request_id = uuid4()
         line = Line(context.gateway, outlet)
         try:
             options = listen_options(handshake)
@@ -70,10 +71,10 @@ class DeepgramListen:
     def bar(self, handshake: Handshake) -> Refusal | None:
         if self._context.access.allows(brought_key(handshake)):
             return None
-        return unauthorized(str(uuid.uuid4()))
+        return unauthorized(uuid4())
 
     def refuse(self, failure: Failure) -> Refusal:
-        return refusal_of(failure, str(uuid.uuid4()))
+        return refusal_of(failure, uuid4())
 
 
 @final
@@ -207,7 +208,7 @@ class _Voice:
             "transaction_key": "deprecated",
             "request_id": self._request_id,
             "sha256": self._digest.hexdigest(),
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "created": world().chosen(_now),
             "duration": round(max(each.stream.heard_seconds for each in self._channels), 4),
             "channels": self._options.declared.channels,
             "models": [model_uuid(self._model)],
@@ -261,6 +262,10 @@ class _Channel:
 def model_info(model: SpeechModel) -> Mapping[str, str]:
     """What Deepgram says of a model."""
     return {"name": model.name, "version": model.version, "arch": "streamgate"}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def model_uuid(model: SpeechModel) -> str:

@@ -3,13 +3,13 @@
 import base64
 import binascii
 import json
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.dialects.json_text import MESSAGE_CHARS_MAX, parsed
 from streamgate.frontends.dialects.openai.errors import OpenAiError, error_object, invalid
+from streamgate.frontends.world import token_hex
 
 APPEND_BYTES_MAX: Final = 15 * 2**20
 """The dialect's limit of the audio in one message."""
@@ -19,7 +19,7 @@ EVENT_CHARS_MAX: Final = 2 * (APPEND_BYTES_MAX // 3 * 4) + MESSAGE_CHARS_MAX
 
 def new_id(kind: str) -> str:
     """Such as `item_5f...`: unique, and not to be guessed."""
-    return f"{kind}_{secrets.token_hex(12)}"
+    return f"{kind}_{token_hex(12)}"
 
 
 def server_event(kind: str, **fields: Any) -> str:

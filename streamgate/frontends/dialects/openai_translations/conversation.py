@@ -26,6 +26,7 @@ from streamgate.frontends.dialects.openai_translations.duet import Duet
 from streamgate.frontends.dialects.openai_translations.session import Session, changed
 from streamgate.frontends.sockets.contract import Grant, Outlet, Received
 from streamgate.frontends.speech import SpeechContext, SpeechModel, TranslationModel
+from streamgate.frontends.world import world
 
 _Request = Callable[[dict[str, Any]], Awaitable[None] | None]
 
@@ -58,7 +59,7 @@ class TranslationConversation:
         hearer, translator = await self._models(session.model)
         await self._duet.open(hearer, translator, session.language)
         self._session = session
-        self._expires_at = int(time.time() + _lifetime_seconds(hearer))
+        self._expires_at = world().chosen(lambda: int(time.time() + _lifetime_seconds(hearer)))
         self._tell_session("session.created")
 
     @property

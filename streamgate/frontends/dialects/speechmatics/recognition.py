@@ -4,7 +4,6 @@ The client speaks first: `StartRecognition`, then audio, each frame of which is 
 transcripts are appended and hold whole words; partial ones replace each other. Times are seconds.
 """
 
-import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, final
 
@@ -27,6 +26,7 @@ from streamgate.frontends.speech import (
     Word,
     bearer,
 )
+from streamgate.frontends.world import uuid4
 
 START_SECONDS = 30.0
 """How long a client may take to send `StartRecognition`."""
@@ -189,7 +189,7 @@ class _Voice:
         self._words = WordByWord(model)
         self._stream = stream
         info = {"language_description": language, "word_delimiter": " ", "writing_direction": "ltr"}
-        self._say("RecognitionStarted", id=str(uuid.uuid4()), language_pack_info=info)
+        self._say("RecognitionStarted", id=uuid4(), language_pack_info=info)
         for warning in warnings:
             self._say("Warning", type="unsupported_translation_pair", reason=warning)
 
