@@ -87,6 +87,7 @@ class StoredSequence:
         self._writer: SequenceWriter | None = None
         self._held: deque[tuple[Response, Sink]] = deque()
         self._is_fenced = False
+        self._ended = ""
 
     def move(
         self,
@@ -173,6 +174,8 @@ class StoredSequence:
             self._writer.void(response.position)
         self._unstored += 1
         self._writer.put_result(*place, data, self._stored)
+        if self._ended and not self._open:
+            self._writer.end(self._ended)
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Its state after one of its steps."""
@@ -194,6 +197,9 @@ class StoredSequence:
             return
         if reason in _GOES_ON:
             self._writer.leave()
+        elif self._open:
+            # A decoupled model may answer its last steps yet.
+            self._ended = reason.value
         else:
             self._writer.end(reason.value)
 

@@ -1,40 +1,102 @@
-"""Every dialect over WebSocket: its server dies in the middle, and its client goes on at another one
-over the same session store; it hears what it would have heard, each event once."""
+"""Every dialect over WebSocket: its server dies in the middle, and its client goes on at another
+one over the same session store; it hears what it would have heard, each event once."""
 
+import json
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from streamgate.server.settings import SpeechSettings
 from tests.durable.resuming import ResumingClient
-from tests.frontends.two_houses import two_houses
-from tests.speech.dialects.test_resume import DIALECTS, Dialect, settings_for
+from tests.frontends.mortal_houses import Houses, mortal_houses
+from tests.model.settings import LONG
+from tests.speech.dialects.test_resume import DIALECTS, PCM, PORTS, Dialect
 from tests.speech.tones import REPOSITORY, words_of
 
-WORDS = " ".join(words_of())
+
+def text_of(message: Any) -> str:
+    """What a message adds to the text, and the space between utterances."""
+    return str(message["stable"] + " " * message["final"]) if message["type"] == "text" else ""
 
 
-async def heard_with(dialect: Dialect, writes: int) -> tuple[int, ResumingClient]:
-    """What is heard when the first server dies at this write; and how many writes there were."""
-    async with two_houses([REPOSITORY], settings_for(dialect), dialect.port) as houses:
-        houses.fates[0].writes_left = writes
-        client = ResumingClient(
-            f"ws://127.0.0.1:{houses.wire.port}{dialect.target}",
-            dialect.frames,
-            numbers=False,
-            greets=dialect.greets,
-            is_last=dialect.is_last,
-            pause_seconds=0.001,
-        )
-        await client.run()
-        assert client.restarts == 1
-        return houses.fates[0].writes, client
+NATIVE = Dialect(
+    "streamgate",
+    "/v1/speech?encoding=s16le&sample_rate=16000&translate=de",
+    [
+        *PCM[:9],
+        json.dumps({"type": "flush", "id": "one"}),
+        json.dumps({"type": "flush", "id": "two"}),
+        *PCM[9:],
+        json.dumps({"type": "end"}),
+    ],
+    lambda heard: " ".join("".join(map(text_of, heard)).split()),
+    greets=True,
+)
+DEATHS = 40 if LONG else 2
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: str(dialect.name))
-async def test_its_client_goes_on_at_another_server(dialect: Dialect) -> None:
-    writes, client = await heard_with(dialect, 10**9)
-    assert dialect.words(client.heard) == WORDS
-    for number in random.Random(1).sample(range(1, writes), 3):
-        _, client = await heard_with(dialect, number)
-        assert client.close_code == 1000, number
-        assert dialect.words(client.heard) == WORDS, number
+def of(heard: Sequence[Any], kind: str, name: str) -> list[Any]:
+    return [message[name] for message in heard if message["type"] == kind]
+
+
+async def heard_of(
+    houses: Houses, dialect: Dialect, dies_after: Sequence[int] = ()
+) -> tuple[int, ResumingClient]:
+    """What is heard when the servers die at these writes; and how many the first one did."""
+    life = houses.begin(dialect.port, dies_after)
+    client = ResumingClient(
+        f"ws://127.0.0.1:{houses.wire.port}{dialect.target}",
+        dialect.frames,
+        numbers=dialect is NATIVE,
+        greets=dialect.greets,
+        is_last=dialect.is_last,
+        pause_seconds=0.001,
+    )
+    await client.run()
+    assert client.restarts == 1
+    return life.writes, client
+
+
+@pytest.mark.parametrize("realtime", ["openai", "riva"])
+async def test_their_clients_go_on_at_another_server(realtime: str) -> None:
+    settings = SpeechSettings(ports=PORTS, realtime_dialect=realtime)
+    mine = [each for each in DIALECTS if (each.realtime == "riva") == (realtime == "riva")]
+    async with mortal_houses([REPOSITORY], settings) as houses:
+        for dialect in mine:
+            writes, client = await heard_of(houses, dialect)
+            assert dialect.words(client.heard) == " ".join(words_of()), dialect.name
+            for number in random.Random(1).sample(range(1, writes), min(writes - 1, DEATHS)):
+                taken = houses.taken
+                _, client = await heard_of(houses, dialect, [number])
+                assert houses.taken == taken + 1
+                assert client.close_code == 1000, (dialect.name, number)
+                assert dialect.words(client.heard) == " ".join(words_of()), (dialect.name, number)
+
+
+async def test_our_own_says_the_same_event_for_event() -> None:
+    async with mortal_houses([REPOSITORY], count=3) as houses:
+        writes, client = await heard_of(houses, NATIVE)
+        undisturbed = texts(client.heard)
+        assert NATIVE.words(client.heard) == " ".join(words_of())
+        for number in random.Random(2).sample(range(1, writes), min(writes - 1, 4 * DEATHS)):
+            _, client = await heard_of(houses, NATIVE, [number, 20])
+            assert texts(client.heard) == undisturbed, number
+            assert client.resumes >= 1
+
+
+def texts(heard: Sequence[Any]) -> list[Any]:
+    """What was heard, but for what is another in each session, or depends on how it was batched."""
+    said = []
+    for message in heard:
+        kept = {
+            name: each for name, each in message.items() if name not in {"event", "lag_seconds"}
+        }
+        if message["type"] == "ready":
+            kept = {"type": "ready"}
+        if message["type"] == "translation":
+            continue
+        said.append(kept)
+    translated = "".join(of(heard, "translation", "stable"))
+    return [*said, translated]

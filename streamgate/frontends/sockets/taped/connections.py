@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol, final
 
-from streamgate.errors import EndReason, Failure, OverLimitError, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, OverLimitError, StreamGateError
 from streamgate.frontends.sockets.taped.entries import (
     Answered,
     Entry,
@@ -64,12 +64,14 @@ class _Sequence:
 
 @dataclass(slots=True)
 class _Open:
-    """A call without its final response. `position` is -1 outside of sequences."""
+    """A call without its final response. `position` is -1 outside of sequences; `responses` is how
+    many have come."""
 
     request: Request
     sink: ResponseSink
     position: int
     call: Call | None = None
+    responses: int = 0
     is_cancelled: bool = False
 
     def cancel(self) -> None:
@@ -303,8 +305,14 @@ class TapedConnection:
         if asked.position > 0 or (asked.position == 0 and not request.start):
             request = _at(asked.position, request)
 
+        had = asked.responses
+
         def receive(response: Response) -> None:
-            self._receive(number, response)
+            if had and request.end and _has_ended(response):
+                # All of it had come, but for the word that it was all.
+                response = Response(request, request.model, request.version, empty=True, index=had)
+            if not response.admitted or response.index >= had:
+                self._receive(number, response)
             if request.end and response.final and response.admitted:
                 # One that had ended elsewhere has its end told to nobody.
                 self._ended(request.model, request.sequence, EndReason.CLIENT_END)
@@ -365,6 +373,7 @@ class TapedConnection:
 
     def _deliver(self, number: int, response: Response) -> None:
         asked = self._open[number]
+        asked.responses += 1
         if response.final:
             del self._open[number]
             self._note_answer(asked, response)
@@ -393,6 +402,12 @@ def error_of(entry: Raised) -> StreamGateError:
 def _raised(connection: int, call: int, error: StreamGateError) -> Raised:
     retry = error.retry_seconds if isinstance(error, OverLimitError) else None
     return Raised(connection, call, error.failure, retry)
+
+
+def _has_ended(response: Response) -> bool:
+    """Whether a request was refused since its sequence is over, as the store knows."""
+    failure = response.failure
+    return not response.admitted and failure is not None and failure.code is Code.NOT_FOUND
 
 
 def _at(position: int, request: Request) -> Request:
