@@ -30,6 +30,8 @@ class ResumingClient:
     """Our own dialects say the number of each message."""
     greets: bool = True
     """The first message to who comes back is none of those that are counted."""
+    comes_again: frozenset[int] = frozenset()
+    """After a refusal with one of these statuses."""
     is_last: Callable[[Any], bool] = lambda _: False
     """Of a dialect in which the server does not end it: the message with which the client does."""
     heard: list[Any] = field(default_factory=list)
@@ -52,6 +54,9 @@ class ResumingClient:
         try:
             socket = await connect(self.url + resume, open_timeout=self.silence_seconds)
         except InvalidStatus as refusal:
+            if refusal.response.status_code in self.comes_again:
+                await asyncio.sleep(BACKOFF_SECONDS)
+                return
             told = (refusal.response.status_code, refusal.response.body)
             raise AssertionError(f"refused: {told}, {len(self.heard)} heard") from None
         except (OSError, InvalidHandshake, TimeoutError, EOFError):

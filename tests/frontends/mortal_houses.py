@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 from unittest import mock
+
+from websockets.asyncio.client import ClientConnection
 
 from streamgate.server.ports import Ports
 from streamgate.server.server import Server
@@ -79,6 +81,12 @@ class Houses:
     shelf: MemoryShelf
     serving: int = 0
     port_name: str = ""
+    clients: list[ClientConnection] = field(default_factory=list)
+    """Those of a test, to be closed behind it."""
+
+    def kill(self) -> None:
+        """Whoever serves dies now."""
+        self.stores[self.serving].die()
 
     def begin(self, port_name: str = "", dies_after: Sequence[int] = ()) -> Life:
         """All live. One of them serves, at this port, and dies when so much is written, then the
@@ -103,13 +111,21 @@ class Houses:
 
     @property
     def taken(self) -> int:
-        """How many sessions went on here that had begun at the other one."""
-        resumptions = [server._front_ends._resumption for server in self.servers]  # type: ignore[union-attr]
-        return sum(each._taped.taken for each in resumptions)  # type: ignore[union-attr]
+        """How many sessions went on at one of them that had begun at another."""
+        count = 0
+        for server in self.servers:
+            assert server._front_ends is not None
+            resumption = server._front_ends._resumption
+            assert resumption is not None
+            assert resumption._taped is not None
+            count += resumption._taped.taken
+        return count
 
     @property
     def _port(self) -> int:
         ports = self.ports[self.serving]
+        if self.port_name == "websocket":
+            return ports.websocket or 0
         return (ports.dialects[self.port_name] if self.port_name else ports.http) or 0
 
 

@@ -67,13 +67,16 @@ class MortalStore:
     def health(self) -> StoreHealth:
         return self._store.health()
 
+    def die(self) -> None:
+        self.life.is_over = True
+        self._shelf.owners.discard(self.life.name)
+        self.on_death()
+
     def may_write(self, life: Life) -> bool:
         if life.is_over:
             return False
         if not life.writes_left:
-            life.is_over = True
-            self._shelf.owners.discard(life.name)
-            self.on_death()
+            self.die()
             return False
         life.writes_left -= 1
         life.writes += 1

@@ -13,7 +13,12 @@ from streamgate.session.gateway import Gateway
 
 PATH = "/v1/sequence"
 
-_STATUSES: Final = {Code.INVALID_ARG: 400, Code.UNSUPPORTED: 400, Code.NOT_FOUND: 404}
+_STATUSES: Final = {
+    Code.INVALID_ARG: 400,
+    Code.UNSUPPORTED: 400,
+    Code.NOT_FOUND: 404,
+    Code.UNAVAILABLE: 503,
+}
 
 
 @final

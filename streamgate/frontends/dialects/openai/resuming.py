@@ -31,6 +31,8 @@ def resume_error(failure: Failure) -> OpenAiError:
     """Why a session is not resumed."""
     if failure.code is Code.NOT_FOUND:
         return OpenAiError(failure.message, "resume", "session_expired", 404)
+    if failure.code is Code.UNAVAILABLE:
+        return OpenAiError(failure.message, "resume", "session_unavailable", 503)
     return OpenAiError(failure.message, "resume", "invalid_resume")
 
 
