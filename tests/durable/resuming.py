@@ -3,7 +3,7 @@ hears: each event once, in order, none missing."""
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,9 @@ class ResumingClient:
     messages: Sequence[str | bytes]
     silence_seconds: float = 20.0
     pause_seconds: float = 0.0
+    seconds: float = SECONDS
+    """It gives up then."""
+    headers: Mapping[str, str] = field(default_factory=dict)
     numbers: bool = True
     """Our own dialects say the number of each message."""
     greets: bool = True
@@ -42,7 +45,7 @@ class ResumingClient:
 
     async def run(self) -> list[Any]:
         """All that it heard, numbered from 1 without a gap."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(self.seconds):
             while not self.close_code:
                 await self._once()
         return self.heard
@@ -52,7 +55,11 @@ class ResumingClient:
         sign = "&" if "?" in self.url else "?"
         resume = f"{sign}resume={self.token}&last_event={len(self.heard)}" if self.token else ""
         try:
-            socket = await connect(self.url + resume, open_timeout=self.silence_seconds)
+            socket = await connect(
+                self.url + resume,
+                open_timeout=self.silence_seconds,
+                additional_headers=self.headers,
+            )
         except InvalidStatus as refusal:
             if refusal.response.status_code in self.comes_again:
                 await asyncio.sleep(BACKOFF_SECONDS)

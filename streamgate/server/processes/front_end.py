@@ -69,6 +69,7 @@ class FrontEndRole:
         self._peer_path = (
             directory / front_end_socket(beginning.name) if beginning.front_ends > 1 else None
         )
+        self._is_open = False
 
     async def begin(self) -> None:
         if self._stored is not None:
@@ -79,7 +80,7 @@ class FrontEndRole:
             link.start()
 
     def report(self) -> Report:
-        is_ready = self._gateway.is_ready()
+        is_ready = self._is_open and self._gateway.is_ready()
         is_accepting = is_ready and self._gateway.is_accepting()
         return Report(
             is_ready,
@@ -130,11 +131,13 @@ class FrontEndRole:
         _, late = await asyncio.wait(connecting, timeout=CONNECT_SECONDS)
         for task in late:
             task.cancel()
+        # The ports are shared: who comes through the first of them finds us accepting already.
+        self._gateway.start()
         try:
             await self._front_ends.open(ports)
         except StreamGateError:
             await self._front_ends.close()
             raise
-        self._gateway.start()
+        self._is_open = True
         settle_memory()
         self._on_change()

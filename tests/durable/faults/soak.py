@@ -2,251 +2,121 @@
 
     python -m tests.durable.faults.soak --seconds 3600 --seed 7
 
-Every result is checked. A sequence may only fail if its front end was killed while it lived, or if
+Every result is checked. A visit may only fail if its front end was killed while it lived, or if
 its client hung up itself.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from tests.durable.faults.crowd import ANSWERS, TONGUES, write_models
-from tests.durable.faults.ground import Ground, Metrics, ground
-from tests.durable.faults.tongues import tongues
+from tests.durable.faults.books import Sizes, lives_of, sizes_of, what_is_left
+from tests.durable.faults.ground import Ground, ground
+from tests.durable.faults.harm import Harm
+from tests.durable.faults.visits import (
+    FLAGS,
+    RELOADED,
+    STATES,
+    TENANTS,
+    WELL,
+    Visit,
+    Visits,
+    write_models,
+)
 from tests.waiting import until_so
 
-WORKERS: Final = 48
-FLAGS: Final = (
+WORKERS: Final = {
+    **dict.fromkeys(("gRPC stream", "gRPC unary", "HTTP unary", "WebSocket"), 7),
+    "stateless": 2,
+    "sequence over cut wires": 4,
+    "speech": 8,
+}
+"""How many come at a time, by kind of visit: each one after the other."""
+SERVER: Final = (
     *("--engines", "2", "--front-ends", "2", "--freeze-limit-secs", "4"),
-    *("--model-control-mode", "explicit", "--load-model", "*"),
+    *("--model-control-mode", "explicit", "--load-model", "*", "--resume-seconds", "20"),
+    *FLAGS,
 )
 PARAMETERS: Final = {"streamgate.hibernate_after_ms": "200", "streamgate.snapshot_steps": "8"}
-SLOTS: Final = (16, 64)
-"""Of each model and engine, with an even seed or an odd one: fewer than there are sequences when
-an engine is away, or enough. Then none ends without having had a slot, and counters agree."""
-
 IDLE_SECONDS: Final = 15.0
 """After so long, sequences of unary calls end whose clients have gone."""
 
-EXCUSED_SECONDS: Final = 2.0
-"""So long after a front end was killed, its connections may still be found broken."""
-
+SPARED_FROM: Final = 0.3
+"""From this share of the run on, one engine and one front end are spared."""
 SAMPLE_SECONDS: Final = 15.0
-MEMORY_GROWTH_MAX: Final = 1.3
-"""From the middle to the end, of a process that has lived since."""
-DESCRIPTORS_MORE_MAX: Final = 16
-RECONCILED: Final = ("ended", "left", "parked")
-
-
-@dataclass
-class Size:
-    """Of a process: bytes of memory, and open descriptors."""
-
-    name: str
-    memory: int
-    descriptors: int
+MARK: Final = "STREAMGATE_TEST_SOAK"
+"""In the environment of all processes of a run, whoever their parents are by now."""
 
 
 @dataclass
 class Soak:
-    """One run. `counts` has sequences by what became of them, and faults by kind; `killed_fronts`
-    are moments of this process."""
+    """One run. `counts` has visits by what became of them."""
 
     house: Ground
-    models: Path
+    harm: Harm
+    seconds: float
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    killed_fronts: list[float] = field(default_factory=list)
-    sizes: list[dict[int, Size]] = field(default_factory=list)
-    keys: int = 0
+    by_kind: Counter[str] = field(default_factory=Counter)
+    samples: list[Sizes] = field(default_factory=list)
+    number: int = 0
     is_over: bool = False
+    begun: float = field(default_factory=time.monotonic)
 
-    # -- traffic
-
-    async def work(self, number: int) -> None:
-        """One sequence after the other."""
-        chance = random.Random(self.chance.random())
-        while not self.is_over:
-            await self._sequence(chance, number)
-
-    async def _sequence(self, chance: random.Random, number: int) -> None:
-        self.keys += 1
-        key, model = self.keys, chance.choice(sorted(ANSWERS))
-        tongue = TONGUES[number % len(TONGUES)]
-        values = [key * 1000 + place for place in range(chance.randrange(4, 60))]
-        expected = ANSWERS[model](values)
-        hangs_up_at = chance.randrange(len(values)) if chance.random() < 0.05 else -1
-        pace = chance.uniform(0.02, 0.3)
-        begun = time.monotonic()
-        self.counts["begun"] += 1
-        try:
-            async with tongues(self.house.addresses) as spoken:
-                talk = spoken[tongue](model, key)
-                for place, value in enumerate(values):
-                    if place == hangs_up_at and place:
-                        self.counts["hung up"] += 1
-                        return
-                    first, last = place == 0, place == len(values) - 1
-                    told = await talk.step(value, start=first, end=last)
-                    if told != expected[place]:
-                        self._complain(f"{tongue} {model} {key}: wrong at {place}")
-                        return
-                    await asyncio.sleep(pace)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must have an excuse
-            if self._is_excused(begun):
-                self.counts["excused"] += 1
-            else:
-                self._complain(f"{tongue} {model} {key}: {error!r}")
-        else:
-            self.counts["well"] += 1
-
-    def _is_excused(self, begun: float) -> bool:
-        return any(moment > begun - EXCUSED_SECONDS for moment in self.killed_fronts)
-
-    def _complain(self, what: str) -> None:
-        self.counts["WRONG"] += 1
-        say(f"WRONG {what}")
-
-    # -- faults
-
-    async def do_harm(self) -> None:
-        """To one engine at a time: a second loss may come when the first is got over. Whatever
-        else is harmed need not wait for that."""
+    async def run(self, visits: Visits) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                self._keep(
-                    [self._kill_engine, self._freeze_engine, self._drain_engine], self._got_over
-                )
+            for kind, visit in visits.kinds().items():
+                for _ in range(WORKERS[kind]):
+                    group.create_task(self._work(kind, visit, random.Random(self.chance.random())))
+            group.create_task(self._watch())
+            group.create_task(self.harm.do())
+            await asyncio.sleep(self.seconds * SPARED_FROM)
+            self.harm.spared = tuple(
+                f"{kind}-{self.chance.randrange(2)}" for kind in ("engine", "front")
             )
-            group.create_task(self._keep([self._kill_front, self._reload, self._reload]))
+            say(f"from now on, {self.harm.spared} are spared")
+            await asyncio.sleep(self.seconds * (1 - SPARED_FROM))
+            self.is_over = self.harm.is_over = True
 
-    async def _keep(
-        self,
-        kinds: list[Callable[[], Awaitable[None]]],
-        behind: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        while True:
-            await asyncio.sleep(self.chance.uniform(0.5, 6))
-            if self.is_over:
-                return
-            harm = self.chance.choice(kinds)
-            name = harm.__name__.lstrip("_").replace("_", " ")
-            self.faults[name] += 1
-            say(name)
-            await harm()
-            if behind is not None:
-                await behind()
+    async def _work(self, kind: str, visit: Visit, chance: random.Random) -> None:
+        """One visit after the other."""
+        while not self.is_over:
+            self.number += 1
+            number, begun = self.number, time.monotonic()
+            self.counts["begun"] += 1
+            self.by_kind[kind] += 1
+            try:
+                outcome = await visit(chance, number)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must have an excuse
+                outcome = "excused"
+                if not self.harm.excuses(begun):
+                    outcome = "WRONG"
+                    say(f"WRONG {kind} {number}, {time.monotonic() - begun:.1f} s: {error!r}")
+            self.counts[outcome] += 1
+            if outcome == WELL:
+                self.by_kind[f"{kind}: well"] += 1
 
-    async def _got_over(self) -> None:
-        await self.house.until_accepting()
-        await self.house.until_recovered()
-
-    def _an_engine(self) -> str:
-        return f"engine-{self.chance.randrange(2)}"
-
-    async def _kill_engine(self) -> None:
-        pid = await self.house.strike(self._an_engine())
-        await self.house.until_accepting(pid)
-
-    async def _freeze_engine(self) -> None:
-        pid = await self.house.strike(self._an_engine(), signal.SIGSTOP)
-        await asyncio.sleep(self.chance.uniform(0.2, 6))
-        with_luck = psutil.pid_exists(pid)
-        if with_luck:
-            os.kill(pid, signal.SIGCONT)
-
-    async def _drain_engine(self) -> None:
-        await self.house.drain(self._an_engine())
-
-    async def _kill_front(self) -> None:
-        self.killed_fronts.append(time.monotonic())
-        pid = await self.house.strike(f"front-{self.chance.randrange(2)}")
-        self.killed_fronts.append(time.monotonic())
-        await self.house.until_accepting(pid)
-        self.killed_fronts.append(time.monotonic())
-
-    async def _reload(self) -> None:
-        name = self.chance.choice(sorted(ANSWERS))
-        text = (
-            f'parameters {{ key: "edition{self.faults.total()}" value {{ string_value: "" }} }}\n'
-        )
-        with (self.models / name / "config.pbtxt").open("a") as config:
-            config.write(text)
-        trouble = await self.house.try_load(name)
-        if trouble:
-            # An engine was killed or frozen meanwhile, and loads what is new when it begins.
-            assert "engine" in trouble, trouble
-            self.counts["reloads that met a fault"] += 1
-
-    # -- what is left
-
-    async def watch(self) -> None:
+    async def _watch(self) -> None:
         while not self.is_over:
             await self.measure()
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def measure(self) -> None:
-        sizes = {}
-        for each in await self.house.processes():
-            if each["kind"] != "supervisor" and not each["is_accepting"]:
-                continue
-            try:
-                process = psutil.Process(each["pid"])
-                memory, descriptors = process.memory_info().rss, process.num_fds()
-            except psutil.NoSuchProcess:
-                continue
-            sizes[int(each["pid"])] = Size(each["name"], memory, descriptors)
-        self.sizes.append(sizes)
-        told = ", ".join(
-            f"{size.name} {size.memory >> 20} MiB {size.descriptors} fds" for size in sizes.values()
-        )
-        say(f"{dict(self.counts)} {dict(self.faults)}; {told}")
-
-    def leaks(self) -> list[str]:
-        """Of processes that were there in the middle and are at the end."""
-        middle, end = self.sizes[len(self.sizes) // 2], self.sizes[-1]
-        found = []
-        for pid in middle.keys() & end.keys():
-            before, after = middle[pid], end[pid]
-            if after.memory > before.memory * MEMORY_GROWTH_MAX:
-                found.append(f"{after.name}: {before.memory >> 20} to {after.memory >> 20} MiB")
-            if after.descriptors > before.descriptors + DESCRIPTORS_MORE_MAX:
-                found.append(f"{after.name}: {before.descriptors} to {after.descriptors} fds")
-        return found
-
-
-def what_is_left(metrics: Metrics, *, has_room: bool) -> dict[str, float]:
-    """What must be none when nobody is connected any more; empty if it is. `has_room`: all
-    sequences had slots."""
-    left = {
-        name: metrics.sum(f"streamgate_{name}")
-        for name in (
-            *("sequences_active", "sequences_backlog", "sequences_recovering"),
-            *("sequences_hibernated", "hibernated_bytes", "log_bytes", "snapshot_bytes_kept"),
-            "sessions_detached",
-        )
-    }
-    left["pending"] = metrics.sum("nv_inference_pending_request_count")
-    for model in ("hash", "hash_objects"):
-        begun, gone = (
-            sum(metrics.sum(f"streamgate_sequences_{name}_total", model=model) for name in names)
-            for names in (("started", "restored"), RECONCILED)
-        )
-        left[f"of {model}, begun and not gone"] = begun - gone if has_room else max(0, begun - gone)
-    return {name: value for name, value in left.items() if value}
+        sizes = await sizes_of(self.house, time.monotonic() - self.begun)
+        self.samples.append(sizes)
+        told = ", ".join(map(str, sizes.values()))
+        say(f"{dict(self.counts)} {dict(self.harm.faults)}; {told}")
 
 
 def say(what: str) -> None:
@@ -254,29 +124,46 @@ def say(what: str) -> None:
     sys.stdout.flush()
 
 
-async def soak(models: Path, seconds: float, seed: int, log: Path | None = None) -> dict[str, Any]:
+def marked(mark: str) -> list[int]:
+    """All processes of a run but this one, whoever their parents are."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.pid != os.getpid():
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+async def soak(folder: Path, seconds: float, seed: int, log: Path | None = None) -> dict[str, Any]:
     """One run. Returns what was wrong with it; nothing, if all went well. The server's log goes to
     `log`."""
     say(f"seed {seed}, {seconds:g} s")
-    write_models(models, SLOTS[seed % 2], PARAMETERS, IDLE_SECONDS)
-    async with ground(models, *FLAGS) as house:
-        run = Soak(house, models, random.Random(seed))
-        async with asyncio.TaskGroup() as group:
-            for number in range(WORKERS):
-                group.create_task(run.work(number))
-            group.create_task(run.watch())
-            group.create_task(run.do_harm())
-            await asyncio.sleep(seconds)
-            run.is_over = True
-        if log is not None:
-            await asyncio.to_thread(log.write_text, "\n".join(house.server.errors))
+    models, tenants = folder / "models", folder / "tenants.json"
+    models.mkdir()
+    tenants.write_text(json.dumps(TENANTS))
+    write_models(models, PARAMETERS, IDLE_SECONDS)
+    os.environ[MARK] = mark = f"{os.getpid()}-{seed}"
+    async with ground(models, *SERVER, "--tenants", str(tenants)) as house:
+        chance = random.Random(seed)
+        harm = Harm(house, models, RELOADED, chance, say)
+        run = Soak(house, harm, seconds, chance)
+        visits = await Visits.prepare(house.addresses)
+        say(f"undisturbed: {len(visits.calm)} recordings")
+        try:
+            await run.run(visits)
+        finally:
+            if log is not None:
+                await asyncio.to_thread(log.write_text, "\n".join(house.server.errors))
         await house.until_accepting()
         names = sorted(each["name"] for each in await house.processes())
         left: dict[str, float] = {}
 
         async def is_empty() -> bool:
             nonlocal left
-            left = what_is_left(await house.metrics(), has_room=bool(seed % 2))
+            who = [str(tenant["name"]) for tenant in TENANTS["tenants"]]
+            left = what_is_left(await house.metrics(), STATES, who)
             return not left
 
         try:
@@ -287,17 +174,26 @@ async def soak(models: Path, seconds: float, seed: int, log: Path | None = None)
         metrics = await house.metrics()
         for name in ("recovered", "moved", "lost", "quarantined"):
             run.counts[name] = int(metrics.sum(f"streamgate_sequences_{name}_total"))
+        for name in ("sessions_resumed", "hibernations", "requests_retried", "replay_mismatches"):
+            run.counts[name] = int(metrics.sum(f"streamgate_{name}_total"))
+    lives = lives_of(run.samples)
+    for life in lives[:8]:
+        say(str(life))
     counts = run.counts
-    say(f"seed {seed}: {dict(counts)} {dict(run.faults)}")
+    say(f"seed {seed}: {dict(counts)} {dict(harm.faults)} {dict(run.by_kind)}")
     wrong: dict[str, Any] = dict(left)
     if counts["WRONG"]:
-        wrong["sequences"] = counts["WRONG"]
-    if counts["begun"] != counts["well"] + counts["hung up"] + counts["excused"]:
-        wrong["sequences that came to no end"] = dict(counts)
-    if run.leaks():
-        wrong["leaks"] = run.leaks()
+        wrong["visits"] = counts["WRONG"]
+    if counts["begun"] != sum(
+        counts[name] for name in (WELL, "hung up", "refused", "excused", "WRONG")
+    ):
+        wrong["visits that came to no end"] = dict(counts)
+    if leaks := [leak for life in lives for leak in life.leaks()]:
+        wrong["leaks"] = leaks
     if names != ["engine-0", "engine-1", "front-0", "front-1", "supervisor"]:
         wrong["processes"] = names
+    if orphans := marked(mark):
+        wrong["processes that outlived the server"] = orphans
     return wrong
 
 
@@ -308,9 +204,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="where the server's log is written at the end")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sg-soak-") as folder:
-        models = Path(folder) / "models"
-        models.mkdir()
-        wrong = asyncio.run(soak(models, arguments.seconds, arguments.seed, arguments.log))
+        wrong = asyncio.run(soak(Path(folder), arguments.seconds, arguments.seed, arguments.log))
     say(f"WRONG: {wrong}" if wrong else "all went well")
     return int(bool(wrong))
 

@@ -15,6 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from streamgate._proto import grpc_service_pb2 as pb
 
 ANSWER_SECONDS = 60.0
+Key = Mapping[str, str]
+"""The header in which the client's API key stands; none for a client that has none."""
 SERVICE = "/inference.GRPCInferenceService/"
 
 
@@ -32,7 +34,8 @@ class Tongue(Protocol):
 
 
 class GrpcUnary:
-    def __init__(self, channel: grpc.aio.Channel, model: str, key: int) -> None:
+    def __init__(self, channel: grpc.aio.Channel, model: str, key: int, whose: Key) -> None:
+        self._metadata = list(whose.items())
         self._infer = channel.unary_unary(
             f"{SERVICE}ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
@@ -42,16 +45,18 @@ class GrpcUnary:
 
     async def step(self, value: int, *, start: bool = False, end: bool = False) -> int:
         request = grpc_request(self._model, self._key, value, start, end)
-        return output_of(await self._infer(request, timeout=ANSWER_SECONDS))
+        return output_of(
+            await self._infer(request, timeout=ANSWER_SECONDS, metadata=self._metadata)
+        )
 
 
 class GrpcStream:
-    def __init__(self, channel: grpc.aio.Channel, model: str, key: int) -> None:
+    def __init__(self, channel: grpc.aio.Channel, model: str, key: int, whose: Key) -> None:
         self._call = channel.stream_stream(
             f"{SERVICE}ModelStreamInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelStreamInferResponse.FromString,
-        )()
+        )(metadata=list(whose.items()))
         self._model, self._key = model, key
 
     async def step(self, value: int, *, start: bool = False, end: bool = False) -> int:
@@ -84,16 +89,16 @@ class HttpUnary:
 class WebSocket:
     """Its positions, and the numbers of its messages, must be without gap, too."""
 
-    def __init__(self, address: str, model: str, closing: AsyncExitStack) -> None:
+    def __init__(self, address: str, model: str, closing: AsyncExitStack, whose: Key) -> None:
         self._url = f"ws://{address}/v1/sequence?resume=off"
-        self._model = model
+        self._model, self._whose = model, whose
         self._closing = closing
         self._position = 0
         self._socket: ClientConnection | None = None
 
     async def step(self, value: int, *, start: bool = False, end: bool = False) -> int:
         if start:
-            opening = connect(self._url, ping_timeout=None)
+            opening = connect(self._url, ping_timeout=None, additional_headers=self._whose)
             self._socket = await self._closing.enter_async_context(opening)
             await self._socket.send(json.dumps({"type": "open", "model": self._model}))
             opened = await self._hear()
@@ -132,8 +137,11 @@ def output_of(answer: pb.ModelInferResponse) -> int:
 
 
 @asynccontextmanager
-async def tongues(addresses: Mapping[str, str]) -> AsyncIterator[dict[str, Tongue]]:
+async def tongues(
+    addresses: Mapping[str, str], api_key: str = ""
+) -> AsyncIterator[dict[str, Tongue]]:
     """All protocols by name, on a server's addresses. What they have open is closed at the end."""
+    whose = {"x-api-key": api_key} if api_key else {}
     async with AsyncExitStack() as closing:
         channel = await closing.enter_async_context(
             grpc.aio.insecure_channel(addresses["grpc"], [("grpc.use_local_subchannel_pool", 1)])
@@ -142,11 +150,13 @@ async def tongues(addresses: Mapping[str, str]) -> AsyncIterator[dict[str, Tongu
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+                headers=whose,
             )
         )
+        websocket = addresses["websocket"]
         yield {
-            "gRPC stream": lambda model, key: GrpcStream(channel, model, key),
-            "gRPC unary": lambda model, key: GrpcUnary(channel, model, key),
+            "gRPC stream": lambda model, key: GrpcStream(channel, model, key, whose),
+            "gRPC unary": lambda model, key: GrpcUnary(channel, model, key, whose),
             "HTTP unary": lambda model, key: HttpUnary(session, addresses["http"], model, key),
-            "WebSocket": lambda model, _: WebSocket(addresses["websocket"], model, closing),
+            "WebSocket": lambda model, _: WebSocket(websocket, model, closing, whose),
         }
