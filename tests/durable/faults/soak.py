@@ -24,9 +24,10 @@ import psutil
 from tests.durable.faults.books import Sizes, lives_of, sizes_of, what_is_left
 from tests.durable.faults.ground import Ground, ground
 from tests.durable.faults.harm import Harm
+from tests.durable.faults.speeches import FLAGS, hear_all, recordings
 from tests.durable.faults.visits import (
-    FLAGS,
     RELOADED,
+    RESUME_SECONDS,
     STATES,
     TENANTS,
     WELL,
@@ -40,12 +41,20 @@ WORKERS: Final = {
     **dict.fromkeys(("gRPC stream", "gRPC unary", "HTTP unary", "WebSocket"), 7),
     "stateless": 2,
     "sequence over cut wires": 4,
+    "gRPC stream over cut wires": 3,
     "speech": 8,
 }
 """How many come at a time, by kind of visit: each one after the other."""
 SERVER: Final = (
     *("--engines", "2", "--front-ends", "2", "--freeze-limit-secs", "4"),
-    *("--model-control-mode", "explicit", "--load-model", "*", "--resume-seconds", "20"),
+    *(
+        "--model-control-mode",
+        "explicit",
+        "--load-model",
+        "*",
+        "--resume-seconds",
+        str(RESUME_SECONDS),
+    ),
     *FLAGS,
 )
 PARAMETERS: Final = {"streamgate.hibernate_after_ms": "200", "streamgate.snapshot_steps": "8"}
@@ -149,8 +158,8 @@ async def soak(folder: Path, seconds: float, seed: int, log: Path | None = None)
         chance = random.Random(seed)
         harm = Harm(house, models, RELOADED, chance, say)
         run = Soak(house, harm, seconds, chance)
-        visits = await Visits.prepare(house.addresses)
-        say(f"undisturbed: {len(visits.calm)} recordings")
+        visits = Visits(house.addresses, await hear_all(house.addresses, recordings()))
+        say(f"undisturbed: {len(visits.speeches)} recordings")
         try:
             await run.run(visits)
         finally:

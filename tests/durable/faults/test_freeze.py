@@ -49,6 +49,7 @@ async def test_an_engine_that_wakes_up_says_nothing_twice(tmp_path: Path, engine
                 await asyncio.sleep(FROZEN_SECONDS)
                 os.kill(pid, signal.SIGCONT)
                 await house.until_accepting()
+                await house.until_recovered()
 
         await crowd.live_through(house.addresses, freeze_some)
         metrics = await house.metrics()

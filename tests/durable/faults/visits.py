@@ -2,7 +2,6 @@
 one protocol, and checked to its last answer."""
 
 import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,22 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
-import soxr
 from onnx import parser
 from websockets.asyncio.client import connect
 
 from tests.durable.faults import crowd
-from tests.durable.faults.speaker import MODEL, OF_THE_MOMENT, write_numbers
-from tests.durable.faults.tongues import tongues
+from tests.durable.faults.resuming_stream import ResumingStream
+from tests.durable.faults.speaker import write_numbers
+from tests.durable.faults.speeches import Speech, port_in
+from tests.durable.faults.tongues import grpc_request, tongues
 from tests.durable.models import decoupled_hashes, hashes, write_decoupled, write_objects
 from tests.durable.proxy import Cut, Way, cutting
-from tests.durable.resuming import Message, ResumingClient
+from tests.durable.resuming import ResumingClient
 from tests.durable.test_cut_wires import outputs_of, sequence_of
-from tests.speech.dialects.coming_back import PORTS, Dialect, Frames, cut_up, dialects_of, say
-from tests.speech.tones import s16le
-from tests.system.numbers_client import RATE, recording
+from tests.speech.dialects.coming_back import Frames
 
 WELL: Final = "well"
 HUNG_UP: Final = "hung up"
@@ -63,17 +60,12 @@ TENANTS: Final = {
 KEYS: Final = ("", "", "", "wide-key", "narrow-key")
 OVER_LIMIT: Final = "tenant 'narrow' has all its"
 
-RECORDINGS: Final = ("price_22k.wav", "phone_16k.wav", "call_8k.wav")
-LATER_RATE: Final = 24_000
-OWN: Final = "streamgate"
-"""Our own dialect, of which everything is compared; of the others it is the words."""
-APART: Final = ("riva-realtime", "openai-translations")
-"""Dialects that want another server, or a translator."""
-
 HANG_UP_SHARE: Final = 0.05
 SILENCE_SHARE: Final = 0.02
 SILENCE_SECONDS: Final = (1.0, 3.0)
 CUTS_MAX: Final = 4
+RESUME_SECONDS: Final = 20
+"""For so long a session waits for its client."""
 HANDSHAKE_BYTES: Final = 500
 VISIT_SECONDS: Final = 240.0
 
@@ -102,58 +94,18 @@ def write_models(repository: Path, parameters: Mapping[str, str], idle_seconds: 
 
 
 @dataclass(frozen=True)
-class Speech:
-    """A dialect, and a recording that its client sends."""
-
-    dialect: Dialect
-    port: int
-
-    def client(self, port: int, pause_seconds: float, **options: Any) -> ResumingClient:
-        dialect = self.dialect
-        return ResumingClient(
-            f"ws://127.0.0.1:{port}{dialect.target}",
-            dialect.frames,
-            numbers=dialect.name == OWN,
-            greets=dialect.greets,
-            is_last=dialect.is_last,
-            pause_seconds=pause_seconds,
-            seconds=VISIT_SECONDS,
-            **options,
-        )
-
-    @property
-    def size(self) -> int:
-        return sum(len(frame) for frame in self.dialect.frames)
-
-
-@dataclass(frozen=True)
 class Visits:
-    """All kinds. `speeches` and what is heard of them in peace have the same order."""
+    """All kinds."""
 
     addresses: Mapping[str, str]
     speeches: list[Speech]
-    calm: list[str]
-
-    @classmethod
-    async def prepare(cls, addresses: Mapping[str, str]) -> "Visits":
-        """Hears all recordings undisturbed, in all dialects."""
-        speeches = [
-            Speech(dialect, port_in(addresses, dialect.port or "http"))
-            for name in RECORDINGS
-            for dialect in dialects_about(name)
-        ]
-        calm = []
-        for speech in speeches:
-            client = speech.client(speech.port, 0.001)
-            calm.append(speech.dialect.words(await client.run()))
-        assert all(calm), "every recording has words"
-        return cls(addresses, speeches, calm)
 
     def kinds(self) -> Mapping[str, Visit]:
         return {
             **{tongue: partial(self.hash_step_by_step, tongue) for tongue in crowd.TONGUES},
             "stateless": self.ask,
             "sequence over cut wires": self.hash_over_cut_wires,
+            "gRPC stream over cut wires": self.hashes_over_cut_calls,
             "speech": self.speak,
         }
 
@@ -220,9 +172,35 @@ class Visits:
         assert heard == dict(enumerate(expected)), f"{model}: {heard} instead of {expected}"
         return WELL
 
+    async def hashes_over_cut_calls(self, chance: random.Random, number: int) -> str:
+        """Some sequences at once, in one stream."""
+        models = {1000 * number + n: chance.choice(sorted(ANSWERS)) for n in range(1, 4)}
+        values = {key: [key + n for n in range(chance.randrange(4, 40))] for key in models}
+        script = [(key, place) for key in models for place in range(len(values[key]))]
+        script.sort(key=lambda each: each[1])
+        requests = []
+        for key, place in script:
+            value, last = values[key][place], place == len(values[key]) - 1
+            request = grpc_request(models[key], key, value, place == 0, last)
+            request.id = str(key)
+            requests.append(request)
+        port = port_in(self.addresses, "grpc")
+        cuts = random_cuts(chance, len(requests) * 120, len(requests) * 250)
+        async with cutting(port, cuts) as proxy:
+            client = ResumingStream(
+                f"127.0.0.1:{proxy.port}",
+                requests,
+                resume_seconds=RESUME_SECONDS,
+                pause_seconds=chance.uniform(0.01, 0.1),
+                seconds=VISIT_SECONDS,
+            )
+            heard = await client.run()
+        for key, model in models.items():
+            assert heard[str(key)] == ANSWERS[model](values[key]), f"{model} {key}"
+        return WELL
+
     async def speak(self, chance: random.Random, number: int) -> str:
-        place = number % len(self.speeches)
-        speech, calm = self.speeches[place], self.calm[place]
+        speech = self.speeches[number % len(self.speeches)]
         pause = chance.uniform(0.02, 0.1)
         if chance.random() < HANG_UP_SHARE:
             url = f"ws://127.0.0.1:{speech.port}{speech.dialect.target}"
@@ -230,36 +208,9 @@ class Visits:
         cuts = random_cuts(chance, speech.size, 6_000)
         async with cutting(speech.port, cuts) as proxy:
             client = speech.client(proxy.port, pause)
-            heard = speech.dialect.words(await client.run())
-        assert heard == calm, f"{speech.dialect.name}: {heard} instead of {calm}"
+            await client.run()
+        speech.check(client)
         return WELL
-
-
-def dialects_about(name: str) -> list[Dialect]:
-    """A recording in every dialect that may be."""
-    samples = recording(name)
-    later = soxr.resample(samples, RATE, LATER_RATE).astype(np.float32)
-    own = Dialect(
-        OWN,
-        f"/v1/speech?model={MODEL}&encoding=s16le&sample_rate={RATE}",
-        [*cut_up(s16le(samples), 2560), say(type="flush", id="x"), say(type="end")],
-        everything,
-        greets=True,
-    )
-    return [own, *(each for each in dialects_of(samples, later) if each.name not in APART)]
-
-
-def everything(messages: list[Message]) -> str:
-    """All that our own dialect says of a recording, but what is of the moment."""
-    texts = [message for message in messages if message["type"] in ("text", "flushed", "ended")]
-    for text in texts:
-        for name in OF_THE_MOMENT:
-            text.pop(name, None)
-    return json.dumps(texts)
-
-
-def port_in(addresses: Mapping[str, str], name: str) -> int:
-    return int(addresses[name].rpartition(":")[2])
 
 
 def random_cuts(chance: random.Random, up_bytes: int, down_bytes: int) -> list[Cut]:
@@ -281,10 +232,3 @@ async def walk_away(url: str, frames: Frames, chance: random.Random) -> str:
                 await socket.send(frame)
         socket.transport.abort()
     return HUNG_UP
-
-
-FLAGS: Final = (
-    *("--speech-model", MODEL),
-    *(word for name in PORTS for word in ("--dialect-port", f"{name}=0")),
-)
-"""What the server must be started with, beside the tenants."""
