@@ -73,6 +73,7 @@ class Stepper:
         self._says_farewell = False
         self._drops_states = False
         self._has_canary = False
+        self._violations_in_all = 0
         self._readiness = Readiness(name, self.ask)
         self._closed: Future[None] | None = None
 
@@ -202,11 +203,13 @@ class Stepper:
     @property
     def violations(self) -> int:
         """How many rows of state the canary has found spoiled."""
-        return 0 if self._arena is None else self._arena.violations
+        arena = self._arena
+        return self._violations_in_all if arena is None else arena.violations
 
     def state_bytes(self, slot: int) -> int:
         """The bytes of the states that the arena keeps in a slot. From any thread."""
-        return 0 if self._arena is None else self._arena.size_of(slot)
+        arena = self._arena
+        return 0 if arena is None else arena.size_of(slot)
 
     @property
     def keeps_states(self) -> bool:
@@ -259,12 +262,15 @@ class Stepper:
             log.exception("a lost session of model instance '%s' could not be closed", self.name)
 
     def close(self) -> Future[None]:
-        """Close the session after what was given to run. Idempotent."""
+        """Close the session after what was given to run, and give back the memory of the states,
+        however long somebody still knows this stepper. Idempotent."""
         if self._closed is not None:
             return self._closed
 
         def job() -> None:
             session, self._session, self._runner = self._session, None, None
+            self._violations_in_all = self.violations
+            self._arena = self._keepers = None
             if session is not None:
                 session.close()
 

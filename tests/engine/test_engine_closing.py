@@ -1,13 +1,16 @@
 """Sessions are closed whatever happens to who loads or closes them."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
 from streamgate.backend.contract import LoadContext
 from streamgate.backend.fake import Block, FakeBackend, Plan
 from streamgate.backend.fake.tensor import FakeTensorSession
+from streamgate.engine.arena import Arena
 from streamgate.engine.host import AsyncioHost
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError
@@ -93,3 +96,31 @@ async def test_a_session_that_can_not_be_used_is_closed() -> None:
         await runtime.load(lambda instance, on_lost: odd)  # type: ignore[arg-type, return-value]
     runtime.discard()
     await until(lambda: odd.closed)
+
+
+async def test_states_need_no_memory_once_their_model_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever still has the runtime: what was loaded at the start is never looked at by the garbage
+    collector again."""
+    arenas: list[weakref.ref[Arena]] = []
+    laying_out = Arena.__init__
+
+    def lay_out(arena: Arena, *arguments: object, **options: object) -> None:
+        laying_out(arena, *arguments, **options)  # type: ignore[arg-type]
+        arenas.append(weakref.ref(arena))
+
+    monkeypatch.setattr(Arena, "__init__", lay_out)
+    sessions = Sessions()
+    sessions.go.set()
+    runtime = runtime_here()
+    await runtime.load(sessions.load)
+    (arena,) = arenas
+    assert arena() is not None
+    gc.disable()
+    try:
+        await runtime.close(10)
+        await until(sessions.all_closed)
+        assert arena() is None
+    finally:
+        gc.enable()
