@@ -191,6 +191,8 @@ async def soak(folder: Path, seconds: float, seed: int, log: Path | None = None)
     counts = run.counts
     say(f"seed {seed}: {dict(counts)} {dict(harm.faults)} {dict(run.by_kind)}")
     wrong: dict[str, Any] = dict(left)
+    if harm.wrong:
+        wrong["harm"] = harm.wrong
     if counts["WRONG"]:
         wrong["visits"] = counts["WRONG"]
     if counts["begun"] != sum(
