@@ -16,6 +16,8 @@ from streamgate_python import create
 from tests.backends.python_models import Model
 from tests.model.settings import LONG
 
+pytestmark = pytest.mark.timeout(600 if LONG else 120)
+
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORIES = {
     "demos": ROOT / "demos" / "models",

@@ -467,6 +467,7 @@ clients = st.lists(
 )
 
 
+@pytest.mark.timeout(900 if LONG else 120)
 @settings(MODEL, max_examples=2_000 if LONG else 60)
 @given(
     slots=st.integers(1, 4),

@@ -150,6 +150,7 @@ def test_one_that_is_larger_than_a_seconds_worth_is_paid_off() -> None:
     assert budget.spend(5 * KB, Ns(5 * NS + 2))
 
 
+@pytest.mark.timeout(900 if LONG else 120)
 @settings(MODEL, max_examples=5_000 if LONG else 200)
 @given(
     steps=st.lists(

@@ -19,6 +19,9 @@ ELSEWHERE_MAX = 60
 """So often in a row it may reach a front end that does not have its stream: which of them it
 reaches is chance."""
 
+BROKEN = "Internal error from Core"
+"""What grpcio says of a message that it could not send any more."""
+
 Call = Any
 """grpc.aio has no types."""
 
@@ -72,7 +75,8 @@ class ResumingStream:
         except grpc.aio.AioRpcError as error:
             is_elsewhere = error.code() is grpc.StatusCode.NOT_FOUND and bool(self.token)
             self.elsewhere = self.elsewhere + 1 if is_elsewhere else 0
-            may_go_on = is_elsewhere or error.code() is grpc.StatusCode.UNAVAILABLE
+            is_lost = error.code() is grpc.StatusCode.UNAVAILABLE or BROKEN in str(error.details())
+            may_go_on = is_elsewhere or is_lost
             if not may_go_on or self.elsewhere > ELSEWHERE_MAX:
                 raise
             await asyncio.sleep(BACKOFF_SECONDS)

@@ -26,6 +26,8 @@ from tests.durable.faults.ground import Ground, ground
 from tests.durable.faults.harm import Harm
 from tests.durable.faults.speeches import FLAGS, hear_all, recordings
 from tests.durable.faults.visits import (
+    HUNG_UP,
+    REFUSED,
     RELOADED,
     RESUME_SECONDS,
     STATES,
@@ -60,6 +62,14 @@ SERVER: Final = (
 PARAMETERS: Final = {"streamgate.hibernate_after_ms": "200", "streamgate.snapshot_steps": "8"}
 IDLE_SECONDS: Final = 15.0
 """After so long, sequences of unary calls end whose clients have gone."""
+
+OUTCOMES: Final = (WELL, HUNG_UP, REFUSED, "excused", "WRONG")
+COUNTED: Final = (
+    *(f"sequences_{name}" for name in ("recovered", "moved", "lost", "quarantined")),
+    *("sessions_resumed", "hibernations", "requests_retried", "replay_mismatches"),
+)
+PROCESSES: Final = ["engine-0", "engine-1", "front-0", "front-1", "supervisor"]
+LIVES_TOLD: Final = 8
 
 SPARED_FROM: Final = 0.3
 """From this share of the run on, one engine and one front end are spared."""
@@ -127,6 +137,28 @@ class Soak:
         told = ", ".join(map(str, sizes.values()))
         say(f"{dict(self.counts)} {dict(self.harm.faults)}; {told}")
 
+    async def count(self) -> None:
+        """What the server has counted since its processes began."""
+        metrics = await self.house.metrics()
+        for name in COUNTED:
+            self.counts[name] = int(metrics.sum(f"streamgate_{name}_total"))
+
+    def verdict(self) -> dict[str, Any]:
+        """What was wrong with visits and sizes; nothing, if all went well."""
+        lives = lives_of(self.samples)
+        for life in lives[:LIVES_TOLD]:
+            say(str(life))
+        wrong: dict[str, Any] = {}
+        if self.harm.wrong:
+            wrong["harm"] = self.harm.wrong
+        if self.counts["WRONG"]:
+            wrong["visits"] = self.counts["WRONG"]
+        if self.counts["begun"] != sum(self.counts[name] for name in OUTCOMES):
+            wrong["visits that came to no end"] = dict(self.counts)
+        if leaks := [leak for life in lives for leak in life.leaks()]:
+            wrong["leaks"] = leaks
+        return wrong
+
 
 def say(what: str) -> None:
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {what}\n")
@@ -154,58 +186,48 @@ async def soak(folder: Path, seconds: float, seed: int, log: Path | None = None)
     tenants.write_text(json.dumps(TENANTS))
     write_models(models, PARAMETERS, IDLE_SECONDS)
     os.environ[MARK] = mark = f"{os.getpid()}-{seed}"
-    async with ground(models, *SERVER, "--tenants", str(tenants)) as house:
-        chance = random.Random(seed)
-        harm = Harm(house, models, RELOADED, chance, say)
-        run = Soak(house, harm, seconds, chance)
-        visits = Visits(house.addresses, await hear_all(house.addresses, recordings()))
-        say(f"undisturbed: {len(visits.speeches)} recordings")
-        try:
-            await run.run(visits)
-        finally:
-            if log is not None:
-                await asyncio.to_thread(log.write_text, "\n".join(house.server.errors))
-        await house.until_accepting()
-        names = sorted(each["name"] for each in await house.processes())
-        left: dict[str, float] = {}
-
-        async def is_empty() -> bool:
-            nonlocal left
-            who = [str(tenant["name"]) for tenant in TENANTS["tenants"]]
-            left = what_is_left(await house.metrics(), STATES, who)
-            return not left
-
-        try:
-            await until_so(is_empty)
-        except TimeoutError:
-            say(f"LEFT {left}")
-        await run.measure()
-        metrics = await house.metrics()
-        for name in ("recovered", "moved", "lost", "quarantined"):
-            run.counts[name] = int(metrics.sum(f"streamgate_sequences_{name}_total"))
-        for name in ("sessions_resumed", "hibernations", "requests_retried", "replay_mismatches"):
-            run.counts[name] = int(metrics.sum(f"streamgate_{name}_total"))
-    lives = lives_of(run.samples)
-    for life in lives[:8]:
-        say(str(life))
-    counts = run.counts
-    say(f"seed {seed}: {dict(counts)} {dict(harm.faults)} {dict(run.by_kind)}")
-    wrong: dict[str, Any] = dict(left)
-    if harm.wrong:
-        wrong["harm"] = harm.wrong
-    if counts["WRONG"]:
-        wrong["visits"] = counts["WRONG"]
-    if counts["begun"] != sum(
-        counts[name] for name in (WELL, "hung up", "refused", "excused", "WRONG")
-    ):
-        wrong["visits that came to no end"] = dict(counts)
-    if leaks := [leak for life in lives for leak in life.leaks()]:
-        wrong["leaks"] = leaks
-    if names != ["engine-0", "engine-1", "front-0", "front-1", "supervisor"]:
-        wrong["processes"] = names
+    try:
+        async with ground(models, *SERVER, "--tenants", str(tenants)) as house:
+            chance = random.Random(seed)
+            harm = Harm(house, models, RELOADED, chance, say)
+            run = Soak(house, harm, seconds, chance)
+            visits = Visits(house.addresses, await hear_all(house.addresses, recordings()))
+            say(f"undisturbed: {len(visits.speeches)} recordings")
+            try:
+                await run.run(visits)
+            finally:
+                if log is not None:
+                    await asyncio.to_thread(log.write_text, "\n".join(house.server.errors))
+            wrong = await what_stayed(house)
+            await run.measure()
+            await run.count()
+    finally:
+        del os.environ[MARK]
     if orphans := marked(mark):
         wrong["processes that outlived the server"] = orphans
-    return wrong
+    say(f"seed {seed}: {dict(run.counts)} {dict(harm.faults)} {dict(run.by_kind)}")
+    return wrong | run.verdict()
+
+
+async def what_stayed(house: Ground) -> dict[str, Any]:
+    """What is in the house when all have gone, and should not be."""
+    await house.until_accepting()
+    left: dict[str, Any] = {}
+
+    async def is_empty() -> bool:
+        nonlocal left
+        who = [str(tenant["name"]) for tenant in TENANTS["tenants"]]
+        left = dict(what_is_left(await house.metrics(), STATES, who))
+        return not left
+
+    try:
+        await until_so(is_empty)
+    except TimeoutError:
+        say(f"LEFT {left}")
+    names = sorted(each["name"] for each in await house.processes())
+    if names != PROCESSES:
+        left["processes"] = names
+    return left
 
 
 def main() -> int:

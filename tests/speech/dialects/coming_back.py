@@ -75,6 +75,17 @@ def dialects_of(samples: Array, later: Array) -> list[Dialect]:
     pcm = cut_up(s16le(samples), 2560)
     floats = cut_up(samples.astype("<f4").tobytes(), 5120)
     return [
+        *_of_samples(pcm),
+        _kyutai(later),
+        *_on_own_ports(pcm, floats),
+        *_realtime(later),
+        _translations(later),
+    ]
+
+
+def _of_samples(pcm: Frames) -> list[Dialect]:
+    """The audio as it is, and some JSON."""
+    return [
         Dialect(
             "deepgram",
             "/v1/listen?encoding=linear16&sample_rate=16000&interim_results=true&resume=on",
@@ -119,21 +130,30 @@ def dialects_of(samples: Array, later: Array) -> list[Dialect]:
                 )
             ).strip(),
         ),
-        Dialect(
-            "kyutai",
-            "/api/asr-streaming?resume=on",
-            [
-                *(
-                    msgpack.packb({"type": "Audio", "pcm": later[at : at + 1920].tolist()})
-                    for at in range(0, len(later), 1920)
-                ),
-                msgpack.packb({"type": "Marker", "id": 1}),
-            ],
-            lambda heard: " ".join(
-                said(unpacked(heard), {"type": "Word"}, lambda each: str(each["text"]))
+    ]
+
+
+def _kyutai(later: Array) -> Dialect:
+    return Dialect(
+        "kyutai",
+        "/api/asr-streaming?resume=on",
+        [
+            *(
+                msgpack.packb({"type": "Audio", "pcm": later[at : at + 1920].tolist()})
+                for at in range(0, len(later), 1920)
             ),
-            is_last=lambda message: msgpack.unpackb(message)["type"] == "Marker",
+            msgpack.packb({"type": "Marker", "id": 1}),
+        ],
+        lambda heard: " ".join(
+            said(unpacked(heard), {"type": "Word"}, lambda each: str(each["text"]))
         ),
+        is_last=lambda message: msgpack.unpackb(message)["type"] == "Marker",
+    )
+
+
+def _on_own_ports(pcm: Frames, floats: Frames) -> list[Dialect]:
+    """At the root of a port."""
+    return [
         Dialect(
             "vosk",
             "/?resume=on",
@@ -157,6 +177,12 @@ def dialects_of(samples: Array, later: Array) -> list[Dialect]:
             lambda heard: " ".join(each["text"] for each in heard[-1]["segments"]),
             port="whisper-live",
         ),
+    ]
+
+
+def _realtime(later: Array) -> list[Dialect]:
+    """The audio in JSON."""
+    return [
         Dialect(
             "openai-realtime",
             "/v1/realtime?intent=transcription",
@@ -195,24 +221,27 @@ def dialects_of(samples: Array, later: Array) -> list[Dialect]:
             ),
             realtime="riva",
         ),
-        Dialect(
-            "openai-translations",
-            "/v1/realtime/translations",
-            [
-                say(
-                    type="session.update",
-                    session={"audio": {"input": {"transcription": {"model": "x"}}}},
-                ),
-                *appended("session.input_audio_buffer", later),
-                say(type="session.close"),
-            ],
-            lambda heard: "".join(
-                said(
-                    heard,
-                    {"type": "session.input_transcript.delta"},
-                    lambda each: str(each["delta"]),
-                )
-            ),
-            greets=True,
-        ),
     ]
+
+
+def _translations(later: Array) -> Dialect:
+    return Dialect(
+        "openai-translations",
+        "/v1/realtime/translations",
+        [
+            say(
+                type="session.update",
+                session={"audio": {"input": {"transcription": {"model": "x"}}}},
+            ),
+            *appended("session.input_audio_buffer", later),
+            say(type="session.close"),
+        ],
+        lambda heard: "".join(
+            said(
+                heard,
+                {"type": "session.input_transcript.delta"},
+                lambda each: str(each["delta"]),
+            )
+        ),
+        greets=True,
+    )
