@@ -19,6 +19,9 @@ ELSEWHERE_MAX = 60
 """So often in a row it may reach a front end that does not have its stream: which of them it
 reaches is chance."""
 
+OTHER_SEQUENCES = 10**12
+"""So far from their IDs are those of the sequences with which it begins anew."""
+
 BROKEN = "Internal error from Core"
 """What grpcio says of a message that it could not send any more."""
 
@@ -58,7 +61,11 @@ class ResumingStream:
     async def _once(self, channel: grpc.aio.Channel) -> None:
         """One call, up to its end."""
         metadata = [("streamgate-resume-seconds", str(self.resume_seconds))]
-        if self.token:
+        if not self.token:
+            # The stream that it knows no token of may still be there, with these sequences.
+            for request in self.requests:
+                request.parameters["sequence_id"].int64_param += OTHER_SEQUENCES
+        else:
             metadata = [
                 ("streamgate-resume", self.token),
                 ("streamgate-last-event", str(self.last_event)),
