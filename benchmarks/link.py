@@ -1,11 +1,14 @@
 """What the link between a front end and its engine costs: microseconds of CPU a message.
 
 Peer: the same requests to the same model in one process ("embedded"), where an answer is a call
-and no byte moves. The model is none: it answers 256 bytes at once, so that nothing but the way
-there and back counts. Workload: so many bytes in, 32 requests under way; requests of one sequence
-each and of none. Rounds alternate, medians count; the machine is shared, so read the ratios.
+and no byte moves; and the same link without its arena, where large tensors go over the socket. The
+model is none: it answers at once, so that nothing but the way there and back counts. Workload: so
+many bytes in and 256 out, or 256 in and so many out, 32 requests under way; requests of one
+sequence each and of none. With --read, inputs are read by the model and outputs by the client, as
+they would be by anybody who wants them. Rounds alternate, medians count; the machine is shared, so
+read the ratios.
 
-    python -m benchmarks.link [--seconds 1] [--rounds 5]
+    python -m benchmarks.link [--seconds 1] [--rounds 5] [--sizes 2000,200000] [--read]
 """
 
 import argparse
@@ -16,13 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
 from streamgate.link.addresses import UnixAddress
+from streamgate.link.blocks import ARENA_BYTES
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning, OnReservation
@@ -37,16 +43,19 @@ from streamgate.session.local import LocalGateway
 from streamgate.session.remote import RemoteGateway
 from streamgate.session.routing import READY, ModelTable, Route, VersionState
 
-SIZES = (2_000, 20_000, 200_000)
+SIZES = (2_000, 20_000, 200_000, 2_000_000)
+SMALL = 256
 DEPTH = 32
-ANSWER = np.zeros(256, np.uint8)
 PATIENT = Heartbeat(0.2, 60.0)
 
 
 class EchoLink:
-    """Implements `ModelLink`: every request is answered in the next turn of the loop."""
+    """Implements `ModelLink`: every request is answered in the next turn of the loop, with as many
+    bytes as its parameter `answer` says."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads: bool) -> None:
+        self._reads = reads
+        self._answers: dict[object, np.ndarray[Any, Any]] = {}
         self.version = "1"
         self.config = ModelConfig(
             name="echo",
@@ -66,7 +75,13 @@ class EchoLink:
         owner: OwnerNumber,
         position: int,
     ) -> RequestNumber:
-        output = Tensor.of("OUT", ANSWER, DataType.UINT8)
+        size = request.parameters["answer"]
+        answer = self._answers.get(size)
+        if answer is None:
+            answer = self._answers[size] = np.zeros(int(size), np.uint8)
+        if self._reads:
+            read(request.inputs[0])
+        output = Tensor.of("OUT", answer, DataType.UINT8)
         response = Response(request, "echo", "1", [output], position=position)
         asyncio.get_running_loop().call_soon(sink, response)
         self._numbers += 1
@@ -121,33 +136,51 @@ class NoModels:
     async def unload(self, name: str, *, unload_dependents: bool) -> None: ...
 
 
-def embedded() -> tuple[ModelTable, LocalGateway]:
+def read(tensor: Tensor) -> int:
+    """All bytes of a tensor."""
+    array = tensor.array
+    return int(np.bitwise_or.reduce(array[: len(array) // 8 * 8].view(np.uint64)))
+
+
+def embedded(*, reads: bool) -> tuple[ModelTable, LocalGateway]:
     table = ModelTable()
-    table.set("echo", 1, VersionState(READY, route=Route(EchoLink())))
+    table.set("echo", 1, VersionState(READY, route=Route(EchoLink(reads=reads))))
     gateway = LocalGateway(table, NoModels(), ServerInfo("bench", "0", ()))
     gateway.start()
     return table, gateway
 
 
-async def measure(gateway: Gateway, size: int, *, in_sequences: bool, seconds: float) -> int:
+@dataclass(frozen=True)
+class Load:
+    """What each request has and gets."""
+
+    bytes_in: int
+    bytes_out: int
+    in_sequences: bool
+    reads: bool
+
+
+async def measure(gateway: Gateway, load: Load, seconds: float) -> int:
     """How many requests are answered in so many seconds."""
     connection = gateway.connect()
-    raw = bytes(size)
+    raw = bytes(load.bytes_in)
     over = asyncio.get_running_loop().create_future()
     until = time.perf_counter() + seconds
     answered, left = 0, DEPTH
     begun = set()
 
     def send(key: int) -> None:
-        tensor = Tensor("IN", DataType.UINT8, (size,), raw=raw)
-        request = Request("echo", inputs=[tensor])
-        if in_sequences:
+        tensor = Tensor("IN", DataType.UINT8, (load.bytes_in,), raw=raw)
+        request = Request("echo", inputs=[tensor], parameters={"answer": load.bytes_out})
+        if load.in_sequences:
             request.sequence, request.start = key, key not in begun
             begun.add(key)
 
         def received(response: Response) -> None:
             nonlocal answered
             assert response.failure is None, response.failure
+            if load.reads:
+                read(response.outputs[0])
             answered += 1
             if time.perf_counter() < until:
                 send(key)
@@ -172,68 +205,81 @@ def cpu_seconds_of(pid: int) -> float:
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-async def engine(path: Path) -> None:
-    table, gateway = embedded()
-    server = LinkServer(table, gateway, heartbeat=PATIENT)
-    server.listen_unix(path)
+async def engine(folder: Path, *, reads: bool) -> None:
+    table, gateway = embedded(reads=reads)
+    servers = [
+        LinkServer(table, gateway, heartbeat=PATIENT, arena_bytes=each) for each in (ARENA_BYTES, 0)
+    ]
+    for server, name in zip(servers, ("arena", "socket"), strict=True):
+        server.listen_unix(folder / name)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
-async def compare(path: Path, pid: int, options: argparse.Namespace) -> None:
-    _, local = embedded()
-    link = EngineLink(UnixAddress(path), heartbeat=PATIENT)
-    link.start()
-    await link.wait_connected()
-    remote = RemoteGateway([link], ServerInfo("bench", "0", ()))
-    remote.start()
-    print("| bytes in | of sequences | us front end | us engine | us embedded | x | messages/s |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for size in SIZES:
+async def compare(folder: Path, pid: int, options: argparse.Namespace) -> None:
+    _, local = embedded(reads=options.read)
+    links = [
+        EngineLink(UnixAddress(folder / name), heartbeat=PATIENT, arena_bytes=size)
+        for name, size in (("arena", ARENA_BYTES), ("socket", 0))
+    ]
+    gateways: list[Gateway] = [local]
+    for link in links:
+        link.start()
+        await link.wait_connected()
+        remote = RemoteGateway([link], ServerInfo("bench", "0", ()))
+        remote.start()
+        gateways.append(remote)
+    print("| bytes in | out | of sequences | us embedded | us arena | x | us socket | x |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    ways = [(size, SMALL) for size in options.sizes] + [(SMALL, size) for size in options.sizes]
+    for bytes_in, bytes_out in ways:
         for in_sequences in (False, True):
-            rows = []
-            for _ in range(options.rounds):
-                row: list[float] = []
-                for gateway in (local, remote):
-                    here, there = time.process_time(), cpu_seconds_of(pid)
-                    began = time.perf_counter()
-                    count = await measure(
-                        gateway, size, in_sequences=in_sequences, seconds=options.seconds
-                    )
-                    took = time.perf_counter() - began
-                    row += [
-                        (time.process_time() - here) / count * 1e6,
-                        (cpu_seconds_of(pid) - there) / count * 1e6,
-                        count / took,
-                    ]
-                rows.append(row)
-            one, _, _, front, back, speed = (
-                statistics.median(each) for each in zip(*rows, strict=True)
-            )
+            load = Load(bytes_in, bytes_out, in_sequences, options.read)
+            rows = [
+                [await cost(each, load, pid, options.seconds) for each in gateways]
+                for _ in range(options.rounds)
+            ]
+            one, *others = (statistics.median(column) for column in zip(*rows, strict=True))
+            cells = " | ".join(f"{each:.1f} | {each / one:.1f}" for each in others)
             print(
-                f"| {size:,} | {'yes' if in_sequences else 'no'} | {front:.1f} | {back:.1f} | "
-                f"{one:.1f} | {(front + back) / one:.1f} | {speed:,.0f} |"
+                f"| {bytes_in:,} | {bytes_out:,} | {'yes' if in_sequences else 'no'} | {one:.1f} | "
+                f"{cells} |",
+                flush=True,
             )
-    await link.stop()
+    for link in links:
+        await link.stop()
+
+
+async def cost(gateway: Gateway, load: Load, pid: int, seconds: float) -> float:
+    """CPU of both processes, in microseconds a message."""
+    here, there = time.process_time(), cpu_seconds_of(pid)
+    count = await measure(gateway, load, seconds)
+    return (time.process_time() - here + cpu_seconds_of(pid) - there) / count * 1e6
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in text.split(","))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sizes", type=_sizes, default=SIZES)
+    parser.add_argument("--read", action="store_true")
     parser.add_argument("--engine", type=Path)
     options = parser.parse_args()
     if options.engine:
-        asyncio.run(engine(options.engine))
+        asyncio.run(engine(options.engine, reads=options.read))
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "link"
-        command = [sys.executable, "-m", "benchmarks.link", "--engine", str(path)]
+        command = [sys.executable, "-m", "benchmarks.link", "--engine", folder]
+        command += ["--read"] if options.read else []
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
             try:
-                asyncio.run(compare(path, process.pid, options))
+                asyncio.run(compare(Path(folder), process.pid, options))
             finally:
                 process.kill()
 

@@ -13,6 +13,7 @@ import streamgate
 from streamgate.cli_processes import (
     add_processes,
     add_status_and_drain,
+    link_arena_bytes_of,
     link_silence_seconds,
     topology_of,
 )
@@ -413,6 +414,7 @@ def _serve(options: argparse.Namespace) -> int:
             device_turns=options.device_turns,
             link_silence_seconds=link_silence_seconds(options),
             stateless_share=options.stateless_share / 100,
+            link_arena_bytes=link_arena_bytes_of(options),
             session_store=options.session_store,
             session_store_ttl_seconds=options.session_store_ttl,
             exit_timeout_seconds=options.exit_timeout_secs,

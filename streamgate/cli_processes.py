@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from streamgate.link.beat import BEAT_SECONDS
+from streamgate.link.blocks import ARENA_BYTES, ARENA_BYTES_MAX
 from streamgate.server.processes.control import ask_server
 from streamgate.server.processes.hardware import Hardware, parse_cpus
 from streamgate.server.processes.runtime_directory import find_server
@@ -39,6 +40,7 @@ _OF_SEVERAL: Final = {
         "freeze_limit_secs",
         "link_silence_ms",
         "spare_engines",
+        "link_arena_bytes",
         "runtime_directory",
     )
 }
@@ -111,12 +113,32 @@ def _add_losses(processes: "argparse._ArgumentGroup") -> None:
         help="keep a process beside each engine that has read its libraries already, and takes "
         "over when the engine is lost or drained (true)",
     )
+    _add_arena(processes)
+
+
+def _add_arena(group: "argparse._ActionsContainer") -> None:
+    group.add_argument(
+        "--link-arena-bytes",
+        type=_arena_bytes,
+        default=None,
+        metavar="BYTES",
+        help="memory through which a front end and an engine pass large tensors to each other, for "
+        f"each pair and direction; 0 has them go over the socket ({ARENA_BYTES})",
+    )
+
+
+def link_arena_bytes_of(options: argparse.Namespace) -> int:
+    """What the flags of `serve` say."""
+    size = options.link_arena_bytes
+    return ARENA_BYTES if size is None else int(size)
 
 
 def topology_of(options: argparse.Namespace) -> Topology | None:
     """What the flags of `serve` say; None for one process. Complains of flags that contradict."""
     if options.embedded:
-        given = [flag for flag, field in _OF_SEVERAL.items() if getattr(options, field)]
+        given = [
+            flag for flag, field in _OF_SEVERAL.items() if getattr(options, field) not in (None, [])
+        ]
         if given:
             options.complain(f"{given[0]} is about several processes, --embedded is one")
         return None
@@ -216,6 +238,14 @@ def _count(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= PROCESSES_MAX:
         raise argparse.ArgumentTypeError(
             f"'{text}' is no number of processes, expected 1 to {PROCESSES_MAX}"
+        )
+    return int(text)
+
+
+def _arena_bytes(text: str) -> int:
+    if not text.isdigit() or int(text) > ARENA_BYTES_MAX:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no number of bytes, expected 0 to {ARENA_BYTES_MAX}"
         )
     return int(text)
 

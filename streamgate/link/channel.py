@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamgate.link.beat import BEAT_SECONDS
-from streamgate.link.frames import FRAME_BYTES_MAX, FrameError, FrameSocket
+from streamgate.link.frame_socket import FrameSocket
+from streamgate.link.frames import FRAME_BYTES_MAX, Body, FrameError
 from streamgate.link.messages import RESULT, STEP, Beat, decode_message, encode_message
+from streamgate.link.sharing import Sharing
 from streamgate.link.steps import decode_result, decode_step
-from streamgate.model.tensor import Buffer
 
 GREETING_BYTES_MAX: Final = 2**16
 """What a frame may have before both sides know each other."""
@@ -49,6 +50,8 @@ class Channel:
         self.socket = FrameSocket(
             connection, self._receive, self._lost, frame_bytes_max=GREETING_BYTES_MAX
         )
+        self.sharing = Sharing(self.socket, self.send)
+        self._own_handlers = {Beat: lambda _: None, **self.sharing.handlers}
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +61,7 @@ class Channel:
         """Raises TypeError or ValueError for a value that can't be sent."""
         self.socket.send(*encode_message(message))
 
-    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Buffer]) -> None:
+    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Body]) -> None:
         """A step or a result, encoded."""
         self.socket.send(header, bodies)
 
@@ -66,6 +69,7 @@ class Channel:
         """Both sides know each other: frames may be large, and silence means loss."""
         self.socket.frame_bytes_max = FRAME_BYTES_MAX
         self._is_greeted = True
+        self.sharing.begin()
         self._beat()
 
     def fence(
@@ -78,18 +82,21 @@ class Channel:
         it still says goes to these handlers, its end to `on_lost`; silence is no loss any more."""
         self._stop()
         self._handlers, self._on_lost = handlers, on_lost
+        self.sharing.fence()
         self.socket.frame_bytes_max = frame_bytes_max
         self.socket.half_close()
 
     def close(self) -> None:
         self._stop()
         self.socket.close()
+        self.sharing.close()
 
     def lose(self, why: str) -> None:
         self.socket.lose(why)
 
     def _lost(self, why: str) -> None:
         self._stop()
+        self.sharing.close()
         self._on_lost(why)
 
     def _stop(self) -> None:
@@ -107,6 +114,7 @@ class Channel:
         if self._silent_beats * interval >= self._heartbeat.silence_seconds:
             self.on_silent(f"nothing was heard for {self._silent_beats * interval:.1f} s")
             return
+        self.sharing.pass_time(interval)
         self.send(_BEAT)
         if self.is_open:
             self._timer = self._loop.call_later(interval, self._beat)
@@ -122,7 +130,9 @@ class Channel:
             message = decode_result(header, bodies)
         else:
             message = decode_message(header, bodies)
-            if type(message) is Beat and self._is_greeted:
+            own = self._own_handlers.get(type(message))
+            if own is not None and self._is_greeted:
+                own(message)
                 return
         handler = self._handlers.get(type(message))
         if handler is None:

@@ -11,8 +11,10 @@ from typing import Any, Final, TypeVar
 
 from streamgate.errors import Code, Failure, StreamGateError
 from streamgate.link.addresses import Address
+from streamgate.link.blocks import ARENA_BYTES
 from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.fence import Fences
+from streamgate.link.frames import Body
 from streamgate.link.greeting import Handlers, introduce
 from streamgate.link.lanes import Call
 from streamgate.link.messages import (
@@ -48,7 +50,6 @@ from streamgate.link.steps import Result
 from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
-from streamgate.model.tensor import Buffer
 from streamgate.session.gateway import ModelIndexEntry, ServerInfo
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,9 @@ class EngineLink:
         peer_path: str = "",
         secret: bytes = b"",
         heartbeat: Heartbeat | None = None,
+        arena_bytes: int = ARENA_BYTES,
     ) -> None:
+        """On this machine, large inputs go through an arena of so many bytes; 0 is none."""
         self.address = address
         self.name = str(address)
         """What tells it from others, for good."""
@@ -105,6 +108,7 @@ class EngineLink:
         """Where the engine tells other front ends that this one is reached. Before `start`."""
         self._secret = secret
         self._heartbeat = heartbeat or Heartbeat()
+        self._arena_bytes = arena_bytes
         self._numbers = itertools.count(1)
         self._answers: dict[int, tuple[RemoteModel, Callable[[Failure | None], None]]] = {}
         self._hand_overs: dict[int, tuple[RemoteModel, Callable[[Snapshot | Failure], None]]] = {}
@@ -157,7 +161,10 @@ class EngineLink:
         self._over.clear()
         self._first_table.clear()
         me = self.incarnation, self.peer_path
-        await introduce(self.address, me, self._secret, self._heartbeat, self._adopt, self.lost)
+        await introduce(
+            *(self.address, me, self._secret, self._heartbeat, self._adopt, self.lost),
+            arena_bytes=self._arena_bytes,
+        )
 
     def _adopt(self, channel: Channel, welcome: Welcome) -> Handlers:
         self._channel = channel
@@ -191,7 +198,7 @@ class EngineLink:
         if self._channel is not None:
             self._channel.send(message)
 
-    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Buffer]) -> None:
+    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Body]) -> None:
         if self._channel is not None:
             self._channel.send_frame(header, bodies)
 
@@ -375,6 +382,7 @@ class EngineLink:
     def _lost(self, why: str) -> None:
         self._channel = None
         self.is_connected = self.is_live = False
+        self._first_table.clear()
         models = list(self.models.values())
         self.models.clear()
         for model in models:

@@ -140,6 +140,7 @@ class _Guest:
             self._timer.cancel()
             self._on_over(self)
             proof = _proof(self._secret, _CALLED, self._nonce, hello.nonce)
+            self._channel.sharing.take(hello.arena_bytes)
             handlers, self._on_lost = self._admit(self._channel, hello, proof)
             del self._handlers[Hello]
             self._handlers.update(handlers)
@@ -165,12 +166,15 @@ async def introduce(
     heartbeat: Heartbeat,
     adopt: Adopt,
     on_lost: OnLost,
+    *,
+    arena_bytes: int = 0,
 ) -> None:
-    """Connect, and say who this is: an incarnation, and where front ends reach it. `on_lost` is
-    told of the end of a connection that was adopted. Raises OSError, TimeoutError, or
+    """Connect, and say who this is: an incarnation, and where front ends reach it. Where that is
+    possible, an arena is offered of so many bytes. `on_lost` is told of the end of a connection
+    that was adopted. Raises OSError, TimeoutError, or
     StreamGateError for another version or secret there."""
     connection = await connect(address, GREETING_SECONDS)
-    caller = _Caller(me, secret, adopt, on_lost)
+    caller = _Caller(me, secret, adopt, on_lost, arena_bytes)
     channel = Channel(connection, caller.handlers, caller.lost, heartbeat)
     try:
         async with asyncio.timeout(GREETING_SECONDS):
@@ -183,8 +187,16 @@ async def introduce(
 class _Caller:
     """The side that connects, until it knows whom to."""
 
-    def __init__(self, me: tuple[str, str], secret: bytes, adopt: Adopt, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        me: tuple[str, str],
+        secret: bytes,
+        adopt: Adopt,
+        on_lost: OnLost,
+        arena_bytes: int,
+    ) -> None:
         self._me = me
+        self._arena_bytes = arena_bytes
         self._secret = secret
         self._adopt = adopt
         self._on_lost = on_lost
@@ -218,13 +230,15 @@ class _Caller:
             return
         assert self._channel is not None
         proof = _proof(self._secret, _CALLER, self._nonce, challenge.nonce)
-        self._channel.send(Hello(SHAPE, self._nonce, proof, *self._me))
+        offered = self._channel.sharing.offer(self._arena_bytes)
+        self._channel.send(Hello(SHAPE, self._nonce, proof, *self._me, offered))
 
     def _welcomed(self, welcome: Welcome) -> None:
         if not _is_proof(welcome.proof, self._secret, _CALLED, self._their_nonce, self._nonce):
             self._fail("the link's secret is another one there")
         elif not self._adopted.done():
             assert self._channel is not None
+            self._channel.sharing.take(welcome.arena_bytes)
             self._adopted.set_result(None)
             handlers = self._adopt(self._channel, welcome)
             self.handlers.clear()

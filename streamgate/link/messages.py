@@ -35,27 +35,43 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The answer: who connects, and that it knows the secret. `incarnation` is another one after
-    each start of its process; `peer_path` is where other front ends reach it, "" for nowhere."""
+    each start of its process; `peer_path` is where other front ends reach it, "" for nowhere.
+    With `arena_bytes` comes a descriptor of an arena of so many."""
 
     shape: str
     nonce: bytes
     proof: bytes
     incarnation: str
     peer_path: str
+    arena_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The engine takes the connection: who it is, and that it knows the secret, too."""
+    """The engine takes the connection: who it is, and that it knows the secret, too. The arena is
+    as in Hello."""
 
     proof: bytes
     incarnation: str
     info: ServerInfo
+    arena_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
     """Nothing but a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Your arena can be read here: use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """Nobody holds these blocks of your arena any more."""
+
+    blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +414,7 @@ class ForwardEnd:
 
 
 MESSAGES: Final = (
-    *(Challenge, Hello, Welcome, Beat, Table, Export, Withdrawn),
+    *(Challenge, Hello, Welcome, Beat, Mapped, GivenBack, Table, Export, Withdrawn),
     *(
         Reserve,
         Restore,

@@ -18,6 +18,7 @@ from streamgate.link.contract import (
     OnReservation,
     OnSnapshot,
 )
+from streamgate.link.frames import Body
 from streamgate.link.lanes import Call, Lane, Lanes
 from streamgate.link.messages import (
     AskReady,
@@ -42,7 +43,6 @@ from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
-from streamgate.model.tensor import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Engine(Protocol):
 
     def send(self, message: object) -> None: ...
 
-    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Buffer]) -> None: ...
+    def send_frame(self, header: tuple[Any, ...], bodies: Sequence[Body]) -> None: ...
 
     def soon(self, call: Callable[[], None]) -> None: ...
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from streamgate.errors import EndReason
 from streamgate.link.addresses import TcpAddress
+from streamgate.link.blocks import ARENA_BYTES
 from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.exports import ExportedModel
 from streamgate.link.fence import Fences
@@ -55,7 +56,8 @@ class LinkServer:
     """Serves the models of a table to front ends in other processes.
 
     Questions go to `gateway`: statistics, slots, the index, loading and unloading. With a `secret`
-    (bytes that both sides know, needed for TCP) nobody is served who does not know it.
+    (bytes that both sides know, needed for TCP) nobody is served who does not know it. On this
+    machine, large outputs go through an arena of `arena_bytes` for each front end; 0 is none.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class LinkServer:
         *,
         secret: bytes = b"",
         heartbeat: Heartbeat | None = None,
+        arena_bytes: int = ARENA_BYTES,
     ) -> None:
         self._table = table
         self._gateway = gateway
+        self._arena_bytes = arena_bytes
         self.incarnation = secrets.token_hex(8)
         self.counts = Counts()
         self._exports: dict[int, ExportedModel] = {}
@@ -136,7 +140,8 @@ class LinkServer:
 
         channel.on_silent = silent
         peer.handlers.update(self._questions(peer))
-        channel.send(Welcome(proof, self.incarnation, self._gateway.server_info()))
+        offered = channel.sharing.offer(self._arena_bytes)
+        channel.send(Welcome(proof, self.incarnation, self._gateway.server_info(), offered))
         channel.begin()
         for model in self._exports.values():
             channel.send(_export(model))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamgate.errors import Code, Failure
-from streamgate.link.frames import FrameError
+from streamgate.link.frames import SHARED_BYTES_MIN, Body, FrameError
 from streamgate.link.messages import RESULT, STEP
-from streamgate.model.datatypes import from_wire
+from streamgate.model.datatypes import DataType, from_wire
 from streamgate.model.request import Request, Response
-from streamgate.model.tensor import Buffer, Tensor
+from streamgate.model.tensor import Tensor
 
 _START: Final = 1
 _END: Final = 2
@@ -79,7 +79,7 @@ class Result:
 
 def encode_step(
     number: int, model: int, owner: int, epoch: int, position: int, request: Request
-) -> tuple[Header, list[Buffer]]:
+) -> tuple[Header, list[Body]]:
     """The frame of a checked request."""
     tensors, bodies = _encode_tensors(request.inputs)
     flags = (_START if request.start else 0) | (_END if request.end else 0)
@@ -122,7 +122,7 @@ def decode_step(header: Header, bodies: Sequence[memoryview]) -> Step:
     return Step(number, model, owner, epoch, position, request)
 
 
-def encode_result(number: int, response: Response) -> tuple[Header, list[Buffer]]:
+def encode_result(number: int, response: Response) -> tuple[Header, list[Body]]:
     """The frame of a response."""
     tensors, bodies = _encode_tensors(response.outputs)
     flags = (
@@ -168,9 +168,18 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
     )
 
 
-def _encode_tensors(tensors: Collection[Tensor]) -> tuple[tuple[Any, ...], list[Buffer]]:
+def _encode_tensors(tensors: Collection[Tensor]) -> tuple[tuple[Any, ...], list[Body]]:
     heads = tuple([(each.name, each.datatype.value, each.shape) for each in tensors])
-    return heads, [each.raw for each in tensors]
+    return heads, [each.raw if each.is_raw else _body_of(each) for each in tensors]
+
+
+def _body_of(tensor: Tensor) -> Body:
+    """A large array goes as it is: it is copied where it is sent from, once."""
+    if tensor.datatype is not DataType.BYTES:
+        array = tensor.array
+        if array.nbytes >= SHARED_BYTES_MIN and array.flags.c_contiguous:
+            return array
+    return tensor.raw
 
 
 def _decode_tensors(heads: Any, bodies: Sequence[memoryview]) -> list[Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from streamgate.link.blocks import ARENA_BYTES
 from streamgate.recording.options import RecordingOptions
 from streamgate.session.tenant import Tenant
 
@@ -96,6 +97,7 @@ class Settings:
     device_turns: int = 0
     link_silence_seconds: float = 1.0
     stateless_share: float = 0.05
+    link_arena_bytes: int = ARENA_BYTES
     session_store: str = ""
     session_store_ttl_seconds: float = 600.0
     log_level: str = "info"

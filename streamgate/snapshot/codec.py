@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from streamgate.link.frames import encode_frame, frame_of
+from streamgate.link.frames import Body, encode_frame, frame_of
 from streamgate.link.steps import decode_result, decode_step, encode_result, encode_step
 from streamgate.link.values import Bodies, pack, unpack
 from streamgate.model.request import Request, Response
@@ -65,7 +65,7 @@ def decode_snapshot(data: Buffer) -> Snapshot:
     return _read(data, partial(unpack, Snapshot))
 
 
-def _written(encode: Callable[[], tuple[Header, Bodies]]) -> bytes:
+def _written(encode: Callable[[], tuple[Header, Sequence[Body]]]) -> bytes:
     try:
         header, bodies = encode()
         return b"".join(encode_frame((FORMAT, *header), bodies))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from streamgate.link.frame_socket import FrameSocket
 from streamgate.link.frames import (
     FrameError,
-    FrameSocket,
     decode_frame,
     encode_frame,
 )
@@ -205,7 +205,7 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_call(
 async def test_a_reader_that_does_not_read_is_waited_for_and_then_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streamgate.link.frames.UNSENT_BYTES_MAX", 3_000_000)
+    monkeypatch.setattr("streamgate.link.frame_socket.UNSENT_BYTES_MAX", 3_000_000)
     near, far = socket.socketpair()
     losses: list[str] = []
     drained: list[int] = []

@@ -242,7 +242,7 @@ async def test_models_of_a_front_end_that_does_not_read_are_held_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamgate.link.peer.UNREAD_BYTES_MAX", 100_000)
-    async with engine(tmp_path) as there:
+    async with engine(tmp_path, arena_bytes=0) as there:
         here = await there.connect()
         loop = asyncio.get_running_loop()
         here.send(1, start=True)

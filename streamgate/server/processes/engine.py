@@ -38,6 +38,7 @@ class EngineRole:
         settings = read_settings(beginning.settings)
         self._models = ServedModels(settings, self._remembered, alone=False)
         self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
+        self._arena_bytes = settings.link_arena_bytes
         self._socket = directory / engine_socket(beginning.name)
         self._on_change = on_change
         self._link: LinkServer | None = None
@@ -54,7 +55,12 @@ class EngineRole:
                 await self._loads.repeat()
             gateway = self._models.gateway
             gateway.start()
-            self._link = LinkServer(self._models.table, gateway, heartbeat=self._heartbeat)
+            self._link = LinkServer(
+                self._models.table,
+                gateway,
+                heartbeat=self._heartbeat,
+                arena_bytes=self._arena_bytes,
+            )
             self._link.listen_unix(self._socket)
         except StreamGateError:
             await self._models.drain()

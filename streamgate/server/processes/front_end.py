@@ -43,7 +43,11 @@ class FrontEndRole:
         self._on_change = on_change
         self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
         self._links = [
-            EngineLink(UnixAddress(directory / engine_socket(name)), heartbeat=self._heartbeat)
+            EngineLink(
+                UnixAddress(directory / engine_socket(name)),
+                heartbeat=self._heartbeat,
+                arena_bytes=settings.link_arena_bytes,
+            )
             for name in beginning.engines
         ]
         info = ServerInfo(settings.server_id, streamgate.__version__, EXTENSIONS)

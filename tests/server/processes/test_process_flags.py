@@ -7,6 +7,7 @@ import pytest
 from streamgate.cli import main
 from streamgate.link.channel import Heartbeat
 from streamgate.server.processes.child import Beginning
+from streamgate.server.processes.engine import EngineRole
 from streamgate.server.processes.front_end import FrontEndRole
 from streamgate.server.processes.hardware import Hardware
 from streamgate.server.processes.settings_text import read_settings, write_settings
@@ -19,6 +20,8 @@ from streamgate.server.settings import Settings
     [
         ("--embedded --engines 2", "--engines is about several processes, --embedded is one"),
         ("--embedded --engine-gpus 0", "--engine-gpus is about several processes"),
+        ("--embedded --link-arena-bytes 0", "--link-arena-bytes is about several processes"),
+        ("--link-arena-bytes -1", "'-1' is no number of bytes, expected 0 to 68719476736"),
         ("--engines 0", "'0' is no number of processes, expected 1 to 256"),
         ("--front-ends 1.5", "'1.5' is no number of processes"),
         ("--freeze-limit-secs 0", "'0' is not a number of seconds above 0"),
@@ -84,3 +87,25 @@ def test_how_long_an_engine_may_be_silent(
     beginning = Beginning("front", "front-0", write_settings(read), "/nowhere", ["engine-0"])
     (link,) = FrontEndRole(beginning, lambda: None)._links
     assert link._heartbeat == Heartbeat(0.2, seconds)
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"), [("", 64 * 2**20), ("--link-arena-bytes 0", 0), ("--embedded", 64 * 2**20)]
+)
+def test_what_flags_say_about_the_arena(
+    flags: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[int] = []
+
+    def serve(settings: Settings, _: Topology | None) -> int:
+        served.append(settings.link_arena_bytes)
+        return 0
+
+    monkeypatch.setattr("streamgate.server.main.serve", serve)
+    assert main(["serve", "--model-repository", "a", *flags.split()]) == 0
+    assert served == [size]
+    text = write_settings(Settings([Path("a")], link_arena_bytes=size))
+    beginning = Beginning("front", "front-0", text, "/nowhere", ["engine-0"])
+    (link,) = FrontEndRole(beginning, lambda: None)._links
+    assert link._arena_bytes == size
+    assert EngineRole(beginning, lambda: None)._arena_bytes == size
