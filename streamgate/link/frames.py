@@ -15,14 +15,14 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgate.model.tensor import Buffer
+from streamgate.model.tensor import LARGE_BYTES, Buffer
 
 FRAME_BYTES_MAX: Final = 2**30
 """Larger frames are refused: a connection on which one is announced is lost."""
 
 HEADER_ITEMS_MAX: Final = 2**16
 
-SHARED_BYTES_MIN: Final = 2**14
+SHARED_BYTES_MIN: Final = LARGE_BYTES
 """Smaller bodies are in their frames also where there is an arena: the kernel copies them in less
 time than a block of an arena costs."""
 
@@ -72,14 +72,33 @@ def encode_frame(
     ]
     sizes: Sequence[Any] = tuple(map(len, flat))
     lent: Sequence[int] = ()
-    if sizes and max(sizes) >= SHARED_BYTES_MIN:
+    total = 0
+    for size in sizes:
+        total += padded(size)
+    if total >= SHARED_BYTES_MIN:
         sizes, flat, lent = _placed(bodies, flat, arena)
+        total = sum([padded(len(body)) for body in flat])
     try:
-        return _encode(header, sizes, flat)
+        head: bytes = _PACKER.pack((*header, sizes))
+        head_size = len(head)
+        total += padded(head_size)
+        if total > FRAME_BYTES_MAX:
+            raise ValueError(f"a frame of {total} bytes; at most {FRAME_BYTES_MAX} can be sent")
     except BaseException:
         if arena is not None:
             arena.give_back(lent)
         raise
+    parts: list[Buffer] = [PREFIX.pack(total, head_size), head, _PADDINGS[-head_size & 7]]
+    if total <= _JOINED_BYTES:
+        for body in flat:
+            parts += (body, _PADDINGS[-len(body) & 7])
+        return [b"".join(parts)]
+    whole: list[Buffer] = [b"".join(parts)]
+    for body in flat:
+        whole.append(body)
+        if padding := -len(body) & 7:
+            whole.append(_PADDINGS[padding])
+    return whole
 
 
 def _placed(
@@ -103,27 +122,6 @@ def _placed(
     return sizes, inside, lent
 
 
-def _encode(header: tuple[Any, ...], sizes: Sequence[Any], flat: Sequence[Buffer]) -> list[Buffer]:
-    head: bytes = _PACKER.pack((*header, sizes))
-    size = len(head)
-    total = padded(size)
-    for body in flat:
-        total += padded(len(body))
-    if total > FRAME_BYTES_MAX:
-        raise ValueError(f"a frame of {total} bytes; at most {FRAME_BYTES_MAX} can be sent")
-    parts: list[Buffer] = [PREFIX.pack(total, size), head, _PADDINGS[-size & 7]]
-    if total <= _JOINED_BYTES:
-        for body in flat:
-            parts += (body, _PADDINGS[-len(body) & 7])
-        return [b"".join(parts)]
-    whole: list[Buffer] = [b"".join(parts)]
-    for body in flat:
-        whole.append(body)
-        if padding := -len(body) & 7:
-            whole.append(_PADDINGS[padding])
-    return whole
-
-
 def decode_frame(
     frame: memoryview, header_size: int, arena: Lent | None = None
 ) -> tuple[tuple[Any, ...], list[memoryview]]:
@@ -140,10 +138,10 @@ def decode_frame(
         offset = padded(header_size)
         bodies = []
         for size in sizes:
-            if type(size) is tuple and arena is not None:
-                bodies.append(arena.view(*size))
-                continue
             if type(size) is not int or not 0 <= size <= len(frame) - offset:
+                if type(size) is tuple and arena is not None:
+                    bodies.append(arena.view(*size))
+                    continue
                 raise FrameError(f"a body of {size!r:.40} bytes in {len(frame) - offset}")
             body = frame[offset : offset + size]
             bodies.append(memoryview(bytes(body)) if size <= _SMALL_BYTES else body)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streamgate.errors import Code, Failure
-from streamgate.link.frames import SHARED_BYTES_MIN, Body, FrameError
+from streamgate.link.frames import Body, FrameError
 from streamgate.link.messages import RESULT, STEP
-from streamgate.model.datatypes import DataType, from_wire
+from streamgate.model.datatypes import from_wire
 from streamgate.model.request import Request, Response
 from streamgate.model.tensor import Tensor
 
@@ -170,16 +170,7 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
 
 def _encode_tensors(tensors: Collection[Tensor]) -> tuple[tuple[Any, ...], list[Body]]:
     heads = tuple([(each.name, each.datatype.value, each.shape) for each in tensors])
-    return heads, [each.raw if each.is_raw else _body_of(each) for each in tensors]
-
-
-def _body_of(tensor: Tensor) -> Body:
-    """A large array goes as it is: it is copied where it is sent from, once."""
-    if tensor.datatype is not DataType.BYTES:
-        array = tensor.array
-        if array.nbytes >= SHARED_BYTES_MIN and array.flags.c_contiguous:
-            return array
-    return tensor.raw
+    return heads, [each.body for each in tensors]
 
 
 def _decode_tensors(heads: Any, bodies: Sequence[memoryview]) -> list[Tensor]:

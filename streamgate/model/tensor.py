@@ -8,7 +8,7 @@ import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from streamgate.model.datatypes import DataType
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Buffer = bytes | bytearray | memoryview
+
+LARGE_BYTES: Final = 2**14
+"""From here on it is worth some trouble to copy a tensor less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,22 @@ class Tensor:
             else:
                 self._raw = array.tobytes()
         return self._raw
+
+    @property
+    def body(self) -> Buffer | Array:
+        """As `raw`, for whoever copies it at once: a large contiguous array as it is."""
+        raw = self._raw
+        if raw is None:
+            array = self._array
+            assert array is not None
+            if (
+                array.nbytes >= LARGE_BYTES
+                and self.datatype is not DataType.BYTES
+                and array.flags.c_contiguous
+            ):
+                return array
+            raw = self.raw
+        return raw
 
     def viewed(self, name: str, shape: Shape) -> "Tensor":
         """The same data under another name and in another shape of as many elements; itself, if

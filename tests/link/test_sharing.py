@@ -14,7 +14,7 @@ import pytest
 from streamgate.core.ids import OwnerNumber
 from streamgate.link.addresses import TcpAddress
 from streamgate.link.arena import Arena
-from streamgate.link.channel import Channel
+from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.messages import GivenBack, Mapped
 from streamgate.model.datatypes import DataType
@@ -372,3 +372,29 @@ async def test_descriptors_that_nobody_wants_are_closed(tmp_path: Path) -> None:
         reading.close()
         writing.close()
         await until(lambda: descriptors() <= open_before)
+
+
+async def test_who_was_given_up_has_its_large_frames_refused_and_nothing_is_said_to_it(
+    tmp_path: Path,
+) -> None:
+    """Its blocks stay lent: to give them back would end the listening."""
+    async with engine(tmp_path, heartbeat=Heartbeat(0.2, 1_000.0)) as there:
+        here = await there.connect()
+        await until_shared(there, here)
+        here.send(1, start=True)
+        await until(lambda: there.fake.submitted)
+        old, zombie = channel_of(here.link), there_of(there)
+        request, sink, *_ = there.fake.submitted[0]
+        # It is given up before it hears of it.
+        asyncio.get_running_loop().remove_reader(zombie.socket._socket)
+        old.on_silent("the test wants it")
+        for number in range(4):
+            output = Tensor("O", DataType.UINT8, (SIZE,), raw=body_of(number))
+            sink(Response(request, "m", "1", [output], final=False))
+        await until(lambda: here.link.counts.stale.results == 4)
+        assert old.is_open
+        assert arena_of(zombie).held_bytes >= 4 * SIZE
+        asyncio.get_running_loop().add_reader(zombie.socket._socket, zombie.socket._read)
+        await until(lambda: not zombie.is_open and not old.is_open)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await here.link.wait_connected()
