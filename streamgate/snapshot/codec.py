@@ -65,6 +65,21 @@ def decode_snapshot(data: Buffer) -> Snapshot:
     return _read(data, partial(unpack, Snapshot))
 
 
+def encode_value(value: object) -> bytes:
+    """A dataclass of declared types. Raises CodecError for one that can't be written."""
+
+    def encode() -> tuple[Header, Bodies]:
+        bodies: Bodies = []
+        return pack(type(value), value, bodies), bodies
+
+    return _written(encode)
+
+
+def decode_value(data: Buffer, kind: type[ValueT]) -> ValueT:
+    """A value of this dataclass. Raises CodecError."""
+    return _read(data, partial(unpack, kind))
+
+
 def _written(encode: Callable[[], tuple[Header, Sequence[Body]]]) -> bytes:
     try:
         header, bodies = encode()

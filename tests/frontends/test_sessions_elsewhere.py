@@ -46,7 +46,18 @@ async def heard_of(
     return life.writes, client.heard
 
 
-async def test_a_sequence_goes_on_wherever_its_server_dies(houses: Houses) -> None:
+def cut_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told before is forgotten whenever that is possible, and not much is kept."""
+    monkeypatch.setattr(tape, "CUT_BYTES", 500)
+    monkeypatch.setattr(tape, "CUT_AGAIN_BYTES", 1)
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+async def test_a_sequence_goes_on_wherever_its_server_dies(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch, *, is_cut: bool
+) -> None:
+    if is_cut:
+        cut_often(monkeypatch)
     messages = sequence_of("hash", VALUES)
     expected = {place: [each] for place, each in enumerate(hashes(VALUES))}
     writes, _ = await heard_of(houses, messages)
@@ -165,6 +176,24 @@ async def test_a_session_that_outgrows_its_tape_goes_on_and_is_kept_no_more(
     status, text = await refusal_of(houses, f"?resume={token}&last_event=1")
     assert status == 404
     assert "state lost: the session was kept no more" in text
+
+
+async def test_one_that_is_cut_outgrows_nothing(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_often(monkeypatch)
+    monkeypatch.setattr(tape, "TAPE_BYTES", 1_000)
+    houses.begin("websocket")
+    _, token = await begun(houses, VALUES)
+    houses.kill()
+    socket = await opened_at(houses, f"?resume={token}&last_event={len(VALUES)}")
+    greeting = json.loads(await socket.recv())
+    assert greeting["received"] == {"messages": 1 + len(VALUES), "bytes": 8 * len(VALUES)}
+    last = json.loads(await socket.recv())
+    assert (last["event"], last["position"]) == (1 + len(VALUES), len(VALUES) - 1)
+    await socket.send(sequence_of("hash", [7])[1])
+    answer = json.loads(await socket.recv())
+    assert answer["outputs"][0]["data"] == [hashes([*VALUES, 7])[-1]]
 
 
 async def test_two_that_come_at_once_get_one_session(houses: Houses) -> None:

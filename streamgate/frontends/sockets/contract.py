@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 from urllib.parse import parse_qs
 
 from streamgate.errors import Failure
@@ -157,6 +157,18 @@ class Conversation(Protocol):
 
     def on_gone(self) -> None:
         """The connection is over, by whoever's wish. The last call."""
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A conversation that can be gone on with elsewhere without being told all that it was told."""
+
+    def state(self) -> bytes | None:
+        """All that matters of its past; None while something is under way. Raises CodecError."""
+
+    def restore(self, state: bytes) -> None:
+        """Its handshake has just been accepted again: go on from there. Raises CodecError and
+        StreamGateError for what can't be gone on from."""
 
 
 class Manners(Protocol):

@@ -57,6 +57,11 @@ class KeptEvents:
         self._last += 1
         self.size_bytes += len(message)
 
+    def restart(self, number: int) -> None:
+        """The next one is the one behind this, and none before it is kept."""
+        self.clear()
+        self._last = number
+
     def pass_over(self) -> None:
         """The next one is not kept. Only where none before it is."""
         assert not self._messages

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, final
 
 from streamgate.frontends.sockets.contract import (
@@ -20,11 +21,13 @@ from streamgate.frontends.sockets.contract import (
     Grant,
     Manners,
     Message,
+    Portable,
     Received,
     Silence,
 )
 from streamgate.frontends.sockets.kept import KeepLimits, KeptEvents
 from streamgate.frontends.sockets.record import Record, Unrecorded
+from streamgate.snapshot.codec import CodecError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,17 @@ SUPERSEDED: Final = (4409, "superseded: the session was resumed over another con
 """How a connection is closed whose session another one has taken over."""
 
 _M = TypeVar("_M", str, bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What a session goes on from: its conversation's state, how many messages of its client's
+    have come and the bytes of the binary ones, and how many events it has said."""
+
+    conversation: bytes
+    messages: int
+    bytes: int
+    events: int
 
 
 class Carrier(Protocol):
@@ -155,6 +169,31 @@ class Session:
     def pass_over(self, count: int) -> None:
         """What is said again of the first so many messages is not kept."""
         self._passed_over = count
+
+    def state(self) -> SessionState | None:
+        """What `restore` goes on from; None where that can't be had now."""
+        conversation = _portable(self._conversation)
+        if self._pending is not None or self._closing is not None or conversation is None:
+            return None
+        state = conversation.state()
+        if state is None:
+            return None
+        return SessionState(state, self._messages, self._bytes, self._kept.last)
+
+    def restore(self, state: SessionState, events: Sequence[Message], dropped: int) -> None:
+        """Its conversation has just been made again: go on from there. `events` are those that are
+        kept of what it had said by then, behind the first `dropped`. Raises CodecError and
+        StreamGateError."""
+        conversation = _portable(self._conversation)
+        if conversation is None:
+            raise CodecError("a conversation that has no states has one")
+        conversation.restore(state.conversation)
+        self._messages, self._bytes = state.messages, state.bytes
+        self._kept.restart(min(dropped, state.events))
+        for event in events:
+            self._kept.add(event)
+        if self._kept.last != state.events:
+            raise CodecError(f"{self._kept.last} events are kept, expected {state.events}")
 
     @property
     def pending(self) -> "asyncio.Future[None] | None":
@@ -421,3 +460,7 @@ class Attachment:
 
     def on_gone(self) -> None:
         self._session.on_carrier_gone(self)
+
+
+def _portable(conversation: object) -> Portable | None:
+    return conversation if isinstance(conversation, Portable) else None

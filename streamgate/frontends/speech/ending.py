@@ -44,6 +44,11 @@ class Ending:
     def has_failed(self) -> bool:
         return self._failure is not None
 
+    @property
+    def is_in_sight(self) -> bool:
+        """Whether anything is known of it yet, or it has come."""
+        return bool(self.is_over or self._reason or self._failure or self.late_fault)
+
     def abandon(self) -> None:
         """The client is gone: give everything up and tell nobody. Idempotent."""
         if not self.is_over:

@@ -7,7 +7,7 @@ translates. Runs on the event loop's thread.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, final
@@ -28,7 +28,7 @@ from streamgate.frontends.world import soon
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Array
 from streamgate.session.gateway import Gateway
-from streamgate.speech.audio import AudioError
+from streamgate.speech.audio import AudioError, AudioReader
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,22 @@ class _Sent:
 
     end_samples: int
     marks: list[_Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechState:
+    """A stream between two steps, when nothing is under way: the reader of its audio, the samples
+    (FP32) that fill no chunk yet, how far it has come, and the silence that was put in."""
+
+    audio: bytes
+    queued: bytes
+    heard_samples: int
+    sent_samples: int
+    positions: int
+    started: bool
+    was_fed: bool
+    unflushed: bool
+    paddings: Sequence[tuple[int, int]]
 
 
 @final
@@ -237,6 +253,42 @@ class SpeechStream:
     def resume(self) -> None:
         """It has caught up."""
         self._connection.resume()
+
+    def state(self) -> SpeechState | None:
+        """What `restore` goes on from; None while anything of it waits for an answer, or once its
+        end is in sight."""
+        is_busy = self._undecoded or self._in_flight or self._marks_waiting
+        if is_busy or self._finishing or self._fate.is_in_sight or self._audio_is_broken:
+            return None
+        samples = [each for each in self._queue if not isinstance(each, _Mark)]
+        queued = np.concatenate(samples) if samples else np.zeros(0, np.float32)
+        return SpeechState(
+            self._audio.snapshot(),
+            queued.astype("<f4").tobytes(),
+            self._heard_samples,
+            self._sent_samples,
+            self._positions,
+            self._started,
+            self._was_fed,
+            self._unflushed,
+            tuple(self._timeline.paddings),
+        )
+
+    def restore(self, state: SpeechState) -> None:
+        """Go on from there, with the sequence and its slot that it was opened with. Raises
+        StreamGateError (INVALID_ARG) for a state that is none."""
+        self._audio = AudioReader.restore(state.audio)
+        queued = np.frombuffer(state.queued, "<f4").astype(np.float32)
+        self._queue = deque([queued] if queued.size else [])
+        self._queued_samples = queued.size
+        self._heard_samples = state.heard_samples
+        self._sent_samples = state.sent_samples
+        self._positions = state.positions
+        self._started = state.started
+        self._was_fed = state.was_fed
+        self._unflushed = state.unflushed
+        for at, count in state.paddings:
+            self._timeline.pad(at, count)
 
     def _put(self, mark: _Mark) -> None:
         """A mark behind all that has come."""

@@ -1,5 +1,6 @@
 """Times of a model's audio and times of its client's: silence was put in between."""
 
+from collections.abc import Sequence
 from typing import final
 
 
@@ -18,6 +19,11 @@ class Timeline:
         """So many samples were put in at this place of the model's audio, behind all others."""
         if count > 0:
             self._paddings.append((at_samples, count))
+
+    @property
+    def paddings(self) -> Sequence[tuple[int, int]]:
+        """All that was put in: where, and how many samples."""
+        return self._paddings
 
     def client_seconds(self, model_seconds: float) -> float:
         """The client's time; within a padding, that of its beginning."""

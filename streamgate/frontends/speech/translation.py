@@ -57,6 +57,19 @@ class _Piece:
     audio_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class TranslationState:
+    """A stream when nothing is under way: into which language, what was shown last, how far it has
+    come."""
+
+    target: str
+    last_tail: str
+    audio_seconds: float
+    positions: int
+    started: bool
+    is_open: bool
+
+
 @final
 class TranslationStream:
     """A growing text that one model translates.
@@ -105,6 +118,29 @@ class TranslationStream:
             return True
         self._was_full = True
         return False
+
+    def state(self) -> TranslationState | None:
+        """What `restore` goes on from; None while anything of it waits, or once its end is in
+        sight."""
+        if self._waiting or self._in_flight or self._finishing or self._fate.is_in_sight:
+            return None
+        return TranslationState(
+            self._target,
+            self._last_tail,
+            self._audio_seconds,
+            self._positions,
+            self._started,
+            self._is_open,
+        )
+
+    def restore(self, state: TranslationState) -> None:
+        """Go on from there, with the sequence and its slot that it was opened with."""
+        self._target = state.target
+        self._last_tail = state.last_tail
+        self._audio_seconds = state.audio_seconds
+        self._positions = state.positions
+        self._started = state.started
+        self._is_open = state.is_open
 
     @property
     def is_over(self) -> bool:

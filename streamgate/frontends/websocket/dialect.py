@@ -109,6 +109,13 @@ class _Conversation:
         self._stream.on_binary(data)
         return None
 
+    def state(self) -> bytes | None:
+        return self._stream.state()
+
+    def restore(self, state: bytes) -> None:
+        self._stream.restore(state)
+        self._heed_open()
+
     def pause(self) -> None:
         self._stream.pause()
 

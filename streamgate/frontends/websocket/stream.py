@@ -7,7 +7,7 @@ server feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
@@ -38,6 +38,7 @@ from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.tensor import Tensor
 from streamgate.session.gateway import Gateway, ModelInfo
 from streamgate.session.named_position import POSITION_PARAMETER
+from streamgate.snapshot.codec import decode_value, encode_value
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class SequenceStream:
         try:
             kind, message = parse_message(text)
             if kind == "open":
-                return self._on_open(parse_open(message))
+                return self._on_open(parse_open(message), text)
             self._on_message(kind, message, len(text))
         except StreamGateError as error:
             self._emit(refusal_message(error))
@@ -139,6 +140,39 @@ class SequenceStream:
             self._step([frame_tensor(opened.format, frame)], len(frame), last=False)
         except StreamGateError as error:
             self._emit(refusal_message(error))
+
+    def state(self) -> bytes | None:
+        """What `restore` goes on from; None while steps or flushes wait to be answered, and once
+        the end is in sight. Raises CodecError."""
+        opened = self._opened
+        is_ending = self._is_ending or self._reason is not None or self._is_over
+        if opened is None or self._waiting or self._flushes or is_ending:
+            return None
+        return encode_value(
+            _State(
+                opened.text,
+                opened.model.version,
+                opened.sequence,
+                self._positions,
+                self._started,
+                self._is_reserved,
+                self._last_is_next,
+            )
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Go on from there. Raises CodecError, and StreamGateError where its model is none that
+        can."""
+        known = decode_value(state, _State)
+        _, message = parse_message(known.opening)
+        opening = parse_open(message)
+        model = self._gateway.model(opening.model, known.version)
+        format_ = None if opening.input is None else input_format(opening.input, model.config)
+        self._opened = _Opened(known.opening, opening, model, format_, known.sequence)
+        self._positions = known.positions
+        self._started = known.started
+        self._is_reserved = known.is_reserved
+        self._last_is_next = known.last_is_next
 
     def pause(self) -> None:
         """The client reads more slowly than answers come."""
@@ -181,7 +215,7 @@ class SequenceStream:
         else:
             raise invalid(f"unknown message type '{kind}', expected open, step, last, flush or end")
 
-    def _on_open(self, message: Open) -> Awaitable[None] | None:
+    def _on_open(self, message: Open, text: str) -> Awaitable[None] | None:
         if self._opened is not None:
             raise invalid("this connection has a sequence already; open another connection")
         model = self._gateway.model(message.model, message.version)
@@ -201,7 +235,7 @@ class SequenceStream:
         sequence = correlation_id(message.sequence, config) if stateful else 0
         if message.position and not stateful:
             raise invalid(f"'position' is given, but model '{config.name}' has no sequences")
-        opened = _Opened(message, model, format_, sequence)
+        opened = _Opened(text, message, model, format_, sequence)
         self._positions = message.position
         self._started = message.position > 0
         if message.reserve:
@@ -364,14 +398,33 @@ class SequenceStream:
             raise invalid(f"{what} after {before}")
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A sequence of which nothing waits. `opening` is the client's first message."""
+
+    opening: str
+    version: str
+    sequence: SequenceKey
+    positions: int
+    started: bool
+    is_reserved: bool
+    last_is_next: bool
+
+
 class _Opened:
     """What `open` said, and what it led to. `sequence` is 0 for steps that are each their own."""
 
-    __slots__ = ("format", "message", "model", "sequence")
+    __slots__ = ("format", "message", "model", "sequence", "text")
 
     def __init__(
-        self, message: Open, model: ModelInfo, format_: InputFormat | None, sequence: SequenceKey
+        self,
+        text: str,
+        message: Open,
+        model: ModelInfo,
+        format_: InputFormat | None,
+        sequence: SequenceKey,
     ) -> None:
+        self.text = text
         self.message = message
         self.model = model
         self.format = format_

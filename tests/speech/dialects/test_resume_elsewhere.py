@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streamgate.frontends.sockets.taped import tape
 from streamgate.server.settings import SpeechSettings
 from tests.durable.resuming import ResumingClient
 from tests.frontends.mortal_houses import Houses, mortal_houses
@@ -76,12 +77,19 @@ async def test_their_clients_go_on_at_another_server(realtime: str) -> None:
                 assert dialect.words(client.heard) == " ".join(words_of()), (dialect.name, number)
 
 
-async def test_our_own_says_the_same_event_for_event() -> None:
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+async def test_our_own_says_the_same_event_for_event(
+    monkeypatch: pytest.MonkeyPatch, *, is_cut: bool
+) -> None:
+    if is_cut:
+        # What was told before is forgotten whenever that is possible.
+        monkeypatch.setattr(tape, "CUT_BYTES", 3_000)
+        monkeypatch.setattr(tape, "CUT_AGAIN_BYTES", 1)
     async with mortal_houses([REPOSITORY], count=3) as houses:
         writes, client = await heard_of(houses, NATIVE)
         undisturbed = texts(client.heard)
         assert NATIVE.words(client.heard) == " ".join(words_of())
-        for number in random.Random(2).sample(range(1, writes), 4 * DEATHS):
+        for number in random.Random(2).sample(range(1, writes), 3 * DEATHS):
             _, client = await heard_of(houses, NATIVE, [number, 20])
             assert texts(client.heard) == undisturbed, number
 

@@ -122,6 +122,12 @@ class _Conversation:
             self._finish()
         return None
 
+    def state(self) -> bytes | None:
+        return self._session.state()
+
+    def restore(self, state: bytes) -> None:
+        self._session.restore(state)
+
     def pause(self) -> None:
         self._session.pause()
 

@@ -1,6 +1,7 @@
 """One client's streams: its speech, and a translation of it for each language asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, final
 
 from streamgate.errors import EndReason, Failure
@@ -13,9 +14,11 @@ from streamgate.frontends.speech import (
     TextEvent,
     TranslationModel,
 )
-from streamgate.frontends.speech.translation import TranslationStream
+from streamgate.frontends.speech.stream import SpeechState
+from streamgate.frontends.speech.translation import TranslationState, TranslationStream
 from streamgate.model.request import ParameterValue
 from streamgate.session.gateway import Gateway
+from streamgate.snapshot.codec import decode_value, encode_value
 
 _CLOSE_CODES: Final[Mapping[EndReason, int]] = {
     EndReason.CLIENT_END: 1000,
@@ -24,6 +27,12 @@ _CLOSE_CODES: Final[Mapping[EndReason, int]] = {
     EndReason.DRAINED: 1012,
     EndReason.PREEMPTED: 1013,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    speech: SpeechState
+    translations: Sequence[TranslationState]
 
 
 @final
@@ -68,6 +77,22 @@ class Session:
         self._translations[target] = stream
         await stream.open()
         self._open += 1
+
+    def state(self) -> bytes | None:
+        """What `restore` goes on from; None while anything is under way."""
+        speech = self.speech.state()
+        translations = [each.state() for each in self._translations.values()]
+        known = [each for each in translations if each is not None]
+        if speech is None or len(known) < len(translations):
+            return None
+        return encode_value(_State(speech, known))
+
+    def restore(self, state: bytes) -> None:
+        """Go on from there. Raises CodecError and StreamGateError."""
+        known = decode_value(state, _State)
+        self.speech.restore(known.speech)
+        for stream, each in zip(self._translations.values(), known.translations, strict=True):
+            stream.restore(each)
 
     def pause(self) -> None:
         self.speech.pause()

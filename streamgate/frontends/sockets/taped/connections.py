@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, Protocol, final
 
 from streamgate.errors import Code, EndReason, Failure, OverLimitError, StreamGateError
+from streamgate.frontends.sockets.taped.checkpoints import KeptConnection, KeptLife
 from streamgate.frontends.sockets.taped.entries import (
     Answered,
     Entry,
@@ -25,7 +26,7 @@ from streamgate.frontends.world import World, within
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.gateway import Call, Connection, EndSink, Gateway, IdleSink, ResponseSink
 from streamgate.session.named_position import POSITION_PARAMETER
-from streamgate.snapshot.codec import CodecError
+from streamgate.snapshot.codec import CodecError, decode_request, encode_request
 
 log = logging.getLogger(__name__)
 
@@ -251,6 +252,30 @@ class TapedConnection:
             with within(self._tape.world):
                 self._on_idle_warning(model, sequence, seconds_left)
 
+    # -- where the tape is cut
+
+    def kept(self) -> KeptConnection | None:
+        """What it goes on from; None while anything is under way. Raises CodecError."""
+        if not self.is_closed and (self._open or self._reserving or self._ending):
+            return None
+        lives = [] if self.is_closed else [_kept(*each) for each in self._sequences.items()]
+        return KeptConnection(self._calls, self._reservations, self.is_closed, lives)
+
+    def restore(self, kept: KeptConnection) -> None:
+        """Go on from there. Raises CodecError."""
+        if self.is_closed != kept.is_closed or self._open or self._reserving:
+            raise CodecError("a connection is another than it was")
+        self._calls, self._reservations = kept.calls, kept.reservations
+        self._sequences.clear()
+        for life in kept.sequences:
+            answered = None
+            if life.answered_position >= 0:
+                request = decode_request(life.answered, life.model)
+                answered = life.answered_position, request
+            self._sequences[life.model, life.sequence] = _Sequence(
+                life.next_position, life.is_reserved, answered
+            )
+
     # -- the present
 
     async def connect(self) -> None:
@@ -408,6 +433,14 @@ def _has_ended(response: Response) -> bool:
     """Whether a request was refused since its sequence is over, as the store knows."""
     failure = response.failure
     return not response.admitted and failure is not None and failure.code is Code.NOT_FOUND
+
+
+def _kept(name: _Name, live: _Sequence) -> KeptLife:
+    position, data = -1, b""
+    if live.answered is not None:
+        position, request = live.answered
+        data = encode_request(request)
+    return KeptLife(*name, live.next_position, live.is_reserved, position, data)
 
 
 def _at(position: int, request: Request) -> Request:

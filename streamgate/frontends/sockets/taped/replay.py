@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from streamgate.errors import Code, StreamGateError
@@ -45,6 +46,15 @@ class Retold(Outlet, Protocol):
     def on_binary(self, data: bytes) -> object: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is missing between the `beginning`, up to where the handshake was accepted, and what is
+    on the tape: `restore` makes up for it."""
+
+    beginning: Sequence[Entry]
+    restore: Callable[[], None]
+
+
 async def replayed(
     tape: Tape,
     session: Retold,
@@ -52,6 +62,7 @@ async def replayed(
     handshake: Handshake,
     entries: Sequence[Entry],
     on_taken: Callable[[str], None],
+    cut: Cut | None = None,
 ) -> bool:
     """Make the session's conversation again, up to where its tape ends. `on_taken` is called where
     it went on in another process, with its name.
@@ -64,6 +75,12 @@ async def replayed(
     player = _Player(tape, session, admission, on_taken)
     try:
         async with asyncio.timeout(None) as limit:
+            if cut is not None:
+                for entry in cut.beginning:
+                    limit.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+                    await player.play(entry)
+                await player.begin()
+                cut.restore()
             for number, entry in enumerate(entries):
                 limit.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
                 await player.play(entry)
@@ -117,7 +134,7 @@ class _Player:
         tape, session = self._tape, self._session
         match entry:
             case Heard(message):
-                await self._begin()
+                await self.begin()
                 if isinstance(message, str):
                     session.on_text(message)
                 else:
@@ -143,7 +160,7 @@ class _Player:
                 await self._until(lambda: session.pending is None)
                 self.is_unsettled = False
             case Admitted():
-                await self._begin()
+                await self.begin()
             case Taken(owner):
                 self._on_taken(owner)
             case Chosen() | Raised():
@@ -152,11 +169,12 @@ class _Player:
     async def end(self) -> None:
         """All was told. What can be done without being told more is done."""
         if not self._session.has_conversation:
-            await self._begin()
+            await self.begin()
         for _ in range(8):
             await asyncio.sleep(0)
 
-    async def _begin(self) -> None:
+    async def begin(self) -> None:
+        """The handshake leads to its conversation, if it has not yet."""
         if not self._session.has_conversation:
             with within(self._tape):
                 answer = await self._admission

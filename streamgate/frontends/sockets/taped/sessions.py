@@ -5,18 +5,22 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, final
 
 from streamgate.errors import Code, StreamGateError
 from streamgate.frontends.sockets.contract import Dialect, Grant, Handshake
-from streamgate.frontends.sockets.session import Session
-from streamgate.frontends.sockets.taped.entries import Entry, decode_entry
-from streamgate.frontends.sockets.taped.replay import lost, replayed
-from streamgate.frontends.sockets.taped.tape import KEPT_NO_MORE, Tape
-from streamgate.snapshot.codec import CodecError
+from streamgate.frontends.sockets.session import Session, SessionState
+from streamgate.frontends.sockets.taped.checkpoints import Checkpoint
+from streamgate.frontends.sockets.taped.entries import Admitted, Entry, decode_entry
+from streamgate.frontends.sockets.taped.replay import Cut, lost, replayed
+from streamgate.frontends.sockets.taped.tape import KEPT_NO_MORE, Tape, message_of
+from streamgate.snapshot.codec import CodecError, decode_value
 from streamgate.snapshot.contract import (
     KeptKey,
+    KeptSequence,
     NotTakenError,
+    SequenceWriter,
     SessionStore,
     WhyNot,
 )
@@ -92,9 +96,9 @@ class TapedSessions:
 
     def begin(self, session: Session, handshake: Handshake, tape: Tape) -> None:
         """Write what a new session is told onto its tape."""
-        tape.watch(session.supersede)
+        tape.attach(session)
         note = _Note.of(session.dialect, handshake, self._owner)
-        tape.begin(self._store.open(_key(session.number), "", note.text(), tape))
+        tape.begin(self._store.open(_key(session.number), "", note.text(), tape), self._owner)
 
     async def take(
         self,
@@ -124,12 +128,9 @@ class TapedSessions:
                     f"'{dialect.name}'",
                 )
             session = open_session(grant_of(note.owner), tape)
-            tape.watch(session.supersede)
-            entries = [decode_entry(step.data) for step in kept.steps]
-            tape.take(writer, kept, entries)
-            session.pass_over(kept.results_dropped)
+            tape.attach(session)
             retelling = _Retelling(session, tape, grant_of, self._owner)
-            await retelling.run(dialect, note.handshake(handshake), entries)
+            await retelling.run(dialect, note.handshake(handshake), kept, writer)
         except BaseException as error:
             tape.let_go()
             if isinstance(error, CodecError):
@@ -155,10 +156,22 @@ class _Retelling:
     grant_of: GrantOf
     owner: str
 
-    async def run(self, dialect: Dialect, handshake: Handshake, entries: Sequence[Entry]) -> None:
-        """Raises StreamGateError."""
+    async def run(
+        self, dialect: Dialect, handshake: Handshake, kept: KeptSequence, writer: SequenceWriter
+    ) -> None:
+        """Raises StreamGateError and CodecError."""
+        entries = [decode_entry(step.data) for step in kept.steps]
+        cut = None
+        if kept.snapshot is None:
+            self.tape.take(writer, kept, _beginning_of(entries, kept), entries)
+        else:
+            checkpoint = decode_value(kept.snapshot.data, Checkpoint)
+            beginning = [decode_entry(each) for each in checkpoint.beginning]
+            self.tape.take(writer, kept, checkpoint.beginning, [*beginning, *entries])
+            cut = Cut(beginning, partial(self._restore, checkpoint, kept))
+        self.session.pass_over(kept.results_dropped)
         was_settled = await replayed(
-            self.tape, self.session, dialect, handshake, entries, self._taken_to
+            self.tape, self.session, dialect, handshake, entries, self._taken_to, cut
         )
         self.tape.catch_up()
         try:
@@ -177,8 +190,30 @@ class _Retelling:
         for connection in self.tape.connections:
             connection.go_on()
 
+    def _restore(self, checkpoint: Checkpoint, kept: KeptSequence) -> None:
+        """What the tape does not hold any more."""
+        state = SessionState(
+            checkpoint.conversation, checkpoint.messages, checkpoint.size_bytes, checkpoint.events
+        )
+        events = [
+            message_of(result) for result in kept.results if result.position <= checkpoint.events
+        ]
+        self.session.restore(state, events, kept.results_dropped)
+        self.tape.restore(checkpoint)
+        self._taken_to(checkpoint.owner)
+
     def _taken_to(self, owner: str) -> None:
         self.session.go_on(self.grant_of(owner))
+
+
+def _beginning_of(entries: Sequence[Entry], kept: KeptSequence) -> list[bytes]:
+    """The entries up to where the handshake was accepted."""
+    beginning = []
+    for entry, step in zip(entries, kept.steps, strict=True):
+        beginning.append(step.data)
+        if isinstance(entry, Admitted):
+            break
+    return beginning
 
 
 def _key(number: bytes) -> KeptKey:

@@ -7,10 +7,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, cast, final
+from typing import Final, Protocol, cast, final
 
 from streamgate.errors import StreamGateError
 from streamgate.frontends.sockets.contract import Message
+from streamgate.frontends.sockets.session import SessionState
+from streamgate.frontends.sockets.taped.checkpoints import Checkpoint
 from streamgate.frontends.sockets.taped.connections import TapedConnection, error_of
 from streamgate.frontends.sockets.taped.entries import (
     Admitted,
@@ -25,7 +27,7 @@ from streamgate.frontends.sockets.taped.entries import (
 )
 from streamgate.frontends.world import ChoiceT, Trigger, World, within
 from streamgate.session.gateway import EndSink, Gateway, IdleSink
-from streamgate.snapshot.codec import CodecError
+from streamgate.snapshot.codec import CodecError, encode_value
 from streamgate.snapshot.contract import KeptResult, KeptSequence, SequenceWriter
 
 log = logging.getLogger(__name__)
@@ -33,9 +35,26 @@ log = logging.getLogger(__name__)
 TAPE_BYTES: Final = 16 * 2**20
 """What is written of one session at most. One that outgrows it is kept no more."""
 
+CUT_BYTES: Final = 512 * 2**10
+"""After so much, what was told before is forgotten, where the conversation is one that can do
+without."""
+
+CUT_AGAIN_BYTES: Final = 16 * 2**10
+"""So much later it is tried again."""
+
 KEPT_NO_MORE: Final = "kept no more"
 
 _DIGEST_BYTES: Final = 8
+
+
+class Taped(Protocol):
+    """The session whose tape it is."""
+
+    def supersede(self) -> None:
+        """It goes on in another process."""
+
+    def state(self) -> SessionState | None:
+        """What it can go on from; None for nothing just now."""
 
 
 @final
@@ -49,7 +68,13 @@ class Tape:
     def __init__(self, number: bytes) -> None:
         """`number` is the session's."""
         self._number = number
-        self._on_fenced: Callable[[], None] = lambda: None
+        self._session: Taped | None = None
+        self._owner = ""
+        self._beginning: list[bytes] = []
+        self._is_admitted = False
+        self._cut_at = CUT_BYTES
+        self._is_cutting = False
+        self._soon_waiting = 0
         self._writer: SequenceWriter | None = None
         self._position = 0
         self._bytes = 0
@@ -64,7 +89,7 @@ class Tape:
         self._late: list[Entry] = []
         self._has_caught_up = False
         self._raised: dict[tuple[int, int], StreamGateError] = {}
-        self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._digest = bytes(_DIGEST_BYTES)
         self._said: deque[KeptResult] = deque()
         self._said_last = 0
         self._said_late: list[tuple[int, bytes, Callable[[], None]]] = []
@@ -72,17 +97,27 @@ class Tape:
 
     # -- how it begins
 
-    def watch(self, on_fenced: Callable[[], None]) -> None:
-        """`on_fenced` is called when the session goes on in another process."""
-        self._on_fenced = on_fenced
+    def attach(self, session: "Taped") -> None:
+        """Whose tape it is."""
+        self._session = session
 
-    def begin(self, writer: SequenceWriter) -> None:
-        """A new session."""
+    def begin(self, writer: SequenceWriter, owner: str) -> None:
+        """A new session, in the process of this name."""
         self._writer = writer
+        self._owner = owner
 
-    def take(self, writer: SequenceWriter, kept: KeptSequence, entries: Sequence[Entry]) -> None:
-        """A session that was kept, with these entries: it is in its past."""
+    def take(
+        self,
+        writer: SequenceWriter,
+        kept: KeptSequence,
+        beginning: Sequence[bytes],
+        entries: Sequence[Entry],
+    ) -> None:
+        """A session that was kept, with these entries, some of which are its `beginning`: it is in
+        its past."""
         self._writer = writer
+        self._beginning.extend(beginning)
+        self._is_admitted = any(isinstance(entry, Admitted) for entry in entries)
         self.is_past = True
         self._position = kept.next_position
         self._bytes = sum(len(step.data) for step in kept.steps)
@@ -126,8 +161,14 @@ class Tape:
         if self._bytes > TAPE_BYTES:
             self.give_up(f"what it was told outgrew {TAPE_BYTES} bytes")
             return
+        if not self._is_admitted:
+            self._beginning.append(data)
+            self._is_admitted = isinstance(entry, Admitted)
         writer.append(self._position, data)
         self._position += 1
+        if self._bytes > self._cut_at and not self._is_cutting and self._is_admitted:
+            self._is_cutting = True
+            asyncio.get_running_loop().call_soon(self._cut)
 
     def give_up(self, why: str) -> None:
         writer, self._writer = self._writer, None
@@ -155,8 +196,8 @@ class Tape:
 
     def said(self, number: int, message: Message, on_stored: Callable[[], None]) -> bool:
         data = _bytes_of(message)
-        self._digest.update(len(data).to_bytes(8, "big") + data)
-        stored = self._digest.digest() + data
+        self._digest = hashlib.blake2b(self._digest + data, digest_size=_DIGEST_BYTES).digest()
+        stored = self._digest + data
         if self.is_past:
             if number > self._said_last:
                 self._said_late.append((number, stored, on_stored))
@@ -184,7 +225,8 @@ class Tape:
     def on_fenced(self) -> None:
         self._writer = None
         self._is_fenced = True
-        self._on_fenced()
+        if self._session is not None:
+            self._session.supersede()
 
     def on_unkept(self, why: str) -> None:
         self._writer = None
@@ -219,7 +261,12 @@ class Tape:
         return trigger
 
     def soon(self, do: Callable[[], None]) -> None:
-        trigger = self.moment(do)
+        def done() -> None:
+            self._soon_waiting -= 1
+            do()
+
+        self._soon_waiting += 1
+        trigger = self.moment(done)
         if self.is_past:
             self._soon.append(trigger)
         else:
@@ -268,9 +315,16 @@ class Tape:
         self._raised.clear()
         late, self._late = self._late, []
         for entry in late:
-            self.write(entry)
+            if isinstance(entry, Chosen):
+                self.write(entry)
+        if not self._is_admitted:
+            self.write(Admitted())
+        for entry in late:
+            if not isinstance(entry, Chosen):
+                self.write(entry)
         if is_settled:
             self.write(Settled())
+        self._owner = owner
         self.write(Taken(owner))
         for number, stored, on_stored in self._said_late:
             if self._writer is not None:
@@ -279,6 +333,69 @@ class Tape:
         soon, self._soon = self._soon, []
         for trigger in soon:
             asyncio.get_running_loop().call_soon(trigger)
+
+    # -- where it is cut
+
+    def _cut(self) -> None:
+        """Forget what was told before now, if the conversation can do without."""
+        self._is_cutting = False
+        writer = self._writer
+        if writer is None or self.is_past:
+            return
+        self._cut_at = self._bytes + CUT_AGAIN_BYTES
+        try:
+            checkpoint = self._checkpoint()
+            if checkpoint is None:
+                return
+            data = encode_value(checkpoint)
+        except CodecError as error:
+            log.warning("a session's state can't be written: %s", error)
+            return
+        writer.put_snapshot(self._position - 1, data)
+        self._bytes = 0
+        self._cut_at = CUT_BYTES
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """None while something is under way. Raises CodecError."""
+        assert self._session is not None
+        if self._soon_waiting:
+            return None
+        connections = []
+        for connection in self._connections:
+            kept = connection.kept()
+            if kept is None:
+                return None
+            connections.append(kept)
+        state = self._session.state()
+        if state is None:
+            return None
+        return Checkpoint(
+            self._beginning,
+            state.conversation,
+            state.messages,
+            state.bytes,
+            state.events,
+            self._digest,
+            self._owner,
+            self._tokens,
+            self._moments,
+            connections,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """The conversation was made again, up to where its handshake was accepted: go on from the
+        checkpoint. Raises CodecError."""
+        if len(checkpoint.connections) != len(self._connections):
+            raise CodecError(
+                f"it has {len(self._connections)} connections, expected "
+                f"{len(checkpoint.connections)}"
+            )
+        for connection, kept in zip(self._connections, checkpoint.connections, strict=True):
+            connection.restore(kept)
+        self._digest = checkpoint.digest
+        self._tokens, self._moments = checkpoint.tokens, checkpoint.moments
+        while self._said and self._said[0].position <= checkpoint.events:
+            self._said.popleft()
 
     def _compare(self, number: int, stored: bytes) -> None:
         """What is said again must be what was said."""
@@ -292,3 +409,13 @@ def _bytes_of(message: Message) -> bytes:
     if isinstance(message, str):
         return b"t" + message.encode("utf-8", "surrogatepass")
     return b"b" + message
+
+
+def message_of(result: KeptResult) -> Message:
+    """What was said. Raises CodecError."""
+    kind, data = result.data[_DIGEST_BYTES : _DIGEST_BYTES + 1], result.data[_DIGEST_BYTES + 1 :]
+    if kind == b"b":
+        return data
+    if kind != b"t":
+        raise CodecError(f"an event of kind {kind!r}, expected 'b' or 't'")
+    return data.decode("utf-8", "surrogatepass")
