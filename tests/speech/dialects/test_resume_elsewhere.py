@@ -77,14 +77,28 @@ async def test_their_clients_go_on_at_another_server(realtime: str) -> None:
                 assert dialect.words(client.heard) == " ".join(words_of()), (dialect.name, number)
 
 
+def cut_often(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
+    """After so much, what was told before is forgotten as soon as that is possible."""
+    monkeypatch.setattr(tape, "CUT_BYTES", size_bytes)
+    monkeypatch.setattr(tape, "CUT_AGAIN_BYTES", 1)
+
+
+async def test_openai_realtime_goes_on_without_its_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_often(monkeypatch, 20_000)
+    (dialect,) = (each for each in DIALECTS if each.name == "openai-realtime")
+    async with mortal_houses([REPOSITORY], count=3) as houses:
+        for number in random.Random(3).sample(range(50, 90), 2 * DEATHS):
+            _, client = await heard_of(houses, dialect, [number, 20])
+            assert dialect.words(client.heard) == " ".join(words_of()), number
+        assert houses.taken > 0
+
+
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
 async def test_our_own_says_the_same_event_for_event(
     monkeypatch: pytest.MonkeyPatch, *, is_cut: bool
 ) -> None:
     if is_cut:
-        # What was told before is forgotten whenever that is possible.
-        monkeypatch.setattr(tape, "CUT_BYTES", 3_000)
-        monkeypatch.setattr(tape, "CUT_AGAIN_BYTES", 1)
+        cut_often(monkeypatch, 3_000)
     async with mortal_houses([REPOSITORY], count=3) as houses:
         writes, client = await heard_of(houses, NATIVE)
         undisturbed = texts(client.heard)

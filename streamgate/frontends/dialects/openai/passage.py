@@ -20,6 +20,19 @@ class Passage:
     def text(self) -> str:
         return "".join(self._parts)
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the next fragment begins another utterance."""
+        return self._is_between
+
+    @classmethod
+    def of(cls, text: str, *, is_between: bool) -> "Passage":
+        """One that has come so far."""
+        passage = cls()
+        passage._parts = [text] if text else []
+        passage._is_between = is_between
+        return passage
+
     def add(self, event: TextEvent) -> str:
         """The fragment that this event brings, often none."""
         fragment = event.stable

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 from streamgate.errors import StreamGateError
@@ -21,13 +22,34 @@ from streamgate.frontends.dialects.openai.resuming import (
     resumed_field,
     superseded_event,
 )
-from streamgate.frontends.dialects.openai_realtime.session import Session, changed
-from streamgate.frontends.dialects.openai_realtime.turns import Turns
+from streamgate.frontends.dialects.openai_realtime.session import (
+    FORMATS,
+    ServerVad,
+    Session,
+    changed,
+)
+from streamgate.frontends.dialects.openai_realtime.turns import Turns, TurnsState
 from streamgate.frontends.dialects.seat import Seat, Wish
 from streamgate.frontends.sockets.contract import Grant, Outlet, Received
 from streamgate.frontends.speech import SpeechContext
+from streamgate.frontends.speech.stream import SpeechState
+from streamgate.snapshot.codec import CodecError, decode_value, encode_value
 
 _Request = Callable[[dict[str, Any]], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A session when nothing is under way: model, language and prompt of its settings, and the
+    rest of them; how much was appended; its stream; its turns."""
+
+    texts: tuple[str, str, str]
+    format: str
+    turn_detection: ServerVad | None
+    include: Sequence[str]
+    appended_seconds: float
+    speech: SpeechState
+    turns: TurnsState
 
 
 @final
@@ -81,6 +103,34 @@ class TranscriptionConversation:
         )
         self._outlet.emit(error_event(error))
         return None
+
+    def state(self) -> bytes | None:
+        speech, turns = self._seat.stream.state(), self._turns.state()
+        if speech is None or turns is None:
+            return None
+        settings = self._session
+        return encode_value(
+            _State(
+                (settings.model, settings.language, settings.prompt),
+                settings.format.kind,
+                settings.turn_detection,
+                settings.include,
+                self._appended_seconds,
+                speech,
+                turns,
+            )
+        )
+
+    def restore(self, state: bytes) -> None:
+        known = decode_value(state, _State)
+        kind = FORMATS.get(known.format)
+        if kind is None:
+            raise CodecError(f"audio of format '{known.format:.40}'")
+        self._session = Session(*known.texts, kind, known.turn_detection, known.include)
+        self._appended_seconds = known.appended_seconds
+        self._seat.stream.declare(self._session.declared, self._session.parameters)
+        self._seat.stream.restore(known.speech)
+        self._turns.restore(known.turns)
 
     def pause(self) -> None:
         self._seat.stream.pause()

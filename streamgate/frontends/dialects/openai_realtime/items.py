@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, final
 
 from streamgate.frontends.dialects.openai.messages import new_id, server_event
 from streamgate.frontends.dialects.openai.passage import Passage
 
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """An open item."""
+
+    id: str
+    start_seconds: float
+    text: str
+    is_between: bool
+    is_speaking: bool
+    has_spoken: bool
 
 
 @final
@@ -28,6 +41,27 @@ class Item:
         self.is_cleared = False
         self.is_speaking = False
         self.has_spoken = False
+
+    @property
+    def state(self) -> ItemState:
+        """What `of` makes it again from, while it is open."""
+        return ItemState(
+            self.id,
+            self.start_seconds,
+            self.passage.text,
+            self.passage.is_between,
+            self.is_speaking,
+            self.has_spoken,
+        )
+
+    @classmethod
+    def of(cls, state: ItemState) -> Item:
+        """An open one."""
+        item = cls(state.start_seconds)
+        item.id = state.id
+        item.passage = Passage.of(state.text, is_between=state.is_between)
+        item.is_speaking, item.has_spoken = state.is_speaking, state.has_spoken
+        return item
 
     @property
     def is_closed(self) -> bool:

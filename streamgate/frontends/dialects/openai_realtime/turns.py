@@ -8,19 +8,43 @@ a final event --> the open item is committed and completed, where the server det
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, final
 
 from streamgate.errors import EndReason, Failure, StreamGateError
 from streamgate.frontends.dialects.openai.errors import END_CODES, SERVER, error_object
 from streamgate.frontends.dialects.openai.messages import server_event
-from streamgate.frontends.dialects.openai_realtime.items import Item
+from streamgate.frontends.dialects.openai_realtime.items import Item, ItemState
 from streamgate.frontends.dialects.openai_realtime.session import SEGMENTS, Session
 from streamgate.frontends.sockets.contract import Outlet
 from streamgate.frontends.speech import TextEvent, Utterance
+from streamgate.frontends.speech.events import Word
 
 ITEMS_MAX: Final = 64
 """Items that may wait for their transcripts before no more is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceState:
+    """The fields of an `Utterance`."""
+
+    number: int
+    stable: str
+    tail: str
+    words: Sequence[Word]
+    start_seconds: float
+    end_seconds: float
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsState:
+    """Turns, of which none but the open one waits."""
+
+    item: ItemState
+    previous_item_id: str | None
+    utterance: UtteranceState
 
 
 @final
@@ -56,6 +80,37 @@ class Turns:
         item.is_cleared = True
         self._items.append(Item(end_seconds))
         return item
+
+    def state(self) -> TurnsState | None:
+        """What `restore` goes on from; None while items wait for their transcripts."""
+        if len(self._items) > 1:
+            return None
+        heard = self._utterance
+        utterance = UtteranceState(
+            heard.number,
+            heard.stable,
+            heard.tail,
+            tuple(heard.words),
+            heard.start_seconds,
+            heard.end_seconds,
+            heard.is_final,
+        )
+        return TurnsState(self._items[0].state, self._previous_item_id, utterance)
+
+    def restore(self, state: TurnsState) -> None:
+        """Go on from there."""
+        self._items = deque([Item.of(state.item)])
+        self._previous_item_id = state.previous_item_id
+        heard = state.utterance
+        self._utterance = Utterance(
+            heard.number,
+            heard.stable,
+            heard.tail,
+            list(heard.words),
+            heard.start_seconds,
+            heard.end_seconds,
+            heard.is_final,
+        )
 
     def on_text(self, event: TextEvent) -> None:
         item = self._items[0]

@@ -75,6 +75,7 @@ class Tape:
         self._cut_at = CUT_BYTES
         self._is_cutting = False
         self._soon_waiting = 0
+        self._connections_admitted = 0
         self._writer: SequenceWriter | None = None
         self._position = 0
         self._bytes = 0
@@ -186,6 +187,7 @@ class Tape:
         return within(self)
 
     def admitted(self) -> None:
+        self._connections_admitted = len(self._connections)
         self.write(Admitted())
 
     def heard(self, message: Message) -> None:
@@ -358,7 +360,7 @@ class Tape:
     def _checkpoint(self) -> Checkpoint | None:
         """None while something is under way. Raises CodecError."""
         assert self._session is not None
-        if self._soon_waiting:
+        if self._soon_waiting or len(self._connections) != self._connections_admitted:
             return None
         connections = []
         for connection in self._connections:
