@@ -13,8 +13,11 @@ from streamgate.server.settings import SpeechSettings
 from tests.durable.resuming import ResumingClient
 from tests.frontends.mortal_houses import Houses, mortal_houses
 from tests.model.settings import LONG
-from tests.speech.dialects.test_resume import DIALECTS, PCM, PORTS, Dialect
-from tests.speech.tones import REPOSITORY, words_of
+from tests.speech.dialects.coming_back import PORTS, Dialect, cut_up, dialects_of
+from tests.speech.tones import REPOSITORY, s16le, tones, words_of
+
+DIALECTS = dialects_of(tones(), tones(rate_hz=24_000))
+PCM = cut_up(s16le(tones()), 2560)
 
 
 def text_of(message: Any) -> str:
@@ -64,7 +67,7 @@ async def heard_of(
 
 @pytest.mark.parametrize("realtime", ["openai", "riva"])
 async def test_their_clients_go_on_at_another_server(realtime: str) -> None:
-    settings = SpeechSettings(ports=PORTS, realtime_dialect=realtime)
+    settings = SpeechSettings(ports=dict.fromkeys(PORTS, 0), realtime_dialect=realtime)
     mine = [each for each in DIALECTS if (each.realtime == "riva") == (realtime == "riva")]
     async with mortal_houses([REPOSITORY], settings) as houses:
         for dialect in mine:
