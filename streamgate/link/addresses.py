@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ PATH_BYTES_MAX: Final = 107
 """What Linux takes as the path of a Unix socket."""
 
 _BACKLOG: Final = 64
+_CREDENTIALS: Final = struct.Struct("3i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,16 @@ def listen_tcp(address: TcpAddress) -> socket.socket:
         raise StreamGateError(Code.UNAVAILABLE, text) from error
     listener.setblocking(False)
     return listener
+
+
+def pid_behind(connection: socket.socket) -> int:
+    """The number of the process that listens, or connected, at the other end of a Unix socket; 0
+    for another kind."""
+    if connection.family != socket.AF_UNIX:
+        return 0
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(credentials)[0]
+    return pid
 
 
 async def connect(address: Address, timeout_seconds: float) -> socket.socket:

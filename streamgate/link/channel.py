@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamgate.link.addresses import pid_behind
 from streamgate.link.beat import BEAT_SECONDS
 from streamgate.link.frame_socket import FrameSocket
 from streamgate.link.frames import FRAME_BYTES_MAX, Body, FrameError
@@ -47,6 +48,8 @@ class Channel:
         self._is_greeted = False
         self._heard = 0
         self._silent_beats = 0
+        self.peer_pid = pid_behind(connection)
+        """The other side's process, 0 where that is not of this machine."""
         self.socket = FrameSocket(
             connection, self._receive, self._lost, frame_bytes_max=GREETING_BYTES_MAX
         )

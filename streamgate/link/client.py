@@ -17,6 +17,7 @@ from streamgate.link.fence import Fences
 from streamgate.link.frames import Body
 from streamgate.link.greeting import Handlers, introduce
 from streamgate.link.lanes import Call
+from streamgate.link.losses import Cause, Deaths, Loss, is_stopped
 from streamgate.link.messages import (
     Answered,
     AskIndex,
@@ -82,8 +83,10 @@ class EngineLink:
         secret: bytes = b"",
         heartbeat: Heartbeat | None = None,
         arena_bytes: int = ARENA_BYTES,
+        deaths: Deaths | None = None,
     ) -> None:
-        """On this machine, large inputs go through an arena of so many bytes; 0 is none."""
+        """On this machine, large inputs go through an arena of so many bytes; 0 is none. `deaths`:
+        what is told of how engines ended; without it, it was their own fault."""
         self.address = address
         self.name = str(address)
         """What tells it from others, for good."""
@@ -101,6 +104,8 @@ class EngineLink:
         """Connected, and the engine itself says so."""
         self.calls: dict[int, tuple[RemoteModel, Call]] = {}
         self.counts = ClientCounts()
+        self.loss: Loss | None = None
+        """Why it was lost last, while it is."""
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[str], None] = lambda _: None
         self.incarnation = incarnation or secrets.token_hex(8)
@@ -109,6 +114,8 @@ class EngineLink:
         self._secret = secret
         self._heartbeat = heartbeat or Heartbeat()
         self._arena_bytes = arena_bytes
+        self._deaths = deaths
+        self._pid = 0
         self._numbers = itertools.count(1)
         self._answers: dict[int, tuple[RemoteModel, Callable[[Failure | None], None]]] = {}
         self._hand_overs: dict[int, tuple[RemoteModel, Callable[[Snapshot | Failure], None]]] = {}
@@ -133,7 +140,7 @@ class EngineLink:
             await asyncio.gather(task, return_exceptions=True)
         if self._channel is not None:
             self._channel.close()
-            self._lost("it is being closed")
+            self._lost("it is being closed", Loss(Cause.OUTSIDE))
         self._fences.close()
 
     async def wait_connected(self) -> None:
@@ -168,6 +175,8 @@ class EngineLink:
 
     def _adopt(self, channel: Channel, welcome: Welcome) -> Handlers:
         self._channel = channel
+        self._pid = channel.peer_pid
+        self.loss = None
         channel.on_silent = partial(self._give_up, channel)
         self.info, self.engine_incarnation = welcome.info, welcome.incarnation
         return self._handlers()
@@ -371,16 +380,22 @@ class EngineLink:
         }
         refusals = Refusals(self.name, self.counts.stale, models, questions)
         self._fences.put(channel, self._handlers().keys(), refusals.noted(), refusals.tell)
-        self.lost(why)
+        is_outside = self._pid and is_stopped(self._pid)
+        self._tell_lost(why, Loss(Cause.OUTSIDE if is_outside else Cause.UNEXPLAINED))
 
     def lost(self, why: str) -> None:
         """The channel's end, once the engine is known."""
+        deaths = self._deaths if self._pid else None
+        self._tell_lost(why, deaths.loss_of(self._pid) if deaths else Loss(Cause.ITS_OWN))
+
+    def _tell_lost(self, why: str, loss: Loss) -> None:
         log.warning("the engine at %s is lost: %s", self.address, why)
         self.counts.losses += 1
-        self._lost(why)
+        self._lost(why, loss)
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, loss: Loss) -> None:
         self._channel = None
+        self.loss = loss
         self.is_connected = self.is_live = False
         self._first_table.clear()
         models = list(self.models.values())

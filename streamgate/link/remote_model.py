@@ -20,6 +20,7 @@ from streamgate.link.contract import (
 )
 from streamgate.link.frames import Body
 from streamgate.link.lanes import Call, Lane, Lanes
+from streamgate.link.losses import Loss
 from streamgate.link.messages import (
     AskReady,
     Cancel,
@@ -64,6 +65,7 @@ class Engine(Protocol):
     is_live: bool
     calls: dict[int, tuple["RemoteModel", Call]]
     counts: ClientCounts
+    loss: Loss | None
 
     def next_number(self) -> int: ...
 

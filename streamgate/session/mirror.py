@@ -155,7 +155,7 @@ class Mirror:
                 for model in list(service.places):
                     if not model.is_open:
                         service.places.discard(model)
-                        service.link.remove_place(model)
+                        service.link.remove_place(model, model.engine.loss)
                         if (moving := service.moving.get(model)) is not None:
                             moving.cancel()
             wanted = self._wanted(*key)

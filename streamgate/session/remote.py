@@ -21,6 +21,7 @@ from streamgate.model.statistics import DurabilityStatistics, ModelStatistics, S
 from streamgate.session.connection import Takeover
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.durable.observer import OpenObserver
+from streamgate.session.durable.trials import Trials
 from streamgate.session.forwarding import Forwarding, ForwardingConnection
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
@@ -62,6 +63,7 @@ class RemoteGateway:
         self._strict = strict
         self._open_observer = open_observer
         self._keeps_log = keeps_log
+        self._trials = Trials()
         self._forwarding: Forwarding | None = None
         self._peer_server: PeerServer | None = None
         self._table = table = ModelTable()
@@ -80,6 +82,7 @@ class RemoteGateway:
             host,
             keeps_log=self._keeps_log,
             open_observer=self._open_observer,
+            trials=self._trials,
         )
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from streamgate.errors import EndReason
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
+from streamgate.link.losses import Cause
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.remote import RemoteGateway
 from tests.durable.house import Client
@@ -82,6 +83,9 @@ async def test_sequences_go_on_at_another_engine(
             getattr(a, harm)()
             assert await asyncio.gather(*runs) == [[[each] for each in hashes(values)]] * 8
             assert links[0].counts.losses == 1
+            assert links[0].loss is not None
+            # Whoever was stopped did nothing; nobody says why the other one ended.
+            assert links[0].loss.cause is (Cause.OUTSIDE if harm == "freeze" else Cause.ITS_OWN)
             durability = gateway.durability()["hash", "1"]
             assert durability.recovered == shared[0]
             if harm == "freeze":

@@ -78,6 +78,9 @@ class Role(Protocol):
     async def answer(self, what: str, value: Any) -> Any:
         """Do what the supervisor asks. Raises StreamGateError."""
 
+    def hear(self, what: str, value: Any) -> None:
+        """Take note of what the supervisor tells."""
+
 
 MakeRole = Callable[[Beginning, Callable[[], None]], Role]
 """The role for a beginning. It calls the second argument when its report has changed."""
@@ -133,9 +136,11 @@ class _Child:
             report = Report() if self._role is None else self._role.report()
             self._peer.tell("beat", asdict(report))
 
-    def _hear(self, what: str, value: object) -> None:
+    def _hear(self, what: str, value: Any) -> None:
         if what == "exit":
             self._over.set()
+        elif self._role is not None:
+            self._role.hear(what, value)
 
     async def _answer(self, what: str, value: Any) -> Any:
         if what in {"begin", "prepare"}:

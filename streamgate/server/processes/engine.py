@@ -90,6 +90,9 @@ class EngineRole:
                 raise StreamGateError(Code.UNSUPPORTED, f"an engine does not know '{what}'")
         return None
 
+    def hear(self, what: str, value: Any) -> None:
+        """Nothing is told to engines."""
+
     def _remembered(self, control: ModelControl) -> ModelControl:
         self._loads = RememberedLoads(control, self._memory)
         return self._loads

@@ -12,6 +12,7 @@ from streamgate.errors import Code, StreamGateError
 from streamgate.link.addresses import UnixAddress
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
+from streamgate.link.losses import Cause, Deaths
 from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
 from streamgate.observe.resumption import ResumeCollector
@@ -21,7 +22,7 @@ from streamgate.observe.tenants import TenantCollector
 from streamgate.server.front_ends import FrontEnds
 from streamgate.server.ports import Ports
 from streamgate.server.processes.child import Beginning, Report
-from streamgate.server.processes.names import engine_socket, front_end_socket
+from streamgate.server.processes.names import ENGINE_ENDED, engine_socket, front_end_socket
 from streamgate.server.processes.settings_text import read_settings
 from streamgate.server.settling import settle_memory
 from streamgate.server.storing import STORING_SECONDS, stored_sequences_of
@@ -42,11 +43,13 @@ class FrontEndRole:
         directory = Path(beginning.directory)
         self._on_change = on_change
         self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
+        self._deaths = Deaths()
         self._links = [
             EngineLink(
                 UnixAddress(directory / engine_socket(name)),
                 heartbeat=self._heartbeat,
                 arena_bytes=settings.link_arena_bytes,
+                deaths=self._deaths,
             )
             for name in beginning.engines
         ]
@@ -113,6 +116,11 @@ class FrontEndRole:
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
         return None
+
+    def hear(self, what: str, value: Any) -> None:
+        if what == ENGINE_ENDED:
+            pid, cause = value
+            self._deaths.note(pid, Cause(cause))
 
     def _metrics(self) -> dict[str, Any]:
         counts = self._front_ends.resume_counts

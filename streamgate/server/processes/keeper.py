@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 from streamgate.errors import Code, StreamGateError
+from streamgate.link.losses import Cause, is_stopped
 from streamgate.server.processes.child import Beginning
 from streamgate.server.processes.launch import ChildProcess
 from streamgate.server.processes.messages import Peer, PeerLostError
@@ -67,6 +68,8 @@ class Keeper:
         self.last_reason = ""
         self.has_begun = False
         self.begun = asyncio.Event()
+        self.on_end: Callable[[int, Cause], None] = lambda *_: None
+        """Told of the end of each of its processes: the number, and why."""
         self._place = place
         self._settle = settle
         self._show_line = show_line
@@ -155,6 +158,7 @@ class Keeper:
                 self.child = child
                 reason = await self._live_through(child)
                 self.child = None
+                self.on_end(child.pid, child.cause)
             if self._is_stopping:
                 return
             now = time.monotonic()
@@ -231,18 +235,20 @@ class Keeper:
                 # We were stopped ourselves, and have not read yet what it has said meanwhile.
                 child.heard = now
             elif now - child.heard > limit:
-                await self._end_hanging(
-                    child, f"it was frozen: no sign of life for {now - child.heard:.1f} s"
-                )
+                why = f"it was frozen: no sign of life for {now - child.heard:.1f} s"
+                stopped = is_stopped(child.pid)
+                cause = Cause.OUTSIDE if stopped else Cause.UNEXPLAINED
+                await self._end_hanging(child, why, cause)
             elif child.report.stuck:
-                await self._end_hanging(child, f"it was stuck: {child.report.stuck}")
+                why = f"it was stuck: {child.report.stuck}"
+                await self._end_hanging(child, why, Cause.ITS_OWN)
             looked = now
 
     @staticmethod
-    async def _end_hanging(child: ChildProcess, why: str) -> None:
+    async def _end_hanging(child: ChildProcess, why: str, cause: Cause) -> None:
         child.show_stacks()
         await asyncio.sleep(STACKS_SECONDS)
-        child.kill(why)
+        child.kill(why, cause)
 
     def _give_up(self, child: ChildProcess, reason: str) -> None:
         """It never began: the server can't start."""

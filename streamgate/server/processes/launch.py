@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
+from streamgate.link.losses import Cause
 from streamgate.server.processes.child import STACKS_SIGNAL, Report
+from streamgate.server.processes.fate import cause_of, fate_of, oom_kills
 from streamgate.server.processes.messages import Peer, attach
 
 LAST_LINES: Final = 20
@@ -36,12 +38,13 @@ class ChildProcess:
     """One process. `show_line` gets each line of its standard error.
 
     `heard` is when it last said something, in seconds of the monotonic clock; `ended` is set once
-    it is over, and then `fate` says how.
+    it is over, and then `fate` says how and `cause` whether what it did may be the reason.
     """
 
     def __init__(self, show_line: Callable[[str], None]) -> None:
         self.ended = asyncio.Event()
         self.fate = ""
+        self.cause = Cause.UNEXPLAINED
         self.report = Report()
         self.started = self.heard = time.monotonic()
         self.has_spoken = False
@@ -49,6 +52,8 @@ class ChildProcess:
         self.peer = Peer(hear=self._hear)
         self._show_line = show_line
         self._why = ""
+        self._why_cause = Cause.OUTSIDE
+        self._oom_kills: int | None = None
         self._unfinished = b""
         self._process: subprocess.Popen[bytes] | None = None
         self._output = self._alive = -1
@@ -60,7 +65,12 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._output, self._on_output)
         loop.add_reader(self._alive, self._on_end)
-        await attach(ours, self.peer)
+        try:
+            await attach(ours, self.peer)
+        except BaseException:
+            # Whoever wanted it wants it no more, and would not know that it is there.
+            self._on_end()
+            raise
 
     def _spawn(self, command: Sequence[str]) -> socket.socket:
         """Returns our end of the connection."""
@@ -82,6 +92,7 @@ class ChildProcess:
         finally:
             theirs.close()
             os.close(written)
+        self._oom_kills = oom_kills()
         self._alive = os.pidfd_open(self._process.pid)
         return ours
 
@@ -90,10 +101,11 @@ class ChildProcess:
         """Its number, also when it has ended; 0 before it is started."""
         return 0 if self._process is None else self._process.pid
 
-    def kill(self, why: str = "") -> None:
+    def kill(self, why: str = "", cause: Cause = Cause.OUTSIDE) -> None:
         """End it at once, and what it has started in its group; `why` becomes its fate."""
         if not self.ended.is_set() and self._process is not None:
-            self._why = self._why or why
+            if not self._why:
+                self._why, self._why_cause = why, cause
             self._signal_group()
 
     def show_stacks(self) -> None:
@@ -151,18 +163,10 @@ class ChildProcess:
         loop.remove_reader(self._output)
         os.close(self._output)
         self.peer.close()
-        self.fate = self._why or _fate(status)
+        if self._why:
+            self.fate, self.cause = self._why, self._why_cause
+        else:
+            self.fate = fate_of(status)
+            self.cause = cause_of(status, self._oom_kills, oom_kills())
         self.report = Report(answers=self.report.answers)
         self.ended.set()
-
-
-def _fate(status: int) -> str:
-    if status >= 0:
-        return f"it ended with exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    if name == "SIGKILL":
-        return "it was killed by SIGKILL, as the kernel does where memory is short"
-    return f"it was ended by {name}"

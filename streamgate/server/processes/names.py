@@ -6,6 +6,9 @@ ENGINE: Final = "engine"
 FRONT_END: Final = "front"
 SUPERVISOR: Final = "supervisor"
 
+ENGINE_ENDED: Final = "engine ended"
+"""What front ends are told of one: its process's number, and the cause."""
+
 NAME_LETTERS: Final = len(SUPERVISOR)
 """How wide a name is where names stand below each other."""
 

@@ -21,6 +21,7 @@ from typing import Any, Final, final
 
 import streamgate
 from streamgate.errors import Code, StreamGateError
+from streamgate.link.losses import Cause
 from streamgate.server.ports import Ports, wanted_ports
 from streamgate.server.processes.adopted import bury_adopted
 from streamgate.server.processes.child import Beginning
@@ -30,7 +31,7 @@ from streamgate.server.processes.keeper import Keeper, Place
 from streamgate.server.processes.launch import own_command
 from streamgate.server.processes.log_lines import show_line
 from streamgate.server.processes.messages import Peer, PeerLostError
-from streamgate.server.processes.names import ENGINE, FRONT_END
+from streamgate.server.processes.names import ENGINE, ENGINE_ENDED, FRONT_END
 from streamgate.server.processes.none_left import until_none
 from streamgate.server.processes.placeholders import Placeholders
 from streamgate.server.processes.runtime_directory import (
@@ -215,8 +216,17 @@ class Supervisor:
                 has_spare=kind == ENGINE and self._topology.spare_engines,
             )
             settle = self._open_ports if kind == FRONT_END else _nothing_more
-            keepers.append(Keeper(place, settle, partial(show_line, name)))
+            keeper = Keeper(place, settle, partial(show_line, name))
+            if kind == ENGINE:
+                keeper.on_end = self._tell_end
+            keepers.append(keeper)
         return keepers
+
+    def _tell_end(self, pid: int, cause: Cause) -> None:
+        """Front ends know that an engine is gone; whether its work was to blame, only we do."""
+        for keeper in self.front_ends:
+            if keeper.child is not None:
+                keeper.child.peer.tell(ENGINE_ENDED, [pid, cause.value])
 
     def _bury(self) -> None:
         bury_adopted([pid for keeper in self._all for pid in keeper.pids])

@@ -303,9 +303,9 @@ class Arrivals:
         """A result came of a step that is waited for."""
         lane = step.tenancy.lane
         if lane.suspect is step and final:
-            step.losses = 0
+            step.losses = ()
             lane.suspect = None
-            self.leave_trial(lane)
+            self._trials.leave(lane)
         if lane.place is None:
             return
         self._arrived(lane)
@@ -340,9 +340,9 @@ class Arrivals:
             self._counters.recovery_seconds.add(seconds)
         self._tally.note(lane, seconds)
 
-    def leave_trial(self, lane: Lane) -> None:
-        following = self._trials.leave(lane)
-        if following is not None and following.place is None and following.tenancies:
+    def begin_trial(self, lane: Lane) -> None:
+        """It has waited for its turn, and goes on: from now on it has its time again."""
+        if lane.place is None and lane.tenancies:
             now = self._host.now()
-            following.deadline_ns = max(following.deadline_ns, now + self.patience_ns)
-            self._host.call_soon(partial(self._try_again, following))
+            lane.deadline_ns = max(lane.deadline_ns, now + self.patience_ns)
+            self._host.call_soon(partial(self._try_again, lane))

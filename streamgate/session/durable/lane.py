@@ -12,6 +12,7 @@ from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
 from streamgate.engine.host import Timer
 from streamgate.errors import EndReason, Failure
 from streamgate.link.contract import MovableLink, OnReservation
+from streamgate.link.losses import Loss
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.durable.log import Entry, SequenceLog
 
@@ -57,8 +58,8 @@ class Step(Entry):
 
     `number` is ours, `inner` that of the engine which it was given to last. `sent` and `answered`
     are the epochs in which it was given to one last, and last had its final answer from it (0: not
-    yet). `losses` counts how often an engine was lost while it ran there, `lost` is what was
-    answered the last time. `is_windowed`: the lane counts it as one that it waits for.
+    yet). `losses` are those of engines while it ran there, `lost` is what was answered the last
+    time. `is_windowed`: the lane counts it as one that it waits for.
     """
 
     __slots__ = (
@@ -95,7 +96,7 @@ class Step(Entry):
         self.inner = NOT_SENT
         self.sent = 0
         self.answered = 0
-        self.losses = 0
+        self.losses: tuple[Loss, ...] = ()
         self.lost: Response | None = None
         self.is_paused = False
         self.is_cancelled = False

@@ -25,6 +25,7 @@ from streamgate.link.contract import (
     OnReservation,
     OnSnapshot,
 )
+from streamgate.link.losses import Cause, Loss
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, SequenceKey
 from streamgate.model.snapshot import Snapshot
@@ -57,7 +58,7 @@ class DurableLink:
     All are of one version of one model; they may come and go. The numbers of requests are its own.
     Without `keeps_log` nothing can be recovered, and nothing is kept for it: what runs the model
     can't be lost, or all is lost with it. Without `watches_stalls` others see to those.
-    `open_observer` says who is told of what happens to a sequence's log.
+    `open_observer` says who is told of a sequence's log; what is lost together shares `trials`.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DurableLink:
         keeps_log: bool = True,
         watches_stalls: bool = True,
         open_observer: OpenObserver | None = None,
+        trials: Trials | None = None,
     ) -> None:
         self.version = version
         self._config = config
@@ -81,7 +83,7 @@ class DurableLink:
         self._sequences = Sequences(
             config, version, host, counters, open_observer, keeps_log=keeps_log
         )
-        trials = Trials()
+        trials = trials or Trials()
         lifetime_ns = config.sequences.max_lifetime_ns if config.sequences is not None else 0
         self._arrivals = Arrivals(
             self._sequences, places, host, counters, patience_ns, lifetime_ns, trials
@@ -115,19 +117,18 @@ class DurableLink:
         good, for the hash that chooses among them."""
         place = self._places.add(link, name)
         link.watch_sequences(partial(self._on_end, place), partial(self._on_idle_warning, place))
-        watches = self._keeps_log or self._on_snapshot_above is not None
-        if self._is_stateful and watches:
+        if self._is_stateful and (self._keeps_log or self._on_snapshot_above is not None):
             link.watch_snapshots(partial(self._on_snapshot, place))
         self._stateless.welcome()
 
-    def remove_place(self, link: MovableLink) -> None:
-        """It is gone: what was there is lost with it, and goes on elsewhere."""
+    def remove_place(self, link: MovableLink, loss: Loss | None = None) -> None:
+        """What was there is lost, and goes on elsewhere. `loss` says why, if the place failed."""
         place = self._places.of(link)
         if place is None:
             return
         self._places.remove(place)
         for lane in list(place.lanes):
-            self._recovery.recover(lane)
+            self._recovery.recover(lane, loss=loss or Loss(Cause.OUTSIDE))
         self._stateless.leave(place)
 
     def set_draining(self, link: MovableLink, *, draining: bool) -> bool:

@@ -13,6 +13,7 @@ from streamgate.core.ids import Ns
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure
+from streamgate.link.losses import Cause, Loss
 from streamgate.model.request import Response
 from streamgate.session.durable.arrivals import Arrivals
 from streamgate.session.durable.counters import DurabilityCounters
@@ -43,6 +44,7 @@ class Recovery:
         self._host = host
         self._counters = counters
         self._lost: dict[Lane, None] = {}
+        self._loss = Loss(Cause.ITS_OWN)
 
     def on_lost(self, step: Step, response: Response) -> None:
         tenancy = step.tenancy
@@ -79,11 +81,13 @@ class Recovery:
     def on_wrong(self, step: Step, why: str) -> None:
         self._condemn(step, f"request at position {step.position} of its sequence {why}")
 
-    def recover(self, lane: Lane, blamed: Step | None = None) -> None:
+    def recover(self, lane: Lane, blamed: Step | None = None, loss: Loss | None = None) -> None:
         """Begin anew from the log, whatever the lane is doing just now. `blamed` is a step that
-        gives no answer: that counts as the loss of an engine."""
+        gives no answer: that counts as the loss of an engine. `loss` is that of its place: of what
+        it was given there, nothing was answered as lost yet."""
         self._arrivals.begin_clock(lane)
-        self._trials.note_loss(lane, blamed)
+        step = blamed or _under_way(lane, is_told=loss is None)
+        self._trials.note_loss(lane, loss or self._loss, step)
         lane.avoided = lane.place
         self._arrivals.detach(lane)
         if not self._lost:
@@ -94,20 +98,34 @@ class Recovery:
     def _go_on_with_the_lost(self) -> None:
         lost = [lane for lane in self._lost if lane.tenancies and lane.place is None]
         self._lost.clear()
+        self._loss = Loss(Cause.ITS_OWN)
         for lane in lost:
             self._settle_ends(lane)
-        lost = [lane for lane in lost if lane.tenancies]
-        verdict = self._trials.judge(lost)
+        lost = [lane for lane in lost if lane.tenancies and not self._waits_for_word(lane)]
+        verdict = self._trials.judge(lost, self._arrivals.begin_trial)
         for lane in verdict.guilty:
             assert lane.suspect is not None
             self._counters.quarantined += 1
             self._condemn(
                 lane.suspect,
-                f"an engine was lost or stuck {lane.suspect.losses} times with the request at "
+                f"an engine was lost or stuck {len(lane.suspect.losses)} times with the request at "
                 f"position {lane.suspect.position} of sequence {lane.key}: it is not run again",
             )
         for lane in verdict.free:
             self._arrivals.attach(lane)
+
+    def _waits_for_word(self, lane: Lane) -> bool:
+        """Whether it has to be told first why an engine was lost. That comes at once, or soon."""
+        unexplained = self._trials.unexplained(lane)
+        for loss in unexplained[:1]:
+            loss.when_explained(partial(self._judge_again, lane, lane.suspect))
+        return bool(unexplained)
+
+    def _judge_again(self, lane: Lane, suspect: Step | None) -> None:
+        if lane.suspect is suspect and lane.place is None and lane.tenancies:
+            if not self._lost:
+                self._host.call_soon(self._go_on_with_the_lost)
+            self._lost[lane] = None
 
     def _settle_ends(self, lane: Lane) -> None:
         """End what is over already, and what can't go on."""
@@ -233,10 +251,28 @@ class Recovery:
     def _after_end(self, lane: Lane) -> None:
         if lane.suspect is not None:
             lane.suspect = None
-            self._arrivals.leave_trial(lane)
+            self._trials.leave(lane)
 
     def on_gone(self, lane: Lane) -> None:
-        self._arrivals.leave_trial(lane)
+        self._trials.leave(lane)
 
     def on_progress(self, step: Step, *, final: bool) -> None:
         self._arrivals.on_progress(step, final=final)
+
+
+def _under_way(lane: Lane, *, is_told: bool) -> Step | None:
+    """The step that an engine ran when it was lost, as it seems. `is_told`: those that it had were
+    answered as lost, and with it whether they ran: it is the oldest. Otherwise it may have run any,
+    and lost its answers to the first: if the one that is suspected was there, it is that."""
+    sent = [
+        step
+        for tenancy in lane.tenancies
+        for step in tenancy.log
+        if step.sent == tenancy.log.epoch and step.answered != step.sent
+    ]
+    if not sent:
+        return None
+    oldest = sent[0]
+    if is_told:
+        return oldest if oldest.lost is not None and oldest.lost.ran else None
+    return lane.suspect if lane.suspect in sent else oldest

@@ -194,7 +194,8 @@ class Sequences:
             if not step.is_done:
                 self.answer(step, response)
         elif is_stale:
-            self._counters.stale_results += 1
+            # A loss is told from here, not by whom the sequence was taken from.
+            self._counters.stale_results += not response.lost
         elif response.lost:
             self.troubles.on_lost(step, response)
         else:

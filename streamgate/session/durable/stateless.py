@@ -155,7 +155,7 @@ class Stateless:
 
     def _receive(self, call: _Call, run: int, response: Response) -> None:
         if run != call.runs or call.number not in self._calls:
-            self._counters.stale_results += 1
+            self._counters.stale_results += not response.lost
             return
         if response.final:
             assert call.place is not None

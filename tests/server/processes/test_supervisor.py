@@ -98,6 +98,29 @@ async def test_a_frozen_process_is_killed_and_comes_back(directory: Path) -> Non
 
 
 @pytest.mark.usefixtures("no_children_left")
+async def test_front_ends_are_told_why_engines_ended(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[tuple[int, str]] = []
+    options = {"words": "stuck-first=engine-1", "silence_seconds": 1.0}
+    async with toys(directory, **options) as supervisor:
+        ended.append((process(supervisor, "engine-1").pid, "its own"))
+        await until(partial(is_back, supervisor, "engine-1", 1))
+        for count, (number, cause) in enumerate(
+            [(signal.SIGKILL, "unexplained"), (signal.SIGSTOP, "outside")], 1
+        ):
+            pid = process(supervisor, "engine-0").pid
+            os.kill(pid, number)
+            ended.append((pid, cause))
+            await until(partial(is_back, supervisor, "engine-0", count))
+        (directory / "engine-1.toy").unlink()
+    log = capsys.readouterr().err
+    for name in ("front-0", "front-1"):
+        for pid, cause in ended:
+            assert f"{name} hears engine ended [{pid}, '{cause}']" in log
+
+
+@pytest.mark.usefixtures("no_children_left")
 async def test_a_process_that_hangs_says_where(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,9 @@ class Toy:
             mark.touch()
         return self.first
 
+    def hear(self, what: str, value: Any) -> None:
+        sys.stderr.write(f"{self.beginning.name} hears {what} {value}\n")
+
     async def answer(self, what: str, value: Any) -> Any:
         match what:
             case "metrics":

@@ -11,6 +11,7 @@ from streamgate.model.config import Durability
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import DurabilityStatistics
 from streamgate.session.durable.link import DurableLink
+from streamgate.session.durable.trials import Trials
 from tests.durable.models import mix
 from tests.engine.play_host import PlayHost
 from tests.session.durable.fake_place import FakePlace, request_of, value_of
@@ -76,11 +77,18 @@ class Tenancy:
 class DurableHouse:
     """`places` are engines behind the link; the client numbers positions as a route does."""
 
-    def __init__(self, places: int = 1, *, keeps_log: bool = True, **durability: Any) -> None:
+    def __init__(
+        self,
+        places: int = 1,
+        *,
+        keeps_log: bool = True,
+        trials: Trials | None = None,
+        **durability: Any,
+    ) -> None:
         self.host = PlayHost()
         changes = {"durability": Durability(**durability)}
         self.config = sequence_config(**changes)
-        self.link = DurableLink(self.config, "1", self.host, keeps_log=keeps_log)
+        self.link = DurableLink(self.config, "1", self.host, keeps_log=keeps_log, trials=trials)
         self.places: list[FakePlace] = []
         self.live: dict[SequenceKey, list[Tenancy]] = {}
         self.all: list[Tenancy] = []
