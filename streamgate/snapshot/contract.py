@@ -132,6 +132,9 @@ class SequenceWriter(Protocol):
     def put_snapshot(self, position: int, data: bytes) -> None:
         """The state after this step, in place of the last one and of the steps up to it."""
 
+    def when_stored(self, on_stored: Callable[[], None]) -> None:
+        """Be told as `put_result` tells: once all that was written before is stored."""
+
     def drop_results(self, count: int) -> None:
         """Forget this many of the oldest results that are kept."""
 

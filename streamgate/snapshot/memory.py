@@ -157,6 +157,10 @@ class _MemoryWriter:
             while record.steps and record.steps[0].position <= position:
                 record.steps.popleft()
 
+    def when_stored(self, on_stored: Callable[[], None]) -> None:
+        if self._may_write():
+            asyncio.get_running_loop().call_soon(on_stored)
+
     def drop_results(self, count: int) -> None:
         if self._may_write():
             for _ in range(count):

@@ -121,6 +121,16 @@ class RedisWriter:
         if self._may_write:
             self._change(lambda: self._unwritten.snapshot(position, data))
 
+    def when_stored(self, on_stored: Callable[[], None]) -> None:
+        if not self._may_write:
+            if self.state is WriterState.UNKEPT:
+                _tell([on_stored])
+            return
+        self._unwritten.tell(on_stored)
+        self._store.wake(self)
+        if not self._store.is_up:
+            self.release()
+
     def drop_results(self, count: int) -> None:
         if self._may_write:
             self._dropped += count

@@ -94,6 +94,10 @@ class Unwritten:
         if on_stored is not None:
             self._waiting.told.append(on_stored)
 
+    def tell(self, on_stored: Callable[[], None]) -> None:
+        """Somebody waits for all that was to be written by now."""
+        self._waiting.told.append(on_stored)
+
     def drop_to(self, ordinal: int) -> None:
         """Results before this one are not kept any more."""
         waiting = self._waiting

@@ -112,6 +112,10 @@ class _MortalWriter:
         if self._store.may_write(self._life) and self._writer is not None:
             self._writer.put_snapshot(position, data)
 
+    def when_stored(self, on_stored: Callable[[], None]) -> None:
+        if self._store.may_write(self._life) and self._writer is not None:
+            self._writer.when_stored(on_stored)
+
     def drop_results(self, count: int) -> None:
         if self._store.may_write(self._life) and self._writer is not None:
             self._writer.drop_results(count)

@@ -164,6 +164,23 @@ async def test_who_was_cut_off_is_told_and_tells_nothing_more(houses: Houses) ->
     await new.close()
 
 
+async def test_who_comes_back_to_one_that_was_cut_off_is_led_on(houses: Houses) -> None:
+    """It would go on from what is not stored, and never will be."""
+    houses.begin("websocket")
+    old = houses.ports[houses.serving].websocket
+    socket, token = await begun(houses, VALUES[:3])
+    houses.shelf.owners.discard(houses.stores[houses.serving].life.name)
+    houses.serving = (houses.serving + 1) % 3
+    houses.wire.lead_to(houses.ports[houses.serving].websocket or 0)
+    new = await opened_at(houses, f"?resume={token}&last_event=4")
+    assert json.loads(await new.recv())["received"]["messages"] == 4
+    with pytest.raises(InvalidStatus) as refusal:
+        await connected(houses, old, f"?resume={token}&last_event=4")
+    assert refusal.value.response.status_code == 503
+    assert b"lives at another server" in (refusal.value.response.body or b"")
+    await socket.close()
+
+
 async def test_a_session_that_outgrows_its_tape_goes_on_and_is_kept_no_more(
     houses: Houses, monkeypatch: pytest.MonkeyPatch
 ) -> None:

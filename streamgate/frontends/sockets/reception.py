@@ -11,7 +11,7 @@ from streamgate.frontends.sockets.connection import SocketConnection
 from streamgate.frontends.sockets.contract import Accepted, Dialect, Handshake, Refusal
 from streamgate.frontends.sockets.relay import relayed
 from streamgate.frontends.sockets.resumption import Resumption
-from streamgate.session.tokens import Claim
+from streamgate.frontends.sockets.session import Session
 
 TOKEN_HEADER: Final = "StreamGate-Resume"  # noqa: S105 - a header's name
 RECEIVED_HEADER: Final = "StreamGate-Received"
@@ -81,8 +81,8 @@ class Reception:
         try:
             resumption = self._kept()
             claim = resumption.read(_wish(handshake))
-            await resumption.take(claim, dialect, handshake)
-            return self._go_on(resumption, claim, dialect, handshake, connection)
+            session = await resumption.bring(claim, dialect, handshake)
+            return self._go_on(resumption, session, handshake, connection)
         except StreamGateError as error:
             return dialect.refuse(error.failure)
 
@@ -106,8 +106,8 @@ class Reception:
                 else:
                     resumption.count_relayed()
                     return answer
-            await resumption.take(claim, dialect, handshake)
-            return self._go_on(resumption, claim, dialect, handshake, connection)
+            session = await resumption.bring(claim, dialect, handshake)
+            return self._go_on(resumption, session, handshake, connection)
         except StreamGateError as error:
             return dialect.refuse(error.failure)
 
@@ -121,13 +121,11 @@ class Reception:
     def _go_on(
         self,
         resumption: Resumption,
-        claim: Claim,
-        dialect: Dialect,
+        session: Session,
         handshake: Handshake,
         connection: SocketConnection,
     ) -> Accepted:
         """Raises StreamGateError for a session that can't be gone on with from there."""
-        session = resumption.find(claim, dialect.name)
         received = session.received
         try:
             attachment = session.resume(connection, _last_event(handshake))

@@ -29,6 +29,9 @@ class Record(Protocol):
         """The conversation said this. True: it is to be told to the client when `on_stored` is
         called, later and in order; False: at once."""
 
+    async def stored(self) -> None:
+        """Wait until all that was told and said by now is stored, or nobody can say."""
+
     def dropped(self, count: int) -> None:
         """So many of the oldest messages that were said need not be kept any more."""
 
@@ -56,6 +59,9 @@ class Unrecorded:
 
     def said(self, number: int, message: Message, on_stored: Callable[[], None]) -> bool:
         return False
+
+    async def stored(self) -> None:
+        """Nobody asks."""
 
     def dropped(self, count: int) -> None:
         """Nobody asks."""

@@ -71,6 +71,17 @@ class Resumption:
         self._shelf.add(session)
         return session
 
+    async def bring(self, claim: Claim, dialect: Dialect, handshake: Handshake) -> Session:
+        """The session that a token names, to be gone on with here: what has come of it is stored,
+        so that its client may be told so. Raises StreamGateError as `find` and `take` do."""
+        while True:
+            await self.take(claim, dialect, handshake)
+            session = self.find(claim, dialect.name)
+            await session.stored()
+            if self.has(claim):
+                return session
+            # It has turned out to be another's, or has ended: `take` or `find` say so.
+
     async def take(self, claim: Claim, dialect: Dialect, handshake: Handshake) -> None:
         """Look for a session in the store that is not here, and let it wait here for its client.
         Raises StreamGateError as `TapedSessions.take` does."""

@@ -166,6 +166,11 @@ class Session:
         self.subprotocol = answer.subprotocol
         self._record.admitted()
 
+    async def stored(self) -> None:
+        """Wait until what was received by now can't be lost with this process any more. Another
+        process may turn out to have taken the session: it is over then."""
+        await self._record.stored()
+
     def pass_over(self, count: int) -> None:
         """What is said again of the first so many messages is not kept."""
         self._passed_over = count

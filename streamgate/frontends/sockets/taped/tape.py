@@ -42,6 +42,9 @@ without."""
 CUT_AGAIN_BYTES: Final = 16 * 2**10
 """So much later it is tried again."""
 
+STORED_SECONDS: Final = 5.0
+"""How long a client that comes back waits for the store, which holds nobody up."""
+
 KEPT_NO_MORE: Final = "kept no more"
 
 _DIGEST_BYTES: Final = 8
@@ -76,6 +79,7 @@ class Tape:
         self._is_cutting = False
         self._soon_waiting = 0
         self._connections_admitted = 0
+        self._waiting: set[asyncio.Future[None]] = set()
         self._writer: SequenceWriter | None = None
         self._position = 0
         self._bytes = 0
@@ -213,6 +217,17 @@ class Tape:
         self._writer.put_result(number, 0, stored, on_stored)
         return True
 
+    async def stored(self) -> None:
+        if self._writer is None or self.is_past:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        self._writer.when_stored(lambda: None if waiting.done() else waiting.set_result(None))
+        try:
+            await asyncio.wait((waiting,), timeout=STORED_SECONDS)
+        finally:
+            self._waiting.discard(waiting)
+
     def dropped(self, count: int) -> None:
         if self._writer is not None and not self.is_past:
             self._writer.drop_results(count)
@@ -227,6 +242,9 @@ class Tape:
     def on_fenced(self) -> None:
         self._writer = None
         self._is_fenced = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
         if self._session is not None:
             self._session.supersede()
 
