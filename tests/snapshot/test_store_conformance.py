@@ -75,6 +75,24 @@ async def test_nothing_is_told_before_the_call_returns(shop: Shop) -> None:
     await eventually(lambda: watcher.stored == [(0, 0)])
 
 
+async def test_who_asks_is_told_once_all_before_is_stored(shop: Shop) -> None:
+    one, other = await shop.store("one"), await shop.store("other")
+    key, watcher = new_key(), Watcher()
+    writer = one.open(key, "1", "", watcher)
+    writer.append(0, b"step")
+    told = asyncio.Event()
+    writer.when_stored(told.set)
+    assert not told.is_set()
+    await eventually(told.is_set)
+    kept, _ = await other.take(key, Watcher(), only_from_dead=False)
+    assert list(kept.steps) == [KeptStep(0, b"step")]
+    # It has no more to write, and finds out all the same that it may not.
+    again = asyncio.Event()
+    writer.when_stored(again.set)
+    await eventually(lambda: watcher.fenced)
+    assert not again.is_set()
+
+
 async def test_who_takes_it_goes_on_and_is_taken_from(shop: Shop) -> None:
     stores = [await shop.store(name) for name in ("a", "b", "c")]
     key = new_key()
