@@ -43,13 +43,21 @@ class OpenCall:
             self.route.link.cancel(self.number)
 
     def receive(self, response: Response) -> None:
-        """Hand a response on; the connection forgets the call with its last."""
+        """Hand a response on; the connection forgets the call with its last, and the call its sink,
+        whose front end mostly has the call: what it was told would be kept until the collector
+        comes, and memory that an engine has lent with it."""
+        sink = self._sink
         if response.final:
             self._connection.forget(self)
+            self._sink = _ignore
         try:
-            self._sink(response)
+            sink(response)
         except Exception:
             log.exception("a response of model '%s' was lost in its front end", response.model)
+
+
+def _ignore(_: Response) -> None:
+    """Nothing is expected any more."""
 
 
 @dataclass(frozen=True, slots=True)

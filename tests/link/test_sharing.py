@@ -2,6 +2,7 @@
 over the socket."""
 
 import asyncio
+import gc
 import random
 import socket
 import threading
@@ -18,12 +19,15 @@ from streamgate.link.channel import Channel, Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.messages import GivenBack, Mapped
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Response
+from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.tensor import Tensor
+from streamgate.session.gateway import Connection, ServerInfo
+from streamgate.session.remote import RemoteGateway
 from tests.link.echo import SIZE, EchoLink, body_of, send
 from tests.link.house import PATIENT
 from tests.link.pair import WAIT_SECONDS, Engine, FrontEnd, engine
+from tests.session.plain_models import config_of, spec
 from tests.waiting import until
 
 MIB = 2**20
@@ -398,3 +402,37 @@ async def test_who_was_given_up_has_its_large_frames_refused_and_nothing_is_said
         assert arena_of(zombie).held_bytes >= 4 * SIZE
         asyncio.get_running_loop().add_reader(zombie.socket._socket, zombie.socket._read)
         await until(lambda: not zombie.is_open and not old.is_open)
+
+
+async def test_a_result_is_given_back_without_the_collector(tmp_path: Path) -> None:
+    """A front end has its call, which has its sink, which is mostly the front end's own."""
+
+    class Caller:
+        def __init__(self, connection: Connection) -> None:
+            self.response: Response | None = None
+            tensor = Tensor("I", DataType.UINT8, (SIZE,), raw=body_of(3))
+            self.call = connection.submit(Request("m", inputs=[tensor]), self.receive)
+
+        def receive(self, response: Response) -> None:
+            self.response = response
+
+    config = config_of(spec("I", -1, datatype=DataType.UINT8), max_batch=0)
+    async with engine(tmp_path, EchoLink(config)) as there:
+        here = await there.connect()
+        await until_shared(there, here)
+        gateway = RemoteGateway([here.link], ServerInfo("front end", "0", ()))
+        gateway.start()
+        gc.collect()
+        gc.disable()
+        try:
+            caller = Caller(gateway.connect())
+            await until(lambda: caller.response)
+            assert caller.response is not None
+            assert raw_of(caller.response) == body_of(3)
+            assert arena_of(there_of(there)).held_bytes
+            caller = Caller(gateway.connect())
+            await until(lambda: caller.response)
+            await until(lambda: arena_of(there_of(there)).held_bytes < 2 * SIZE)
+        finally:
+            gc.enable()
+        await gateway.close()
