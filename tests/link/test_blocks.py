@@ -1,7 +1,7 @@
 """The blocks of an arena never overlap, and none is ever lost."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -70,7 +70,9 @@ class BlocksMachine(RuleBasedStateMachine):
         assert self.blocks.take(PAGES * PAGE_BYTES) == 0
 
 
-BlocksMachine.TestCase.settings = settings(max_examples=40, deadline=None)
+BlocksMachine.TestCase.settings = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TestBlocks = BlocksMachine.TestCase
 
 
