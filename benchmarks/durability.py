@@ -24,10 +24,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +55,7 @@ from benchmarks.server_process import (
     free_ports,
     launch,
     machine_cpu_seconds,
+    process_tree,
     terminate,
     tree_cpu_seconds,
 )
@@ -59,6 +63,11 @@ from benchmarks.streamgate_server import streamgate_server
 
 REDIS: Final = "redis-server"
 WARM_UP_MS: Final = 200
+LOG_LINES: Final = 300
+STATE_SECONDS: Final = 10.0
+STACKS_SIGNAL: Final = signal.SIGUSR1
+STACKS_SECONDS: Final = 2.0
+"""How long a server's processes may take to write where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +217,32 @@ def _measure(servers: Servers, setting: Setting, load: Load, scratch: Path) -> R
 
 
 def _put(load: Load, server: ServerProcess, scratch: Path) -> perf_analyzer.Measurement:
-    outcome = perf_analyzer.run(load, server.grpc, scratch)
+    outcome = perf_analyzer.run(load, server.grpc, scratch, lambda: _state_of(server))
     if isinstance(outcome, Failure):
-        raise ServerFailedError(f"{load.name}: {outcome.reason}\n{server.log_tail()}")
+        raise ServerFailedError(f"{load.name}: {outcome.reason}\n{server.log_tail(LOG_LINES)}")
     return outcome
+
+
+def _state_of(server: ServerProcess) -> str:
+    """What a server has under way, and, in its log, what its threads do: for a load that does not
+    come to its end."""
+    told = []
+    for address, path in ((server.http, "/v2/slots"), (server.metrics, "/metrics")):
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=STATE_SECONDS) as answer:
+                text = answer.read().decode()
+        except OSError as error:
+            text = f"{path}: {error}"
+        told += [line for line in text.splitlines() if _says_something(line)]
+    for process in process_tree(server.process.pid)[1:]:
+        os.kill(process, STACKS_SIGNAL)
+    time.sleep(STACKS_SECONDS)
+    return "\n".join(told)
+
+
+def _says_something(line: str) -> bool:
+    is_telling = not line.startswith(("#", "python_")) and "_bucket{" not in line
+    return is_telling and not line.endswith(" 0.0")
 
 
 def table(settings: Sequence[Setting], rounds: Sequence[Round]) -> list[str]:

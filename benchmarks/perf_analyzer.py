@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -92,27 +93,36 @@ def is_installed() -> bool:
     return BINARY.is_file()
 
 
-def run(load: Load, address: str, scratch: Path) -> Measurement | Failure:
-    """Put `load` on the server at `address`. Raises FileNotFoundError without the binary."""
+def run(
+    load: Load, address: str, scratch: Path, look: Callable[[], str] = lambda: ""
+) -> Measurement | Failure:
+    """Put `load` on the server at `address`. Where it does not finish, what a `look` at the server
+    shows meanwhile is in the failure. Raises FileNotFoundError without the binary."""
     if not is_installed():
         raise FileNotFoundError(MISSING_REASON)
     report = scratch / "perf_analyzer.csv"
     report.unlink(missing_ok=True)
     before = _children_cpu_seconds()
     sharing = {"TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT": "1"} if load.own_connections else {}
-    try:
-        process = subprocess.run(
-            [str(BINARY), *load.arguments(address, report)],
-            env={**os.environ, "LD_LIBRARY_PATH": str(ENVIRONMENT / "lib-perf"), **sharing},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Failure(f"perf_analyzer did not finish within {LIMIT_SECONDS:.0f} s")
+    with subprocess.Popen(
+        [str(BINARY), *load.arguments(address, report)],
+        env={**os.environ, "LD_LIBRARY_PATH": str(ENVIRONMENT / "lib-perf"), **sharing},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            seen = look()
+            process.kill()
+            output, _ = process.communicate()
+            reason = f"perf_analyzer did not finish within {LIMIT_SECONDS:.0f} s"
+            return Failure(f"{reason}: {_last_words(output)}\n{seen}")
+        except BaseException:
+            process.kill()
+            raise
     cpu_seconds = _children_cpu_seconds() - before
-    output = f"{process.stdout}\n{process.stderr}"
     if process.returncode != 0 or not report.is_file():
         return Failure(f"perf_analyzer ended with {process.returncode}: {_last_words(output)}")
     return _read(report, output, cpu_seconds)
