@@ -124,10 +124,12 @@ class StoredLink(PassingLink):
             if not live:
                 del self._live[key]
 
-    def _on_snapshot(self, key: SequenceKey, snapshot: Snapshot, _hibernates: bool) -> None:
+    def _on_snapshot(self, key: SequenceKey, snapshot: Snapshot, hibernates: bool) -> bool:
+        """Whether it is kept here. One that hibernates does so below: here is its copy."""
         live = self._live.get(key)
         if live:
             live[0].snapshot(snapshot)
+        return bool(live) and not hibernates
 
     def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
         def ended(key: SequenceKey, reason: EndReason, place: int) -> None:

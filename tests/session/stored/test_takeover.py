@@ -13,7 +13,7 @@ from streamgate.model.request import Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.named_position import POSITION_PARAMETER
 from tests.durable.house import Client
-from tests.durable.models import decoupled_hashes, ensemble_hashes, hashes
+from tests.durable.models import decoupled_hashes, ensemble_hashes, hashes, write_graph
 from tests.session.stored.houses import houses
 from tests.snapshot.redis_server import RedisServer, eventually
 
@@ -97,6 +97,20 @@ async def test_it_moves_from_one_link_to_another_and_is_kept(
         await one.die()
         answers += await run(other.client, "often", key, range(6, len(VALUES)))
         assert answers == ANSWERS["often"]
+
+
+async def test_sleepers_wake_up_here_and_elsewhere(redis: RedisServer, tmp_path: Path) -> None:
+    write_graph(tmp_path, "sleepy", slots=1, parameters={"streamgate.hibernate_after_ms": "1"})
+    keys = [next(_keys) for _ in range(3)]
+    answers: dict[int, list[list[int]]] = {key: [] for key in keys}
+    async with houses(redis, tmp_path) as (one, other):
+        for index in range(len(VALUES)):
+            client = one.client if index < 5 else other.client
+            for key in keys:
+                answers[key] += await run(client, "sleepy", key, range(index, index + 1))
+            if index == 4:
+                await one.die()
+    assert answers == {key: [[value] for value in hashes(VALUES)] for key in keys}
 
 
 async def test_it_goes_on_again_and_again(redis: RedisServer, repository: Path) -> None:
