@@ -33,7 +33,7 @@ CUT_SECONDS = 2.0 if LONG else 1.5
 STEPS = 30
 PACE_SECONDS = 0.15
 PORT = 7411
-SECRET = "only we know"
+SECRET = f"only {os.getpid()} knows"
 SLEEPER = "hash_sleeper"
 
 
@@ -74,13 +74,15 @@ def why_not() -> str:
 def cabled() -> Iterator[Cable]:
     """A second network, on the other end of a cable."""
     number = os.getpid() % 10_000
-    cable = Cable(f"sg-far-{number}", f"sg{number}a", "10.213.77.2")
+    # Nobody else who runs this here at the same time has the same addresses, one would hope.
+    subnet = f"10.213.{number % 256}"
+    cable = Cable(f"sg-far-{number}", f"sg{number}a", f"{subnet}.2")
     there = f"sg{number}b"
     ip("netns", "add", cable.network)
     try:
         ip("link", "add", cable.end, "type", "veth", "peer", "name", there)
         ip("link", "set", there, "netns", cable.network)
-        ip("addr", "add", "10.213.77.1/30", "dev", cable.end)
+        ip("addr", "add", f"{subnet}.1/30", "dev", cable.end)
         ip("link", "set", cable.end, "up")
         ip("-n", cable.network, "addr", "add", f"{cable.host}/30", "dev", there)
         ip("-n", cable.network, "link", "set", there, "up")
