@@ -6,7 +6,7 @@ which are changed while it runs. Clients come over WebSocket with a step every 1
 the number that fits the fast device, and the one that fits the slow one. Limit: results within the
 pace (100 ms), refusals within 50 ms.
 
-    python -m benchmarks.overload [--seconds 20]
+    python -m benchmarks.overload [--seconds 20] [--alone]
 """
 
 from __future__ import annotations
@@ -166,6 +166,7 @@ def report(phases: Sequence[Phase]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each phase (%(default)s)")
+    parser.add_argument("--alone", action="store_true", help="by headroom only, without peers")
     parser.add_argument("--options", default="", help="further options of `streamgate serve`")
     options = parser.parse_args()
     rules = (
@@ -176,7 +177,7 @@ def main() -> None:
     print({"machine": machine.describe()})
     print(f"fit: {fitting(*FAST)} fast, {fitting(*SLOW)} slow; {2 * fitting(*FAST)} clients\n")
     phases: list[Phase] = []
-    for rule in rules:
+    for rule in rules[:1] if options.alone else rules:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             knob = place / "knob"

@@ -128,6 +128,7 @@ class Completed:
     rescheduled: frozenset[RequestNumber] = frozenset()
     ended: frozenset[RequestNumber] = frozenset()
     failed: frozenset[RequestNumber] = frozenset()
+    outside_ns: int = 0
 
 
 @value

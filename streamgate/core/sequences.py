@@ -119,16 +119,15 @@ class SequenceScheduler:
         if not self._received:
             self._received = True
             self._wake_at = now
+            if self._headroom is not None:
+                self._headroom.look(self._tenancies.slots.held, now)
         if isinstance(event, Submit):
             self._submit(event, now)
             return
         match event:
             case Completed():
                 if self._headroom is not None:
-                    instance, done = self._running[event.step]
-                    taken_ns = Ns(now - instance.started_at)
-                    self._headroom.note(instance.index, len(done), taken_ns)
-                    self._tenancies.fill_room(now)
+                    self._note_step(self._headroom, event, now)
                 self._complete(event, now)
             case TurnCame():
                 self._crew.look_at(event.instance)
@@ -438,6 +437,15 @@ class SequenceScheduler:
         self._crew.lose(event, now)
         if self._gated is not None and event.instance in self._instances:
             self._gated.lose(self._instances[event.instance], now)
+
+    def _note_step(self, headroom: Headroom, event: Completed, now: Ns) -> None:
+        """What a step took, and how long its clients waited, behind results of their own or not."""
+        instance, done = self._running[event.step]
+        headroom.note(instance.index, len(done), Ns(now - instance.started_at))
+        for pending in done:
+            since = max(pending.arrived_at, pending.sequence.active_at)
+            headroom.note_lag(instance.index, now - since + event.outside_ns)
+        self._tenancies.fill_room(now)
 
     def _complete(self, event: Completed, now: Ns) -> None:
         instance, done = self._running.pop(event.step)

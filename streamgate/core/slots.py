@@ -55,6 +55,10 @@ class SlotPool:
         """How many slots there are on instances that are not shut, free or taken."""
         return self.size - len(self._shut) * self._slots_each
 
+    def held(self, instance: InstanceIndex) -> int:
+        """How many slots of an instance have tenants."""
+        return self._held.get(instance, 0)
+
     @property
     def free(self) -> int:
         """How many slots could be handed out."""

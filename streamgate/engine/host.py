@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streamgate.core.ids import Ns
+from streamgate.engine.lateness import LoopWatch
 from streamgate.engine.workers import OwnThread, Worker
 
 
@@ -47,6 +48,9 @@ class Host(Protocol):
     def worker(self, name: str) -> Worker:
         """Someone who does jobs away from the host's thread."""
 
+    def late_ns(self) -> int:
+        """How much later than it could be what clients send is seen here, just now."""
+
 
 class AsyncioHost:
     """A host on a running asyncio event loop. Make it on the loop's thread."""
@@ -58,6 +62,9 @@ class AsyncioHost:
         self._thread = threading.get_ident()
         self._is_urgent = False
         self._interrupt: Callable[[], None] | None = None
+        self._watch = LoopWatch(loop)
+        self.elsewhere_ns: Callable[[], int] = lambda: 0
+        """How late those are through which clients come, if that is not this loop."""
 
     def now(self) -> Ns:
         return Ns(time.monotonic_ns())
@@ -90,6 +97,9 @@ class AsyncioHost:
 
     def worker(self, name: str) -> Worker:
         return OwnThread(name)
+
+    def late_ns(self) -> int:
+        return self._watch.ns + self.elsewhere_ns()
 
     def while_waiting(self, interrupt: Callable[[], None] | None) -> bool:
         # First set, then looked: what is posted in between is seen in one of both ways.

@@ -118,13 +118,14 @@ class ModelRuntime:
         self._instances = Instances(config, host, self, self._outcomes.put, restarts, devices)
         self._steps: dict[StepNumber, Sequence[LiveRequest | None]] = {}
         self.places = Places(config.name, self._instances)
+        self._is_paced = config.sequences is not None and config.sequences.pace_ns > 0
         self._ends_on_error = config.sequences is not None and config.sequences.end_on_error
         self._counters = Counters(config, version)
         self._delivery = Delivery(config, host, self._counters)
         self._lives = self._delivery.lives
-        self._recent_ends = RecentEnds()
         self._late = LateAnswers(host, self._pressure, self._delivery)
         self._late.on_delivered = self._note_late
+        self._recent_ends = RecentEnds()
         self._bookings = Bookings(config.name, self._counters, self._recent_ends)
         self._moves = Moves(
             config,
@@ -138,8 +139,7 @@ class ModelRuntime:
             self._receive_and_turn,
         )
         self._numbers = 0
-        self._turn_due = False
-        self._is_turning = False
+        self._turn_due = self._is_turning = False
         self._alarm = Alarm(host, self._turn)
         self._on_sequence_end: OnAnyEnd | None = None
         self._on_idle_warning: OnIdleWarning | None = None
@@ -440,7 +440,8 @@ class ModelRuntime:
                 for live, response in outcome.responses
                 if response.failure is not None and not response.lost
             )
-        event = Completed(step.number, outcome.rescheduled, failed=failed)
+        late = self._host.late_ns() if self._is_paced else 0
+        event = Completed(step.number, outcome.rescheduled, failed=failed, outside_ns=late)
         self._scheduler.receive(event, self._host.now())
         self._instances.ended(step.instance, outcome)
         return outcome.responses

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamgate.engine.lateness import Lateness
 from streamgate.link.addresses import pid_behind
 from streamgate.link.beat import BEAT_SECONDS
 from streamgate.link.frame_socket import FrameSocket
@@ -50,11 +51,17 @@ class Channel:
         self._silent_beats = 0
         self.peer_pid = pid_behind(connection)
         """The other side's process, 0 where that is not of this machine."""
+        self._beat_at = 0.0
+        self.lateness = Lateness()
+        """How late the other side's loop is."""
         self.socket = FrameSocket(
             connection, self._receive, self._lost, frame_bytes_max=GREETING_BYTES_MAX
         )
         self.sharing = Sharing(self.socket, self.send)
-        self._own_handlers = {Beat: lambda _: None, **self.sharing.handlers}
+        self._own_handlers = {
+            Beat: lambda beat: self.lateness.note(beat.late_ns),
+            **self.sharing.handlers,
+        }
 
     @property
     def is_open(self) -> bool:
@@ -73,6 +80,7 @@ class Channel:
         self.socket.frame_bytes_max = FRAME_BYTES_MAX
         self._is_greeted = True
         self.sharing.begin()
+        self._beat_at = self._loop.time()
         self._beat()
 
     def fence(
@@ -118,9 +126,11 @@ class Channel:
             self.on_silent(f"nothing was heard for {self._silent_beats * interval:.1f} s")
             return
         self.sharing.pass_time(interval)
-        self.send(_BEAT)
+        now = self._loop.time()
+        self.send(Beat(max(0, round((now - self._beat_at) * 1e9))))
         if self.is_open:
-            self._timer = self._loop.call_later(interval, self._beat)
+            self._beat_at = now + interval
+            self._timer = self._loop.call_at(self._beat_at, self._beat)
 
     def _receive(self, header: tuple[Any, ...], bodies: Sequence[memoryview]) -> None:
         if not header:
@@ -141,6 +151,3 @@ class Channel:
         if handler is None:
             raise FrameError(f"a {type(message).__name__} does not belong here")
         handler(message)
-
-
-_BEAT: Final = Beat()

@@ -59,7 +59,9 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Nothing but a sign of life."""
+    """A sign of life, and how late this side's loop came to give it."""
+
+    late_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

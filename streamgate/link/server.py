@@ -120,6 +120,10 @@ class LinkServer:
         """How many sequences of front ends live here."""
         return sum(peer.sequences for _, peer in self._peers.values())
 
+    def late_ns(self) -> int:
+        """How late the loop of the latest front end is."""
+        return max((channel.lateness.ns for channel, _ in self._peers.values()), default=0)
+
     def exported(self, number: int) -> ExportedModel | None:
         return self._exports.get(number)
 

@@ -50,6 +50,7 @@ class ServedModels:
         self._stored = stored
         self._control = control
         self.table = ModelTable()
+        self.host: AsyncioHost | None = None
         self._lifecycle: Lifecycle | None = None
         self._gateway: LocalGateway | None = None
         self._writer: BundleWriter | None = None
@@ -86,7 +87,7 @@ class ServedModels:
             gpu_count=len(sight.gpus),
             find_backend=find_backend,
         )
-        host = AsyncioHost(asyncio.get_running_loop())
+        self.host = host = AsyncioHost(asyncio.get_running_loop())
         servers = ModelServers(host, self.table)
         self._lifecycle = Lifecycle(
             repository,

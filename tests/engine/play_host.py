@@ -65,6 +65,9 @@ class PlayHost:
         del urgent
         self._soon.append(callback)
 
+    def late_ns(self) -> int:
+        return 0
+
     def while_waiting(self, interrupt: Callable[[], None] | None) -> bool:
         return interrupt is None  # Nobody waits here.
 

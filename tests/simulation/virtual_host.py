@@ -84,6 +84,9 @@ class VirtualHost:
         # What is not over at once is not over before the test goes on.
         return interrupt is None
 
+    def late_ns(self) -> int:
+        return 0
+
     def worker(self, name: str) -> VirtualWorker:
         worker = VirtualWorker(self, name)
         self.workers.append(worker)

@@ -62,6 +62,8 @@ class EngineRole:
                 arena_bytes=self._arena_bytes,
             )
             self._link.listen_unix(self._socket)
+            assert self._models.host is not None
+            self._models.host.elsewhere_ns = self._link.late_ns
         except StreamGateError:
             await self._models.drain()
             await self._models.close()
