@@ -401,5 +401,5 @@ def test_a_socket_that_was_left_is_replaced(tmp_path: Path) -> None:
 
 def test_heartbeats_are_as_the_docs_say() -> None:
     assert Heartbeat() == Heartbeat(0.2, 1.0)
-    assert len(encode_message(MESSAGES[3]())[0]) == 1
+    assert len(encode_message(MESSAGES[3]())[0]) == 2
     assert frames.FRAME_BYTES_MAX == 2**30
