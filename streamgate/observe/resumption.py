@@ -28,6 +28,7 @@ class ResumeCounts:
     relayed: int = 0
     ended: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
+    from_elsewhere: int = 0
 
 
 def together(one: ResumeCounts, other: ResumeCounts) -> ResumeCounts:
@@ -41,6 +42,7 @@ def together(one: ResumeCounts, other: ResumeCounts) -> ResumeCounts:
         one.relayed + other.relayed,
         Counter(one.ended) + Counter(other.ended),
         Counter(one.refused) + Counter(other.refused),
+        one.from_elsewhere + other.from_elsewhere,
     )
 
 
@@ -74,6 +76,11 @@ class ResumeCollector(Collector):
                 "relayed",
                 "Connections that were relayed to the process that has their session",
                 counts.relayed,
+            ),
+            (
+                "from_elsewhere",
+                "Sessions of processes that are gone, taken from the session store",
+                counts.from_elsewhere,
             ),
         ):
             yield CounterMetricFamily(f"streamgate_sessions_{name}", text, value)

@@ -115,10 +115,9 @@ class Houses:
         count = 0
         for server in self.servers:
             assert server._front_ends is not None
-            resumption = server._front_ends._resumption
-            assert resumption is not None
-            assert resumption._taped is not None
-            count += resumption._taped.taken
+            counts = server._front_ends.resume_counts
+            assert counts is not None
+            count += counts.from_elsewhere
         return count
 
     @property

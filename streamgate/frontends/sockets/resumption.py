@@ -56,7 +56,8 @@ class Resumption:
 
     @property
     def counts(self) -> ResumeCounts:
-        return replace(self._shelf.counts, relayed=self._relayed)
+        taken = 0 if self._taped is None else self._taped.taken
+        return replace(self._shelf.counts, relayed=self._relayed, from_elsewhere=taken)
 
     def open(self, dialect: str, handshake: Handshake) -> Session:
         """A new session of this dialect. Its conversation is to be made within `Session.within`."""
