@@ -41,7 +41,7 @@ from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response
 from streamgate.model.statistics import Duration, Histogram, ModelStatistics, SlotTable
 from streamgate.model.tensor import Tensor, TensorSpec
-from streamgate.session.gateway import GoneSink, ModelInfo, ResponseSink, ServerInfo
+from streamgate.session.gateway import ComeSink, GoneSink, ModelInfo, ResponseSink, ServerInfo
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOATS = 16
@@ -71,10 +71,8 @@ class EchoGateway:
         self._loop = asyncio.get_running_loop()
         self.count = 0
 
-    def connect(
-        self, on_sequence_end: object = None, on_idle_warning: object = None
-    ) -> EchoGateway:
-        del on_sequence_end, on_idle_warning
+    def connect(self, on_sequence_end: object = None, on_warning: object = None) -> EchoGateway:
+        del on_sequence_end, on_warning
         return self
 
     def pause(self) -> None: ...
@@ -104,6 +102,9 @@ class EchoGateway:
     def end_sequence(self, model: str, version: str, sequence: int | str) -> None:
         del model, version, sequence
 
+    async def finish(self, model: str, version: str, sequence: int | str) -> None:
+        del model, version, sequence
+
     def of(self, key: str) -> EchoGateway:
         del key
         return self
@@ -112,8 +113,8 @@ class EchoGateway:
         del size_bytes
         return 0.0
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        del on_gone
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        del on_gone, on_come
 
     def is_live(self) -> bool:
         return True

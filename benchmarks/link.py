@@ -31,7 +31,7 @@ from streamgate.link.addresses import UnixAddress
 from streamgate.link.blocks import ARENA_BYTES
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
-from streamgate.link.contract import Needs, OnAnyEnd, OnIdleWarning, OnReservation
+from streamgate.link.contract import Needs, OnAnyEnd, OnReservation, OnWarning
 from streamgate.link.server import LinkServer
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.datatypes import DataType
@@ -87,7 +87,7 @@ class EchoLink:
         self._numbers += 1
         return RequestNumber(self._numbers)
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None: ...
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None: ...
 
     def reserve(
         self, sequence: SequenceKey, owner: OwnerNumber, on_answer: OnReservation

@@ -8,7 +8,7 @@
 
 `Code` holds the status words of Triton's protocol family; each front end owns exactly one
 table that maps them to its wire. `EndReason` says why a sequence ended: it reaches the model,
-the client and the metrics.
+the client and the metrics. `EndWarning` says why one will end, unless something is done.
 """
 
 import enum
@@ -58,6 +58,36 @@ _END_CODES = {
     EndReason.DRAINED: 8,
     EndReason.ENGINE_LOST: 9,
 }
+
+
+class WarningCause(enum.Enum):
+    """Why a sequence will end: it is idle; or what it lives on goes, and it can't go elsewhere."""
+
+    IDLE = "idle"
+    RELOAD = "reload"
+    """Another load or version of its model has come."""
+    DRAIN = "drain"
+    """Its engine is drained."""
+    STOP = "stop"
+    """The server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndWarning:
+    """A sequence will end in so many seconds: as `idle` if no step comes, or else as `drained` if
+    it has not ended by then."""
+
+    cause: WarningCause
+    seconds_left: float
+
+    @property
+    def is_drain(self) -> bool:
+        return self.cause is not WarningCause.IDLE
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether whoever tells of it tells every client of the server: nobody need pass it on."""
+        return self.cause is WarningCause.STOP
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,15 +67,15 @@ from streamgate.engine.rejections import rejection_of
 from streamgate.engine.slot_table import read_slot_table
 from streamgate.engine.submission import submission_of
 from streamgate.engine.tensor_runner import Outcome
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, EndWarning, Failure, WarningCause
 from streamgate.link.contract import (
     UNSTARTED,
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.model.config import Execution, ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -142,7 +142,7 @@ class ModelRuntime:
         self._turn_due = self._is_turning = False
         self._alarm = Alarm(host, self._turn)
         self._on_sequence_end: OnAnyEnd | None = None
-        self._on_idle_warning: OnIdleWarning | None = None
+        self._on_warning: OnWarning | None = None
 
     # -- life
 
@@ -285,9 +285,9 @@ class ModelRuntime:
             return [[(self, self._instances.name_of(live.instance))]]
         return ()
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         self._on_sequence_end = on_end
-        self._on_idle_warning = on_idle_warning
+        self._on_warning = on_warning
 
     async def is_ready(self) -> bool:
         return await self._instances.is_ready()
@@ -391,8 +391,8 @@ class ModelRuntime:
             case Run():
                 pass
             case IdleWarning(sequence, left_ns=left_ns):
-                if self._on_idle_warning is not None:
-                    self._on_idle_warning(sequence, left_ns / 1e9)
+                if self._on_warning is not None:
+                    self._on_warning(sequence, EndWarning(WarningCause.IDLE, left_ns / 1e9))
             case InstanceGone(index):
                 self._instances.remove(index)
             case Reject(number):

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol, TypeVar, final
 
-from streamgate.session.gateway import Connection, EndSink, Gateway, IdleSink
+from streamgate.session.gateway import Connection, EndSink, Gateway, WarningSink
 
 ChoiceT = TypeVar("ChoiceT", int, float, str)
 
@@ -27,7 +27,7 @@ class World(Protocol):
     """Where a conversation lives."""
 
     def connect(
-        self, gateway: Gateway, on_sequence_end: EndSink | None, on_idle_warning: IdleSink | None
+        self, gateway: Gateway, on_sequence_end: EndSink | None, on_warning: WarningSink | None
     ) -> Connection:
         """As `Gateway.connect`."""
 
@@ -52,9 +52,9 @@ class RealWorld:
     """Implements `World`."""
 
     def connect(
-        self, gateway: Gateway, on_sequence_end: EndSink | None, on_idle_warning: IdleSink | None
+        self, gateway: Gateway, on_sequence_end: EndSink | None, on_warning: WarningSink | None
     ) -> Connection:
-        return gateway.connect(on_sequence_end, on_idle_warning)
+        return gateway.connect(on_sequence_end, on_warning)
 
     def owe(self, gateway: Gateway, size_bytes: int) -> float:
         return gateway.owe(size_bytes)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.statistics import ModelStatistics, SlotTable
 
 OnSequenceEnd = Callable[[SequenceKey, EndReason], None]
-OnIdleWarning = Callable[[SequenceKey, float], None]
+OnWarning = Callable[[SequenceKey, EndWarning], None]
+"""Told that a sequence will end: which ID, why, and when."""
 
 OnAnyEnd = Callable[[SequenceKey, EndReason, int], None]
 """Told of each end: which ID, why, and behind how many that live and have older STARTs; UNSTARTED
@@ -52,10 +53,10 @@ Needs = Sequence[Sequence[Holder]]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told what becomes of a sequence: its end, and so many seconds before one as idle."""
+    """Who is told what becomes of a sequence: its end, and before one that can be foreseen."""
 
     on_end: OnSequenceEnd
-    on_idle_warning: OnIdleWarning
+    on_warning: OnWarning
 
 
 class ModelLink(Protocol):
@@ -105,9 +106,9 @@ class ModelLink(Protocol):
         """Which instances a request needs just now: none when it is over, or its model answers it
         from elsewhere than a step."""
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         """Be told of each sequence that ends, after its last response, and of each that will end
-        as idle in so many seconds."""
+        soon, as it is idle or what it lives on goes."""
 
     async def is_ready(self) -> bool:
         """Whether the model itself says that it can serve just now. Takes seconds at the most."""

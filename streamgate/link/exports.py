@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning
 from streamgate.link.contract import Listener, MovableLink
 from streamgate.model.request import SequenceKey
 from streamgate.model.snapshot import Snapshot
@@ -76,7 +76,7 @@ class ExportedModel:
         self,
         held: Held,
         on_end: Callable[[Held, EndReason], None],
-        on_idle_warning: Callable[[Held, float], None],
+        on_warning: Callable[[Held, EndWarning], None],
     ) -> Held:
         """A sequence begins. The listener to be told of it is its own. While it lives here, its
         version stays open for it, though another one takes its place: it may move there."""
@@ -85,7 +85,7 @@ class ExportedModel:
             self.remove(held)
             on_end(held, reason)
 
-        held.listener = Listener(ended, lambda _, seconds: on_idle_warning(held, seconds))
+        held.listener = Listener(ended, lambda _, warning: on_warning(held, warning))
         self.sequences.setdefault(held.key, deque()).append(held)
         self.route.hold()
         return held

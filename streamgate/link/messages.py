@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streamgate.errors import EndReason, Failure
+from streamgate.errors import EndReason, EndWarning, Failure
 from streamgate.link.frames import FrameError
 from streamgate.link.values import Bodies, ValueFormatError, pack, shape_of, unpack
 from streamgate.model.config import ModelConfig
@@ -241,13 +241,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
-    """A sequence will end as idle in so many seconds."""
+class Warned:
+    """A sequence will end soon, and why."""
 
     model: int
     epoch: int
     sequence: SequenceKey
-    seconds_left: float
+    warning: EndWarning
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,7 +430,7 @@ MESSAGES: Final = (
         HangUp,
         EndSequence,
     ),
-    *(WatchSnapshots, Ended, Idle, Snapped),
+    *(WatchSnapshots, Ended, Warned, Snapped),
     *(AskReady, Ready, AskStatistics, Statistics, AskSlots, Slots, AskIndex, Index),
     *(Load, Unload, Done, Refused, AskOwner, Owner, Peers, Supersede, Forward, ForwardEnd),
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.errors import EndReason
-from streamgate.link.contract import ModelLink, Needs, OnAnyEnd, OnIdleWarning, OnReservation
+from streamgate.link.contract import ModelLink, Needs, OnAnyEnd, OnReservation, OnWarning
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics, SlotTable
@@ -68,8 +68,8 @@ class PassingLink:
     def needs_of(self, number: RequestNumber) -> Needs:
         return self._behind.needs_of(number)
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
-        self._behind.watch_sequences(on_end, on_idle_warning)
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
+        self._behind.watch_sequences(on_end, on_warning)
 
     async def is_ready(self) -> bool:
         return await self._behind.is_ready()

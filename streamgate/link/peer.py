@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.link.channel import Channel
 from streamgate.link.contract import movable
 from streamgate.link.exports import ExportedModel, Held
@@ -21,7 +21,6 @@ from streamgate.link.messages import (
     HandedOver,
     HandOver,
     HangUp,
-    Idle,
     Pause,
     Ready,
     Refused,
@@ -30,6 +29,7 @@ from streamgate.link.messages import (
     Snapped,
     TakeSnapshot,
     Touch,
+    Warned,
     WatchSnapshots,
 )
 from streamgate.link.steps import Step, encode_result
@@ -140,6 +140,7 @@ class Peer:
             return
         config = model.route.config
         request.model, request.version = config.name, model.route.version
+        request.passed_recorder = True
         owner, held = OwnerNumber(self._base + step.owner), None
         if request.sequence and config.stateful:
             held = self._sequence_of(step, model, owner)
@@ -185,7 +186,7 @@ class Peer:
 
     def _hold(self, held: Held) -> Held:
         self._held.add(held)
-        return held.model.add(held, self._ended, self._idle)
+        return held.model.add(held, self._ended, self._warn)
 
     def _respond(self, number: int, held: Held | None, response: Response) -> None:
         if response.final:
@@ -360,8 +361,13 @@ class Peer:
         self._held.discard(held)
         self.send(Ended(held.model.number, held.epoch, held.key, reason, not held.started))
 
-    def _idle(self, held: Held, seconds_left: float) -> None:
-        self.send(Idle(held.model.number, held.epoch, held.key, seconds_left))
+    def warn(self, warning: EndWarning) -> None:
+        """All that this front end has here will end soon."""
+        for held in self._held:
+            self._warn(held, warning)
+
+    def _warn(self, held: Held, warning: EndWarning) -> None:
+        self.send(Warned(held.model.number, held.epoch, held.key, warning))
 
     def snapped(self, held: Held, snapshot: Snapshot, *, has_left: bool) -> None:
         """A snapshot of this front end's sequence was taken."""

@@ -14,9 +14,9 @@ from streamgate.link.contract import (
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.link.frames import Body
 from streamgate.link.lanes import Call, Lane, Lanes
@@ -28,7 +28,6 @@ from streamgate.link.messages import (
     EndSequence,
     HandOver,
     HangUp,
-    Idle,
     Pause,
     Ready,
     Reserve,
@@ -36,6 +35,7 @@ from streamgate.link.messages import (
     Snapped,
     TakeSnapshot,
     Touch,
+    Warned,
     WatchSnapshots,
 )
 from streamgate.link.stale import StaleCounts, Version
@@ -108,7 +108,7 @@ class RemoteModel:
         self.is_open = True
         self._lanes = Lanes()
         self._on_end: OnAnyEnd = lambda *_: None
-        self._on_idle_warning: OnIdleWarning = lambda *_: None
+        self._on_warning: OnWarning = lambda *_: None
         self._on_snapshot: OnSnapshot = lambda *_: None
         self._stateful = config.stateful
         limits = config.sequences or config.ensemble
@@ -341,9 +341,9 @@ class RemoteModel:
     def needs_of(self, number: RequestNumber) -> Needs:
         return ()
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         self._on_end = on_end
-        self._on_idle_warning = on_idle_warning
+        self._on_warning = on_warning
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         self._on_snapshot = on_snapshot
@@ -359,11 +359,11 @@ class RemoteModel:
         self._flush(key)
         self._on_end(key, ended.reason, place)
 
-    def idle(self, idle: Idle) -> None:
-        if self._lanes.find(idle.sequence, idle.epoch) is None:
+    def warned(self, warned: Warned) -> None:
+        if self._lanes.find(warned.sequence, warned.epoch) is None:
             self.engine.counts.stale_news += 1
             return
-        self._on_idle_warning(idle.sequence, idle.seconds_left)
+        self._on_warning(warned.sequence, warned.warning)
 
     def snapped(self, snapped: Snapped) -> None:
         key, epoch = snapped.sequence, snapped.epoch

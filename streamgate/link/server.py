@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning
 from streamgate.link.addresses import TcpAddress
 from streamgate.link.blocks import ARENA_BYTES
 from streamgate.link.channel import Channel, Heartbeat
@@ -109,6 +109,11 @@ class LinkServer:
     def say_live(self) -> None:
         """The gateway has started, or stops: tell the front ends what `is_live` says now."""
         self._tell_table()
+
+    def warn(self, warning: EndWarning) -> None:
+        """What front ends have here will end: whose sequences can't go elsewhere is to know."""
+        for _, peer in list(self._peers.values()):
+            peer.warn(warning)
 
     @property
     def peers(self) -> int:

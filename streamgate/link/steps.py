@@ -1,9 +1,10 @@
 """Steps and their results as frames. On the way of each request, so written out by hand.
 
 A step's header is (STEP, number, model, owner, epoch, position, sequence, flags, rows, signature,
-id, priority, timeout in us, requested outputs, parameters, tensors), a result's (RESULT, number,
-flags, position, index, version, failure, parameters, tensors). A tensor is (name, datatype, shape);
-its raw bytes are the body at the same place.
+id, priority, timeout in us, age in ns, requested outputs, parameters, tensors), a result's (RESULT,
+number, flags, position, index, version, failure, parameters, batch, tensors). A batch is (number,
+instance, rows, sequences), told to whoever asks for it. A tensor is (name, datatype, shape); its
+raw bytes are the body at the same place.
 """
 
 import math
@@ -15,11 +16,12 @@ from streamgate.errors import Code, Failure
 from streamgate.link.frames import Body, FrameError
 from streamgate.link.messages import RESULT, STEP
 from streamgate.model.datatypes import from_wire
-from streamgate.model.request import Request, Response
+from streamgate.model.request import Batch, Request, Response
 from streamgate.model.tensor import Tensor
 
 _START: Final = 1
 _END: Final = 2
+_ASKS_BATCH: Final = 4
 
 _FINAL: Final = 1
 _EMPTY: Final = 2
@@ -57,9 +59,12 @@ class Result:
     ran: bool
     failure: Failure | None
     parameters: dict[str, Any]
+    batch: Batch | None
     outputs: list[Tensor]
 
     def response_to(self, request: Request) -> Response:
+        if self.batch is not None and request.batch is not None:
+            request.batch = self.batch
         return Response(
             request,
             request.model,
@@ -82,10 +87,15 @@ def encode_step(
 ) -> tuple[Header, list[Body]]:
     """The frame of a checked request."""
     tensors, bodies = _encode_tensors(request.inputs)
-    flags = (_START if request.start else 0) | (_END if request.end else 0)
+    flags = (
+        (_START if request.start else 0)
+        | (_END if request.end else 0)
+        | (_ASKS_BATCH if request.batch is not None else 0)
+    )
     header = (
         *(STEP, number, model, owner, epoch, position, request.sequence, flags, request.rows),
-        *(_encode_signature(request.signature), request.id, request.priority, request.timeout_us),
+        *(_encode_signature(request.signature), request.id, request.priority),
+        *(request.timeout_us, request.age_ns),
         *(tuple(request.requested_outputs), dict(request.parameters), tensors),
     )
     return header, bodies
@@ -95,8 +105,10 @@ def decode_step(header: Header, bodies: Sequence[memoryview]) -> Step:
     """The request of a frame. Raises FrameError."""
     try:
         _, number, model, owner, epoch, position, sequence, flags, *rest = header
-        rows, signature, name, priority, timeout_us, requested, parameters, tensors = rest
-        _check_numbers(number, model, owner, epoch, position, flags, rows, priority, timeout_us)
+        rows, signature, name, priority, timeout_us, age_ns, *rest = rest
+        requested, parameters, tensors = rest
+        _check_numbers(number, model, owner, epoch, position, flags, rows, priority)
+        _check_numbers(timeout_us, age_ns)
         if type(sequence) not in {int, str} or type(name) is not str:
             raise FrameError("a step's sequence and ID are no names")
         _check_parameters(parameters)
@@ -116,6 +128,8 @@ def decode_step(header: Header, bodies: Sequence[memoryview]) -> Step:
             timeout_us,
             rows,
             _decode_signature(signature),
+            batch=Batch() if flags & _ASKS_BATCH else None,
+            age_ns=age_ns,
         )
     except (ValueError, TypeError) as error:
         raise FrameError(f"no step: {error}") from error
@@ -137,6 +151,7 @@ def encode_result(number: int, response: Response) -> tuple[Header, list[Body]]:
         *(RESULT, number, flags, response.position, response.index, response.version),
         None if failure is None else (failure.code.value, failure.message),
         dict(response.parameters),
+        _encode_batch(response.request.batch),
         tensors,
     )
     return header, bodies
@@ -145,7 +160,7 @@ def encode_result(number: int, response: Response) -> tuple[Header, list[Body]]:
 def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
     """The response of a frame. Raises FrameError."""
     try:
-        _, number, flags, position, index, version, failure, parameters, tensors = header
+        _, number, flags, position, index, version, failure, parameters, batch, tensors = header
         _check_numbers(number, flags, position, index)
         if type(version) is not str:
             raise FrameError("a result's version is no name")
@@ -155,6 +170,7 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
             failure = Failure(Code(code), message)
             if type(message) is not str:
                 raise FrameError("a failure's message is no text")
+        ran_with = _decode_batch(batch)
         outputs = _decode_tensors(tensors, bodies)
     except (ValueError, TypeError) as error:
         raise FrameError(f"no result: {error}") from error
@@ -164,8 +180,25 @@ def decode_result(header: Header, bodies: Sequence[memoryview]) -> Result:
         *(bool(flags & _ADMITTED), bool(flags & _LOST), bool(flags & _RAN)),
         failure,
         parameters,
+        ran_with,
         outputs,
     )
+
+
+def _encode_batch(batch: Batch | None) -> Any:
+    if batch is None or batch.number < 0:
+        return None
+    return (batch.number, batch.instance, batch.rows, tuple(batch.sequences))
+
+
+def _decode_batch(packed: Any) -> Batch | None:
+    if packed is None:
+        return None
+    number, instance, rows, sequences = packed
+    _check_numbers(number, rows)
+    if type(instance) is not str or not all(type(each) in {int, str} for each in sequences):
+        raise FrameError("a batch's instance and sequences are no names")
+    return Batch(number, instance, rows, sequences)
 
 
 def _encode_tensors(tensors: Collection[Tensor]) -> tuple[tuple[Any, ...], list[Body]]:

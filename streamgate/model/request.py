@@ -36,7 +36,9 @@ class Request:
     the model's configuration. `priority` 0 means the model's default; `timeout_us` 0 means none.
     `parameters` are the caller's own, meant for the model. `unknown_types` names inputs that came
     with a word that is no datatype: the check refuses them, in the order of its rules. Who wants to
-    know its `batch` gives an empty one, which the engine fills in when a step with it begins.
+    know its `batch` gives an empty one, which the engine fills in when a step with it begins. A
+    START that is run again says how long its sequence has lived by then: `age_ns`. What has
+    `passed_recorder` is recorded in front, or is to be left out: nobody behind decides that again.
     """
 
     model: str
@@ -54,6 +56,8 @@ class Request:
     signature: Hashable = None
     unknown_types: Collection[str] = ()
     batch: Batch | None = None
+    age_ns: int = 0
+    passed_recorder: bool = False
 
     @property
     def flags(self) -> int:

@@ -14,7 +14,8 @@ class Snapshot:
     (`schema_of`): a snapshot is only restored where it is equal. `objects` is what the model
     itself keeps of the sequence, None where it keeps nothing outside the states. A sequence of an
     ensemble has no states of its own but `parts`: the snapshots of its models' sequences, by the
-    place of their step, all taken while no request of it was under way.
+    place of their step, all taken while no request of it was under way. Where it is restored, the
+    sequence has lived for `age_ns` already: its lifetime goes on from there.
     """
 
     position: int
@@ -22,6 +23,7 @@ class Snapshot:
     states: Mapping[str, Array] = field(default_factory=dict)
     objects: bytes | None = None
     parts: Mapping[int, "Snapshot"] = field(default_factory=dict)
+    age_ns: int = 0
 
     @property
     def size_bytes(self) -> int:

@@ -8,25 +8,22 @@ import streamgate
 from streamgate.backend import registry
 from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import AsyncioHost
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError, WarningCause
 from streamgate.link.contract import ModelLink
-from streamgate.recording.writer import BundleWriter
 from streamgate.repository.repository import ModelRepository
 from streamgate.server.backend_folders import BackendFolders
 from streamgate.server.gpus import look_for_gpus
 from streamgate.server.lifecycle import Lifecycle
+from streamgate.server.recordings import Recordings
 from streamgate.server.settings import Settings
+from streamgate.server.warning import warned
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS, LocalGateway, ModelControl
 from streamgate.session.model_server import ModelServers
-from streamgate.session.recorded import Recorder
 from streamgate.session.routing import ModelTable
 from streamgate.session.stored.takeover import StoredSequences
 
 log = logging.getLogger(__name__)
-
-WRITING_SECONDS = 10.0
-"""How long the disk may take over what was recorded last."""
 
 
 class ServedModels:
@@ -53,7 +50,7 @@ class ServedModels:
         self.host: AsyncioHost | None = None
         self._lifecycle: Lifecycle | None = None
         self._gateway: LocalGateway | None = None
-        self._writer: BundleWriter | None = None
+        self._recordings = Recordings()
 
     @property
     def gateway(self) -> LocalGateway:
@@ -87,6 +84,7 @@ class ServedModels:
             gpu_count=len(sight.gpus),
             find_backend=find_backend,
         )
+        await self._recordings.begin(settings, self.table.route)
         self.host = host = AsyncioHost(asyncio.get_running_loop())
         servers = ModelServers(host, self.table)
         self._lifecycle = Lifecycle(
@@ -97,7 +95,7 @@ class ServedModels:
             settings.control_mode,
             settings.exit_timeout_seconds,
             servers,
-            self._front(await self._recording_front()),
+            self._front,
             durable=settings.durable,
             alone=self._is_alone,
             turns=(
@@ -131,27 +129,18 @@ class ServedModels:
         gateway, self._gateway = self._gateway, None
         gateway.stop_admission()
         limit = self._settings.exit_timeout_seconds if seconds is None else seconds
-        await self._lifecycle.stop(limit)
+        # Not alone, front ends tell their clients.
+        with warned(
+            limit if self._is_alone else 0.0,
+            lambda left: gateway.warn(EndWarning(WarningCause.STOP, left)),
+        ):
+            await self._lifecycle.stop(limit)
 
     async def close(self) -> None:
         """Write what was recorded last. Safe to call twice."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await asyncio.to_thread(writer.close, WRITING_SECONDS)
+        await self._recordings.close()
 
-    def _front(
-        self, recording: Callable[[ModelLink], ModelLink] | None
-    ) -> Callable[[ModelLink], ModelLink] | None:
-        """What stands in front of each model: records outermost, as clients see it."""
-        stored = self._stored
-        if stored is None or recording is None:
-            return recording if stored is None else stored.front
-        return lambda link: recording(stored.front(link))
-
-    async def _recording_front(self) -> Callable[[ModelLink], ModelLink] | None:
-        options = self._settings.recording
-        if options is None:
-            return None
-        self._writer = writer = await asyncio.to_thread(BundleWriter, options)
-        log.warning("sequences are recorded: what clients send is stored in %s", options.directory)
-        return Recorder(options, writer, streamgate.__version__, self.table.route).front
+    def _front(self, link: ModelLink) -> ModelLink:
+        """What stands in front of each model: who takes sequences of others has them recorded."""
+        recorded = self._recordings.front(link)
+        return recorded if self._stored is None else self._stored.front(recorded)

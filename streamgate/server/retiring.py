@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from streamgate.engine.host import Host
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning, WarningCause
 from streamgate.link.contract import MovableLink
 from streamgate.repository.repository import ModelSource
 from streamgate.server.loading import LoadedModel
+from streamgate.server.warning import warned
 from streamgate.session.durable.link import DurableLink
 from streamgate.session.routing import UNAVAILABLE, UNLOADED, Route, VersionState
 from streamgate.session.succession import RoutePlace, can_follow
@@ -127,12 +129,13 @@ class Retirement:
     async def _close_when_idle(self, route: Route, served: Served, *, lives_on: bool) -> None:
         model = served.model
         try:
-            async with asyncio.timeout(self._drain_seconds):
-                if route.is_held:
-                    await route.wait_released()
-                    if not lives_on:
-                        _end(route, model)
-                await (model if lives_on else served).wait_idle()
+            with warned(self._drain_seconds if lives_on else 0.0, partial(_warn, route, served)):
+                async with asyncio.timeout(self._drain_seconds):
+                    if route.is_held:
+                        await route.wait_released()
+                        if not lives_on:
+                            _end(route, model)
+                    await (model if lives_on else served).wait_idle()
         except TimeoutError:
             log.warning(
                 "model '%s' version %s is not idle after %g s: closing it",
@@ -169,6 +172,16 @@ def _end(route: Route, model: LoadedModel) -> None:
     model.drain()
     for key in route.positions.keys():  # noqa: SIM118, it is no dict, and ends change it
         route.link.end_sequence(key, EndReason.DRAINED, drain=True)
+
+
+def _warn(route: Route, served: Served, seconds: float) -> None:
+    """Tell those whose sequences have not moved on that they will end."""
+    warning = EndWarning(WarningCause.RELOAD, seconds)
+    if served.log is not None:
+        served.log.warn_at(cast(MovableLink, served.model), warning)
+        return
+    for key in route.positions.keys():  # noqa: SIM118, it is no dict
+        route.warn(key, warning)
 
 
 _NOT_IDLE = "model '%s' is not idle after %g s: closing it"

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final, Protocol
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.link.contract import Listener, OnReservation
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.session.gateway import EndSink, IdleSink, ResponseSink
+from streamgate.session.gateway import ComeSink, EndSink, ResponseSink, WarningSink
 from streamgate.session.named_position import out_of_turn, take_position
 from streamgate.session.routing import ModelTable, Route
 
@@ -50,6 +50,8 @@ class OpenCall:
         if response.final:
             self._connection.forget(self)
             self._sink = _ignore
+        if self.route.deadlines and not self._connection.hears_warnings:
+            self.route.deadlines.say(response)
         try:
             sink(response)
         except Exception:
@@ -86,8 +88,20 @@ def _check_position(route: Route, request: Request) -> None:
             raise out_of_turn(request, position, following)
 
 
+def nowhere(model: str, sequence: SequenceKey) -> StreamGateError:
+    """For a sequence that was to be ended, and does not live."""
+    return StreamGateError(Code.NOT_FOUND, f"no sequence {sequence} of model '{model}' lives")
+
+
 class Takeover(Protocol):
     """Submits requests of sequences, some of which live elsewhere until then."""
+
+    def watch(self, on_come: ComeSink) -> None:
+        """Be told of each that has come."""
+
+    async def finish(self, route: Route, sequence: SequenceKey) -> EndReason:
+        """End a sequence that does not live here, or learn how it has ended. Raises
+        StreamGateError for none, and for one that can't be had."""
 
     def submit(self, asked: Asked) -> None:
         """Now or later. Raises StreamGateError for what can be told at once."""
@@ -101,7 +115,7 @@ class SessionConnection:
         owner: OwnerNumber,
         table: ModelTable,
         on_sequence_end: EndSink | None,
-        on_idle_warning: IdleSink | None = None,
+        on_warning: WarningSink | None = None,
         check_accepting: Callable[[], None] = lambda: None,
         takeover: "Takeover | None" = None,
     ) -> None:
@@ -111,7 +125,8 @@ class SessionConnection:
         self._owner = owner
         self._table = table
         self._on_sequence_end = on_sequence_end
-        self._on_idle_warning = on_idle_warning
+        self._on_warning = on_warning
+        self.hears_warnings = on_warning is not None
         self._check_accepting = check_accepting
         self._calls: set[OpenCall] = set()
         # The routes over which it sent sequences, each with whom to tell of their end.
@@ -195,6 +210,20 @@ class SessionConnection:
         route = self._route_of(model, sequence) or self._table.route(model, version)
         route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)
 
+    async def finish(self, model: str, version: str, sequence: SequenceKey) -> EndReason | None:
+        route = self._route_of(model, sequence)
+        if route is None:
+            route = self._table.route_for(Request(model, version, sequence=sequence))
+            if sequence not in route.positions:
+                if self._takeover is None:
+                    raise nowhere(model, sequence)
+                return await self._takeover.finish(route, sequence)
+            listener = self._routes.get(route) or self._listener(route)
+            self._add_route(route, listener)
+            route.positions.listen(sequence, listener)
+        route.link.end_sequence(sequence, EndReason.CLIENT_END, drain=True)
+        return None
+
     def pause(self) -> None:
         if not self._is_paused:
             self._is_paused = True
@@ -241,19 +270,19 @@ class SessionConnection:
         self._routes[route] = listener
 
     def _listener(self, route: Route) -> Listener | None:
-        on_end, on_idle_warning = self._on_sequence_end, self._on_idle_warning
-        if on_end is None and on_idle_warning is None:
+        on_end, on_warning = self._on_sequence_end, self._on_warning
+        if on_end is None and on_warning is None:
             return None
 
         def ended(key: SequenceKey, reason: EndReason) -> None:
             if on_end is not None:
                 self._tell(partial(on_end, route.config.name, key, reason), key)
 
-        def idle(key: SequenceKey, seconds_left: float) -> None:
-            if on_idle_warning is not None:
-                self._tell(partial(on_idle_warning, route.config.name, key, seconds_left), key)
+        def warned(key: SequenceKey, warning: EndWarning) -> None:
+            if on_warning is not None:
+                self._tell(partial(on_warning, route.config.name, key, warning), key)
 
-        return Listener(ended, idle)
+        return Listener(ended, warned)
 
     def _tell(self, tell: Callable[[], None], key: SequenceKey) -> None:
         if self._closed:

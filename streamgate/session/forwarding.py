@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
-from streamgate.errors import Code, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.client import EngineLink
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.session.connection import SessionConnection
@@ -88,6 +88,16 @@ class Forwarding:
                 log.info("sequence %s of model '%s' can't be ended: %s", sequence, model, error)
 
         self._start(end())
+
+    async def finish(
+        self, connection: SessionConnection, model: str, version: str, sequence: SequenceKey
+    ) -> EndReason | None:
+        """As `Connection.finish`: where another front end holds it, its end is asked for there."""
+        path = await self._look((model, sequence))
+        if not path:
+            return await connection.finish(model, version, sequence)
+        self._peers.to(path).end_sequence(model, version, sequence)
+        return EndReason.CLIENT_END
 
     def close(self) -> None:
         for task in list(self._tasks):
@@ -224,6 +234,11 @@ class ForwardingConnection:
             self._forwarding.end_sequence(self._here, model, version, sequence)
         else:
             self._here.end_sequence(model, version, sequence)
+
+    async def finish(self, model: str, version: str, sequence: SequenceKey) -> EndReason | None:
+        if self._forwarding.is_elsewhere(model, version, sequence):
+            return await self._forwarding.finish(self._here, model, version, sequence)
+        return await self._here.finish(model, version, sequence)
 
     def close(self, *, abort: bool) -> None:
         self._here.close(abort=abort)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics, SlotTable
@@ -23,9 +23,12 @@ EndSink = Callable[[str, SequenceKey, EndReason], None]
 GoneSink = Callable[[str, SequenceKey], None]
 """Told that a sequence, whoever's, lives no more: model, correlation ID."""
 
-IdleSink = Callable[[str, SequenceKey, float], None]
-"""Warned that a sequence which this connection owns will end as idle: model, correlation ID,
-seconds left."""
+ComeSink = Callable[[str, SequenceKey], None]
+"""Told that a sequence goes on here that began at another server: model, correlation ID."""
+
+WarningSink = Callable[[str, SequenceKey, EndWarning], None]
+"""Warned that a sequence which this connection owns will end: model, correlation ID, why and
+when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,15 @@ class Connection(Protocol):
     def end_sequence(self, model: str, version: str, sequence: SequenceKey) -> None:
         """End a live sequence, without running the model, after what it has queued."""
 
+    async def finish(self, model: str, version: str, sequence: SequenceKey) -> EndReason | None:
+        """End a sequence as `end_sequence` does that began over another connection, wherever it
+        lives, also at a server that is gone. None: `on_sequence_end` is told of its end; or it is
+        over, for this reason.
+
+        Raises StreamGateError: NOT_FOUND for one that nobody has, UNAVAILABLE for one that can't be
+        had just now, and what `Gateway.model` raises.
+        """
+
     def pause(self) -> None:
         """The client reads more slowly than its responses come: until `resume`, none of its
         sequences' steps begins, and decoupled models that answer it from threads of their own
@@ -116,12 +128,14 @@ class Gateway(Protocol):
     """The whole server as a front end sees it."""
 
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> Connection:
         """A new connection. Unary calls open one each; their sequences outlive it (`abort=False`).
 
-        `on_sequence_end` is called after the last response of the sequence, `on_idle_warning`
-        before an end as idle, where the model's configuration asks for a warning.
+        `on_sequence_end` is called after the last response of the sequence, `on_warning` before
+        an end as idle, where the model's configuration asks for a warning, and before one as
+        drained. Without it, responses of a sequence that is to be drained say so, in the parameter
+        `streamgate_drain_seconds_left`.
         """
 
     def of(self, key: str) -> "Gateway":
@@ -134,8 +148,9 @@ class Gateway(Protocol):
         """A client has sent so much: for how many seconds it is not to be read now, as it sends
         more than it may. 0 nearly always."""
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        """Be told of each sequence that lives no more, of whatever connection."""
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        """Be told of each sequence that lives no more, of whatever connection, and of each that has
+        come from another server, before the answer to the request that it came for."""
 
     def is_live(self) -> bool: ...
 

@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import Protocol
 
 from streamgate.core.ids import OwnerNumber
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError
 from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.connection import SessionConnection, Takeover
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
+    ComeSink,
     EndSink,
     GoneSink,
-    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ServerInfo,
+    WarningSink,
 )
 from streamgate.session.routing import ModelTable, parse_version
 
@@ -88,8 +89,12 @@ class LocalGateway:
         """Live as before, but not ready: what is under way goes on, no sequence begins any more."""
         self._draining = True
 
+    def warn(self, warning: EndWarning) -> None:
+        """Tell all clients that their sequences will end."""
+        self._table.warn(warning)
+
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> SessionConnection:
         self._owners += 1
         owner = OwnerNumber(self._owners)
@@ -97,7 +102,7 @@ class LocalGateway:
             owner,
             self._table,
             on_sequence_end,
-            on_idle_warning,
+            on_warning,
             self._check_accepting,
             self._takeover,
         )
@@ -111,8 +116,10 @@ class LocalGateway:
         del size_bytes
         return 0.0
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
         self._table.watch_sequences(on_gone)
+        if self._takeover is not None:
+            self._takeover.watch(on_come)
 
     def is_live(self) -> bool:
         return self._live and not self._stopping

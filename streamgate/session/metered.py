@@ -13,15 +13,16 @@ from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.statistics import ModelStatistics, SlotTable, TenantStatistics
 from streamgate.session.gateway import (
     Call,
+    ComeSink,
     Connection,
     EndSink,
     Gateway,
     GoneSink,
-    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ResponseSink,
     ServerInfo,
+    WarningSink,
 )
 from streamgate.session.stream_ledger import StreamKey, StreamLedger
 from streamgate.session.tenants import ANYBODY, NS, Account, OverLimit, Tenants
@@ -43,10 +44,26 @@ class Meters:
         self.ledger = StreamLedger()
         self.now = now
         self._share = share
+        self._callers: dict[StreamKey, Account] = {}
 
     def model_limit(self, model: ModelInfo) -> int:
         """How many streams of a model there may be in this process; 0 for any number."""
         return -(-model.config.max_streams // self._share)
+
+    def call(self, stream: StreamKey, account: Account) -> None:
+        """A request for a stream that does not live here: if it comes from another server, then it
+        is this tenant's."""
+        self._callers[stream] = account
+
+    def answer(self, stream: StreamKey) -> None:
+        """That request was answered: it has come by now, or does not."""
+        self._callers.pop(stream, None)
+
+    def come(self, model: str, sequence: SequenceKey) -> None:
+        """A stream has come. It was let in where it began: no limit is for it."""
+        stream = (model, sequence)
+        account = self._callers.pop(stream, None) or self.tenants.account("")
+        self.ledger.come(account, stream)
 
     def end(self, model: str, sequence: SequenceKey) -> None:
         """A stream is over, whoever's it was."""
@@ -67,7 +84,7 @@ class MeteredGateway:
         self._others: dict[str, MeteredGateway] = {self._account.tenant.name: self}
         if account is None:
             assert self._account.tenant.name == ANYBODY
-            gateway.watch_sequences(meters.end)
+            gateway.watch_sequences(meters.end, meters.come)
 
     def of(self, key: str) -> "MeteredGateway":
         account = self._meters.tenants.account(key)
@@ -86,13 +103,13 @@ class MeteredGateway:
     def tenants(self) -> Sequence[TenantStatistics]:
         return self._meters.tenants.statistics()
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        self._gateway.watch_sequences(on_gone)
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        self._gateway.watch_sequences(on_gone, on_come)
 
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> Connection:
-        connection = self._gateway.connect(on_sequence_end, on_idle_warning)
+        connection = self._gateway.connect(on_sequence_end, on_warning)
         return _MeteredConnection(connection, self._gateway, self._meters, self._account)
 
     def is_live(self) -> bool:
@@ -140,6 +157,7 @@ class _MeteredConnection:
         "_meters",
         "close",
         "end_sequence",
+        "finish",
         "keep",
         "pause",
         "resume",
@@ -154,18 +172,36 @@ class _MeteredConnection:
         self._account = account
         self.keep = connection.keep
         self.end_sequence = connection.end_sequence
+        self.finish = connection.finish
         self.pause = connection.pause
         self.resume = connection.resume
         self.close = connection.close
 
     def submit(self, request: Request, sink: ResponseSink) -> Call:
         if request.sequence and not request.start:
-            return self._connection.submit(request, sink)
+            return self._go_on(request, sink)
         model = self._gateway.model(request.model, request.version)
         if not request.sequence or not model.config.stateful:
             _check(self._account.ask(self._meters.now()))
             return self._connection.submit(request, sink)
         return self._start(model, request, sink)
+
+    def _go_on(self, request: Request, sink: ResponseSink) -> Call:
+        meters, stream = self._meters, (request.model, request.sequence)
+        if stream in meters.ledger:
+            return self._connection.submit(request, sink)
+
+        def receive(response: Response) -> None:
+            if response.final:
+                meters.answer(stream)
+            sink(response)
+
+        meters.call(stream, self._account)
+        try:
+            return self._connection.submit(request, receive)
+        except BaseException:
+            meters.answer(stream)
+            raise
 
     async def reserve(self, model: str, version: str, sequence: SequenceKey) -> None:
         info = self._gateway.model(model, version)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning
 from streamgate.link.contract import UNSTARTED, Listener
 from streamgate.model.request import Request, SequenceKey
 
@@ -144,11 +144,15 @@ class Positions:
         if ended.listener is not None:
             ended.listener.on_end(key, reason)
 
-    def warn(self, key: SequenceKey, seconds_left: float) -> None:
-        """The oldest sequence of this ID will end as idle: tell its listener."""
+    def listen(self, key: SequenceKey, listener: Listener | None) -> None:
+        """From now on this listener is told of the ID's newest sequence, which lives."""
+        self._tenancies[key][-1].listener = listener
+
+    def warn(self, key: SequenceKey, warning: EndWarning) -> None:
+        """The oldest sequence of this ID will end: tell its listener."""
         tenancies = self._tenancies.get(key)
         if tenancies is not None and tenancies[0].listener is not None:
-            tenancies[0].listener.on_idle_warning(key, seconds_left)
+            tenancies[0].listener.on_warning(key, warning)
 
     def _drop_oldest(self, key: SequenceKey, tenancies: deque[_Tenancy]) -> None:
         tenancies.popleft()

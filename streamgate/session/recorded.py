@@ -1,8 +1,10 @@
 """Records sequences: a link in front of a model's own, which notes what goes by.
 
 It sees each request behind its checks, with its position, over whatever connection and dialect it
-came, and each response as the engine gave it. A model that is not to be recorded has no such link
-in front of it, so nothing is paid then.
+came, and each response as it is given to the client. It stands in front of what recovers and moves
+sequences, in the process that holds their connections: a sequence that goes on elsewhere has one
+recording. Where models are composed, what one sends to another is recorded where that runs. A model
+that is not to be recorded has no such link in front of it, so nothing is paid then.
 """
 
 import logging
@@ -24,9 +26,9 @@ from streamgate.link.contract import (
     MovableLink,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.link.passing import PassingLink
 from streamgate.model.config import ModelConfig
@@ -87,7 +89,9 @@ class Recorder:
 
     def begin(self, link: ModelLink, start: Request) -> "SequenceRecording | None":
         """A recording of the sequence that this START begins, if it is to be recorded."""
-        return self._begin(link, start.sequence) if self._is_wanted(start) else None
+        if start.passed_recorder or not self._is_wanted(start):
+            return None
+        return self._begin(link, start.sequence)
 
     def go_on(
         self, link: ModelLink, sequence: SequenceKey, snapshot: Snapshot
@@ -256,10 +260,12 @@ def batched(request: Request) -> Batched | None:
 
 @dataclass(slots=True, eq=False)
 class _Tenancy:
-    """One sequence from its START on, or from when it came back, recorded or not."""
+    """One sequence from its START on, or from when it came, recorded or not. One that came with a
+    `snapshot` is recorded from its first step on, if that has not been seen in front."""
 
     key: SequenceKey
     recording: SequenceRecording | None
+    snapshot: Snapshot | None = None
 
 
 class RecordedLink(PassingLink):
@@ -279,6 +285,9 @@ class RecordedLink(PassingLink):
     ) -> RequestNumber:
         tenancy = self._tenancy(request) if position >= 0 else None
         if tenancy is not None:
+            if tenancy.snapshot is not None:
+                self._go_on(tenancy, tenancy.snapshot, request)
+            request.passed_recorder = True
             recording = tenancy.recording
             number = recording.note_request(request, position) if recording is not None else 0
             if recording is not None or request.start:
@@ -291,8 +300,18 @@ class RecordedLink(PassingLink):
             return tenancies[-1] if tenancies else None
         return self._add(request.sequence, self._recorder.begin(self._behind, request))
 
-    def _add(self, key: SequenceKey, recording: SequenceRecording | None) -> _Tenancy:
-        tenancy = _Tenancy(key, recording)
+    def _go_on(self, tenancy: _Tenancy, snapshot: Snapshot, request: Request) -> None:
+        tenancy.snapshot = None
+        if not request.passed_recorder:
+            tenancy.recording = self._recorder.go_on(self._behind, tenancy.key, snapshot)
+
+    def _add(
+        self,
+        key: SequenceKey,
+        recording: SequenceRecording | None,
+        snapshot: Snapshot | None = None,
+    ) -> _Tenancy:
+        tenancy = _Tenancy(key, recording, snapshot)
         self._live.setdefault(key, deque()).append(tenancy)
         return tenancy
 
@@ -315,7 +334,7 @@ class RecordedLink(PassingLink):
             if not tenancies:
                 del self._live[tenancy.key]
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         def ended(key: SequenceKey, reason: EndReason, place: int) -> None:
             tenancies = self._live.get(key, ())
             if place != UNSTARTED and place < len(tenancies):
@@ -325,7 +344,7 @@ class RecordedLink(PassingLink):
                     tenancy.recording.note_end(reason.value)
             on_end(key, reason, place)
 
-        self._behind.watch_sequences(ended, on_idle_warning)
+        self._behind.watch_sequences(ended, on_warning)
 
 
 class RecordedMovableLink(RecordedLink):
@@ -343,14 +362,13 @@ class RecordedMovableLink(RecordedLink):
         snapshot: Snapshot,
         on_answer: OnReservation,
     ) -> None:
-        recording = self._recorder.go_on(self._behind, sequence, snapshot)
-        tenancy = self._add(sequence, recording)
+        tenancy = self._add(sequence, None, snapshot)
 
         def answered(failure: Failure | None) -> None:
             if failure is not None:
                 self._remove(tenancy)
-                if recording is not None:
-                    recording.note_end(REFUSED)
+                if tenancy.recording is not None:
+                    tenancy.recording.note_end(REFUSED)
             on_answer(failure)
 
         self._movable.restore(sequence, owner, snapshot, answered)

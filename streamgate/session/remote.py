@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from streamgate.engine.host import AsyncioHost
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
 from streamgate.link.contract import ModelLink
@@ -25,18 +25,19 @@ from streamgate.session.durable.trials import Trials
 from streamgate.session.forwarding import Forwarding, ForwardingConnection
 from streamgate.session.gateway import (
     SLOTS_SHOWN,
+    ComeSink,
     Connection,
     EndSink,
     GoneSink,
-    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ServerInfo,
+    WarningSink,
 )
 from streamgate.session.local import LocalGateway
 from streamgate.session.mirror import Mirror, is_better
 from streamgate.session.peers import PeerLinks, PeerServer
-from streamgate.session.routing import ModelTable
+from streamgate.session.routing import ModelTable, Route
 from streamgate.session.sums import join_slot_tables, sum_durability, sum_statistics
 
 T = TypeVar("T")
@@ -93,6 +94,14 @@ class RemoteGateway:
         """Refuse what is new, serve what is under way."""
         self._local.stop_admission()
 
+    def route(self, name: str, version: str) -> Route:
+        """The ready version of a model. Raises StreamGateError as `model` does."""
+        return self._table.route(name, version)
+
+    def warn(self, warning: EndWarning) -> None:
+        """Tell all clients that their sequences will end."""
+        self._local.warn(warning)
+
     def join_peers(self, path: Path, heartbeat: Heartbeat | None = None) -> None:
         """There are other front ends of these engines: they reach this one at this Unix socket, and
         each hands requests on whose sequences another holds. Before the engines are connected.
@@ -127,9 +136,9 @@ class RemoteGateway:
         return self._mirror.durability()
 
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> Connection:
-        here = self._local.connect(on_sequence_end, on_idle_warning)
+        here = self._local.connect(on_sequence_end, on_warning)
         return here if self._forwarding is None else ForwardingConnection(here, self._forwarding)
 
     def of(self, key: str) -> "RemoteGateway":
@@ -140,8 +149,8 @@ class RemoteGateway:
     def owe(self, size_bytes: int) -> float:
         return self._local.owe(size_bytes)
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        self._local.watch_sequences(on_gone)
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        self._local.watch_sequences(on_gone, on_come)
 
     def drain(self) -> None:
         """Live as before, but not ready: no sequence begins any more."""

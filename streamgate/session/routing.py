@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from streamgate.core.ids import NO_OWNER, OwnerNumber, RequestNumber
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.link.contract import Listener, ModelLink, OnHandOver, OnReservation, movable
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from streamgate.session.check import RequestChecker
+from streamgate.session.deadlines import Deadlines
 from streamgate.session.gateway import ModelIndexEntry, ModelInfo
 from streamgate.session.positions import Positions
 
@@ -52,7 +53,17 @@ class Route:
         until they end."""
         self._holders = 0
         self._when_released: asyncio.Event | None = None
-        link.watch_sequences(self.positions.end, self.positions.warn)
+        self.deadlines = Deadlines()
+        link.watch_sequences(self._ended, self.warn)
+
+    def warn(self, sequence: SequenceKey, warning: EndWarning) -> None:
+        """The sequence will end: tell who has it."""
+        self.deadlines.note(sequence, warning)
+        self.positions.warn(sequence, warning)
+
+    def _ended(self, sequence: SequenceKey, reason: EndReason, place: int) -> None:
+        self.deadlines.forget(sequence)
+        self.positions.end(sequence, reason, place)
 
     def submit(
         self,
@@ -130,6 +141,7 @@ class Route:
     def hand_over(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         def answered(answer: Snapshot | Failure) -> None:
             if isinstance(answer, Snapshot):
+                self.deadlines.forget(sequence)
                 self.positions.leave(sequence)
             on_answer(answer)
 
@@ -307,6 +319,14 @@ class ModelTable:
             return self.route(request.model, version)
         route.fronts.pop(key, None)
         return route
+
+    def warn(self, warning: EndWarning) -> None:
+        """All sequences of all models will end: tell who has them."""
+        for name in list(self._models):
+            ready = [each.route for each in self._models[name].versions.values() if each.route]
+            for route in (*ready, *self._older_of(name)):
+                for key in route.positions.keys():  # noqa: SIM118, it is no dict
+                    route.warn(key, warning)
 
     def lives(self, name: str, sequence: SequenceKey) -> bool:
         """Whether the model has such a sequence, in any version."""

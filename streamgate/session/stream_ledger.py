@@ -49,6 +49,15 @@ class StreamLedger:
             self._reserved.add(stream)
         return None
 
+    def __contains__(self, stream: StreamKey) -> bool:
+        return stream in self._accounts
+
+    def come(self, account: Account, stream: StreamKey) -> None:
+        """A stream of this tenant's goes on here that was let in elsewhere."""
+        account.replace(stream[0])
+        self._accounts.setdefault(stream, []).append(account)
+        self._of_model[stream[0]] += 1
+
     def start(self, stream: StreamKey) -> bool:
         """A START comes: whether it is the one of what was reserved, and so no further stream."""
         was_reserved = stream in self._reserved

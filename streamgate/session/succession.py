@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection, Sequence
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.engine.host import Host
-from streamgate.errors import EndReason, Failure, StreamGateError
+from streamgate.errors import EndReason, EndWarning, Failure, StreamGateError
 from streamgate.link.contract import (
     Listener,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
     movable,
 )
 from streamgate.link.passing import PassingLink
@@ -61,7 +61,7 @@ class RoutePlace(PassingLink):
         self._route = route
         self._host = host
         self._on_end: OnAnyEnd = lambda *_: None
-        self._on_idle_warning: OnIdleWarning = lambda *_: None
+        self._on_warning: OnWarning = lambda *_: None
         self._listener = Listener(self._ended, self._warned)
 
     def submit(
@@ -105,8 +105,8 @@ class RoutePlace(PassingLink):
     def take_snapshot(self, sequence: SequenceKey, on_answer: OnHandOver) -> None:
         movable(self._route.link).take_snapshot(sequence, on_answer)
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
-        self._on_end, self._on_idle_warning = on_end, on_idle_warning
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
+        self._on_end, self._on_warning = on_end, on_warning
 
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         """Nothing is told."""
@@ -121,5 +121,6 @@ class RoutePlace(PassingLink):
         self._route.fronts.pop(key, None)
         self._on_end(key, reason, 0)
 
-    def _warned(self, key: SequenceKey, seconds_left: float) -> None:
-        self._on_idle_warning(key, seconds_left)
+    def _warned(self, key: SequenceKey, warning: EndWarning) -> None:
+        if not warning.is_for_all:
+            self._on_warning(key, warning)

@@ -128,7 +128,8 @@ class Account:
         self._refused[limit] += 1
 
     def replace(self, model: str) -> None:
-        """One more stream of the model, which will end another of its own: no limit is for that."""
+        """One more stream of the model, which will end another of its own, or was let in at another
+        server: no limit is for that."""
         self._admitted += 1
         self._streams[model] += 1
 

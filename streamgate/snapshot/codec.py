@@ -16,7 +16,7 @@ from streamgate.model.request import Request, Response
 from streamgate.model.snapshot import Snapshot
 from streamgate.model.tensor import Buffer
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """To be raised with each change of what `link.steps` and `link.values` make of these."""
 
 Header = tuple[Any, ...]

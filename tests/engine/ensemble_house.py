@@ -15,7 +15,7 @@ from streamgate.backend.fake import FakeBackend, Plan, Step, expected_answers
 from streamgate.core.ids import OwnerNumber
 from streamgate.engine.ensemble.runtime import EnsembleRuntime
 from streamgate.engine.runtime import ModelRuntime
-from streamgate.errors import EndReason, Failure
+from streamgate.errors import EndReason, EndWarning, Failure
 from streamgate.model.config import (
     DirectStrategy,
     Ensemble,
@@ -109,7 +109,7 @@ class EnsembleHouse:
     plans: Mapping[str, Plan]
     connections: dict[int, SessionConnection] = field(default_factory=dict)
     ended: list[tuple[SequenceKey, EndReason]] = field(default_factory=list)
-    warned: list[tuple[SequenceKey, float]] = field(default_factory=list)
+    warned: list[tuple[SequenceKey, EndWarning]] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -138,7 +138,7 @@ class EnsembleHouse:
                 OwnerNumber(owner),
                 self.table,
                 lambda _, key, reason: self.ended.append((key, reason)),
-                lambda _, key, seconds: self.warned.append((key, seconds)),
+                lambda _, key, warning: self.warned.append((key, warning)),
             )
         return self.connections[owner]
 

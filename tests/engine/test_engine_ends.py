@@ -10,7 +10,7 @@ from streamgate.backend.contract import LoadContext, ModelRequest
 from streamgate.backend.fake import Block, Fail, FakeBackend, Plan
 from streamgate.backend.fake.layout import Layout
 from streamgate.backend.fake.request import FakeRequestSession
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, EndWarning, Failure, WarningCause
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
@@ -51,9 +51,10 @@ async def test_a_client_is_warned_before_its_sequence_ends_as_idle() -> None:
     async with open_house(config) as house:
         news: list[object] = []
 
-        def warned(model: str, key: SequenceKey, seconds_left: float) -> None:
+        def warned(model: str, key: SequenceKey, warning: EndWarning) -> None:
             news.append((model, key))
-            assert 0 < seconds_left <= 0.04
+            assert warning.cause is WarningCause.IDLE
+            assert 0 < warning.seconds_left <= 0.04
 
         connection = house.gateway.connect(
             lambda model, key, reason: news.append((model, key, reason)), warned

@@ -32,13 +32,14 @@ from streamgate.model.statistics import (
 )
 from streamgate.model.tensor import Tensor, TensorSpec
 from streamgate.session.gateway import (
+    ComeSink,
     EndSink,
     GoneSink,
-    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ResponseSink,
     ServerInfo,
+    WarningSink,
 )
 
 CANCELLED = Failure(Code.CANCELLED, "request was cancelled")
@@ -218,7 +219,7 @@ class FakeConnection:
 
     gateway: FakeGateway
     on_sequence_end: EndSink | None
-    on_idle_warning: IdleSink | None
+    on_warning: WarningSink | None
     calls: list[FakeCall] = field(default_factory=list)
     closed: bool | None = None
     paused: bool = False
@@ -267,6 +268,12 @@ class FakeConnection:
         self.gateway.live.pop((model, sequence), None)
         if self.on_sequence_end is not None:
             self.on_sequence_end(model, sequence, EndReason.CLIENT_END)
+
+    async def finish(self, model: str, version: str, sequence: SequenceKey) -> EndReason | None:
+        if (model, sequence) not in self.gateway.live:
+            raise StreamGateError(Code.NOT_FOUND, f"no sequence {sequence} lives")
+        self.end_sequence(model, version, sequence)
+        return None
 
     def pause(self) -> None:
         self.paused = True
@@ -341,9 +348,9 @@ class FakeGateway:
         return next(call for call in self.waiting if call.request.id == request_id)
 
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> FakeConnection:
-        connection = FakeConnection(self, on_sequence_end, on_idle_warning)
+        connection = FakeConnection(self, on_sequence_end, on_warning)
         self.connections.append(connection)
         return connection
 
@@ -355,8 +362,8 @@ class FakeGateway:
         self.received_bytes += size_bytes
         return self.hold_seconds
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        del on_gone
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        del on_gone, on_come
 
     def is_live(self) -> bool:
         return True

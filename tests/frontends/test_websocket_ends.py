@@ -184,3 +184,51 @@ async def test_a_response_that_can_not_be_written_is_an_error_to_the_client() ->
     assert client.said[-1]["message"].startswith("the response can't be written: ")
     assert client.said[-1]["final"]
     assert client.stream.in_flight == 0
+
+
+async def test_end_without_a_step_ends_a_sequence_that_began_over_another_connection() -> None:
+    gateway = FakeGateway()
+    first, second = Conversation(gateway), Conversation(gateway)
+    first.open("accumulate", sequence_id=7)
+    await first.frame(1)
+    second.open("accumulate", sequence_id=7, position=1)
+    second.say("end")
+    await settle()
+    assert second.said[1:] == [{"type": "ended", "reason": "client_end", "positions": 1}]
+    assert second.closed == [(1000, "client_end")]
+    assert gateway.live == {}
+
+
+async def test_end_of_a_sequence_that_nobody_has_is_an_error_and_changes_nothing() -> None:
+    gateway = FakeGateway()
+    client = Conversation(gateway)
+    client.open("accumulate", sequence_id=7, position=1)
+    client.say("end")
+    await settle()
+    assert [message["type"] for message in client.said] == ["opened", "error"]
+    assert client.said[1]["code"] == "NOT_FOUND"
+    first = Conversation(gateway)
+    first.open("accumulate", sequence_id=7)
+    await first.frame(1)
+    await client.frame(2)
+    assert client.said[2]["type"] == "response"
+    client.say("end")
+    await settle()
+    assert client.said[3:] == [{"type": "ended", "reason": "client_end", "positions": 2}]
+
+
+async def test_end_waits_for_steps_of_a_sequence_that_is_on_its_way() -> None:
+    gateway = FakeGateway()
+    first, second = Conversation(gateway), Conversation(gateway)
+    first.open("manual_sequence", sequence_id=7)
+    await first.frame(1)
+    second.open("manual_sequence", sequence_id=7, position=1)
+    await second.frame(2)
+    second.say("end")
+    await settle()
+    assert len(second.said) == 1
+    assert gateway.live
+    gateway.waiting[1].send(int32("OUT", 3))
+    await settle()
+    assert [message["type"] for message in second.said[1:]] == ["response", "ended"]
+    assert gateway.live == {}

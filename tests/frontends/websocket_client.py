@@ -56,6 +56,12 @@ class Client:
             return self.socket.close_code, self.socket.close_reason
         raise AssertionError(f"expected a close, got {message!r}")
 
+    async def hear_drain(self) -> tuple[str, float]:
+        """The next message is a warning that the sequence will be drained: why, and in how long."""
+        message = await self.hear()
+        assert message["type"] == "drain_warning", message
+        return message["reason"], message["seconds_left"]
+
     async def hear_end(self) -> Message:
         """`ended`, and the close that belongs to it, with the code under `closed`."""
         message = await self.hear()

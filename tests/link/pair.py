@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning
 from streamgate.link.addresses import Address, UnixAddress
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
@@ -59,13 +59,13 @@ class FrontEnd:
     model: RemoteModel
     responses: list[Response] = field(default_factory=list)
     ends: list[tuple[SequenceKey, EndReason, int]] = field(default_factory=list)
-    warnings: list[tuple[SequenceKey, float]] = field(default_factory=list)
+    warnings: list[tuple[SequenceKey, EndWarning]] = field(default_factory=list)
     snapshots: list[tuple[SequenceKey, Snapshot, bool]] = field(default_factory=list)
     positions: dict[SequenceKey, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model.watch_sequences(
-            lambda *end: self.ends.append(end), lambda *idle: self.warnings.append(idle)
+            lambda *end: self.ends.append(end), lambda *warned: self.warnings.append(warned)
         )
 
     def send(

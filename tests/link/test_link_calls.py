@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamgate.core.ids import NO_OWNER, RequestNumber
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, EndWarning, Failure, WarningCause
 from streamgate.link.contract import UNSTARTED
 from streamgate.link.lanes import WINDOW_BYTES, WINDOW_STEPS
 from streamgate.model.config import DirectStrategy, SequenceBatching
@@ -109,10 +109,10 @@ async def test_reservations(tmp_path: Path) -> None:
         assert there.server.sequences == 1
         here.send(5, start=True)
         await until(lambda: there.fake.submitted)
-        there.fake.on_idle_warning(5, 1.5)
+        there.fake.on_warning(5, EndWarning(WarningCause.RELOAD, 1.5))
         there.fake.on_end(5, EndReason.IDLE, 0)
         await until(lambda: here.ends)
-        assert here.warnings == [(5, 1.5)]
+        assert here.warnings == [(5, EndWarning(WarningCause.RELOAD, 1.5))]
         assert here.ends == [(5, EndReason.IDLE, 0)]
 
 

@@ -160,6 +160,7 @@ async def test_a_reload_drains_sequences_and_they_may_come_again(models: Models)
         await begin(client)
         models.write("m", 5, config=SEQUENCES)
         assert await status_of(ports, "/v2/repository/models/m/load", "POST") == 200
+        assert await client.hear_drain() == ("reload", 0.5)
         assert (await client.hear_end())["closed"] == 1012
         async with connected(sequence_url(ports)) as again:
             await again.open("m")
@@ -218,6 +219,7 @@ async def test_stopping_tells_a_live_sequence_and_everybody_else(models: Models)
         await begin(client)
         await onlooker.open("m")
         await asyncio.gather(server.stop(), server.stop())
+        assert await client.hear_drain() == ("stop", 0.02)
         assert (await client.hear_end())["closed"] == 1012
         assert (await onlooker.hear_close())[0] == 1001
         with pytest.raises(aiohttp.ClientConnectorError):

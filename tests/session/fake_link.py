@@ -10,9 +10,9 @@ from streamgate.link.contract import (
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.model.config import DirectStrategy, ModelConfig, SequenceBatching
 from streamgate.model.request import Request, Response, SequenceKey
@@ -43,7 +43,7 @@ class FakeLink:
     touched: list[SequenceKey] = field(default_factory=list)
     ended: list[tuple[SequenceKey, EndReason, bool]] = field(default_factory=list)
     on_end: OnAnyEnd = lambda key, reason, place: None
-    on_idle_warning: OnIdleWarning = lambda key, seconds_left: None
+    on_warning: OnWarning = lambda key, warning: None
     says_ready: bool = True
 
     def submit(
@@ -74,9 +74,9 @@ class FakeLink:
     def end_sequence(self, sequence: SequenceKey, reason: EndReason, *, drain: bool) -> None:
         self.ended.append((sequence, reason, drain))
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         self.on_end = on_end
-        self.on_idle_warning = on_idle_warning
+        self.on_warning = on_warning
 
     def needs_for(self, request: Request) -> Needs:
         raise AssertionError

@@ -26,7 +26,7 @@ class Moving:
 
     @property
     def listener(self) -> Listener:
-        return Listener(lambda *end: self.told.append(end), lambda key, seconds_left: None)
+        return Listener(lambda *end: self.told.append(end), lambda key, warning: None)
 
     def send(self, *, start: bool = False) -> int:
         """A request of sequence 7. Returns its position."""

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning, WarningCause
 from streamgate.link.contract import UNSTARTED, Listener
 from streamgate.model.request import Request, SequenceKey
 from streamgate.session.positions import Positions
 
-Told = list[tuple[str, SequenceKey, EndReason | float]]
+Told = list[tuple[str, SequenceKey, EndReason | EndWarning]]
+
+IDLE = EndWarning(WarningCause.IDLE, 2.5)
 
 
 def step(key: SequenceKey, *, start: bool = False) -> Request:
@@ -22,7 +24,7 @@ def step(key: SequenceKey, *, start: bool = False) -> Request:
 def listener(told: Told, name: str) -> Listener:
     return Listener(
         lambda key, reason: told.append((name, key, reason)),
-        lambda key, seconds_left: told.append((name, key, seconds_left)),
+        lambda key, warning: told.append((name, key, warning)),
     )
 
 
@@ -38,9 +40,9 @@ def test_the_listener_of_the_newest_request_is_warned() -> None:
     told: Told = []
     positions.assign(step(7, start=True), listener(told, "first"))
     positions.assign(step(7), listener(told, "second"))
-    positions.warn(7, 2.5)
-    positions.warn("7", 2.5)
-    assert told == [("second", 7, 2.5)]
+    positions.warn(7, IDLE)
+    positions.warn("7", IDLE)
+    assert told == [("second", 7, IDLE)]
 
 
 def test_a_request_of_no_sequence_has_no_position() -> None:
@@ -122,12 +124,12 @@ def test_a_reservation_is_begun_by_its_start() -> None:
     told: Told = []
     assert positions.reserve(7, listener(told, "reserved"))
     assert not positions.reserve(7, listener(told, "again"))
-    positions.warn(7, 1.5)
+    positions.warn(7, IDLE)
     assert positions.assign(step(7), listener(told, "early")) == -1
     assert positions.assign(step(7, start=True), listener(told, "start")) == 0
     assert positions.assign(step(7), listener(told, "step")) == 1
     positions.end(7, EndReason.CLIENT_END)
-    assert told == [("reserved", 7, 1.5), ("step", 7, EndReason.CLIENT_END)]
+    assert told == [("reserved", 7, IDLE), ("step", 7, EndReason.CLIENT_END)]
     assert len(positions) == 0
 
 

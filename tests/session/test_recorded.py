@@ -40,8 +40,11 @@ class House:
         self.route = Route(self.recorder.front(self.link))
         self.ends: list[SequenceKey] = []
 
-    def send(self, key: SequenceKey, *, start: bool = False, id: str = "") -> None:
+    def send(
+        self, key: SequenceKey, *, start: bool = False, id: str = "", passed: bool = False
+    ) -> None:
         request = Request("m", id=id, inputs=[zeros("I", 1, 4)], sequence=key, start=start)
+        request.passed_recorder = passed
         self.route.submit(request, lambda response: None, OwnerNumber(1), None)
 
     def bundles(self) -> list[Bundle]:
@@ -143,16 +146,30 @@ def test_what_comes_from_elsewhere_begins_with_its_state(tmp_path: Path) -> None
     house.link.on_end(1, EndReason.IDLE, 0)
     house.writer.close(20.0)
     found = {bundle.reason: bundle for bundle in map(read_bundle, tmp_path.iterdir())}
-    assert set(found) == {"refused", "superseded", "idle"}
-    for reason in ("refused", "superseded"):
-        origin = found[reason].origin
-        assert origin is not None
-        assert origin.position == 4
-        assert origin.snapshot is not None
-        assert decode_snapshot(origin.snapshot) == SNAPSHOT
-    assert found["refused"].steps == []
+    assert set(found) == {"superseded", "idle"}
+    origin = found["superseded"].origin
+    assert origin is not None
+    assert origin.position == 4
+    assert origin.snapshot is not None
+    assert decode_snapshot(origin.snapshot) == SNAPSHOT
     assert [step.step.position for step in found["superseded"].steps] == [5]
     assert found["idle"].origin is None
+
+
+def test_what_a_recorder_in_front_has_seen_is_left_to_it(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.send(1, start=True, id="a0", passed=True)
+    house.send(1, id="a1", passed=True)
+    house.route.restore(2, OwnerNumber(1), None, SNAPSHOT, lambda failure: None)
+    house.link.restored[-1][-1](None)
+    house.send(2, id="b5", passed=True)
+    house.send(2, id="b6", passed=True)
+    house.send(3, start=True, id="c0")
+    for place in (0, 4):
+        house.link.answer(place)
+    for key in (1, 2, 3):
+        house.link.on_end(key, EndReason.IDLE, 0)
+    assert house.told() == [(["c0"], "idle")]
 
 
 def test_what_comes_from_elsewhere_is_drawn_anew(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.engine import moves
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import EndReason, Failure
-from streamgate.link.contract import ModelLink, OnAnyEnd, OnIdleWarning
+from streamgate.link.contract import ModelLink, OnAnyEnd, OnWarning
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
 from tests.simulation.diary import Asked, Entry, Moved
@@ -41,9 +41,9 @@ class Mover:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.link, name)
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         self._on_end = on_end
-        self.link.watch_sequences(on_end, on_idle_warning)
+        self.link.watch_sequences(on_end, on_warning)
         with patch.object(moves, "TURN_NS", TURN_NS):
             self.link.watch_snapshots(self._receive)
 

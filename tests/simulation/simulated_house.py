@@ -104,7 +104,9 @@ class SimulatedHouse:
         number = self._connected
         connection = self._gateway.connect(
             lambda _, key, reason: self._told.append((number, key, reason)),
-            lambda _, key, seconds: self.diary.note(Warned(number, key, round(seconds * 1e9))),
+            lambda _, key, warning: self.diary.note(
+                Warned(number, key, round(warning.seconds_left * 1e9))
+            ),
         )
         self.connections.append((number, connection))
         return number

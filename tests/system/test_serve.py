@@ -103,6 +103,7 @@ async def test_it_serves_on_four_ports_and_lets_a_sequence_end_before_it_exits(
             await until_status(400, f"http://{http}/v2/health/ready")
             with pytest.raises(InvalidStatus, match="503"):
                 await connect(sequence_url(server))
+            assert await client.hear_drain() == ("stop", 30.0)
             for _ in range(3):
                 await client.frame(b"\1\0")
                 assert (await client.hear())["type"] == "response"
@@ -118,6 +119,7 @@ async def test_what_does_not_end_in_time_is_drained(models: Path) -> None:
         async with connected(sequence_url(server)) as client:
             await begin(client)
             server.process.send_signal(signal.SIGINT)
+            assert await client.hear_drain() == ("stop", 0.2)
             end = await client.hear_end()
             assert (end["reason"], end["closed"]) == ("drained", 1012)
         assert await server.exit_status() == 0

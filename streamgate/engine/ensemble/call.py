@@ -261,6 +261,7 @@ class EnsembleCall:
             told.end,
             request.priority,
             request.timeout_us,
+            age_ns=request.age_ns if told.start else 0,
         )
         return _InnerCall(run, route, inner, place, sequence)
 

@@ -8,6 +8,7 @@ which its requests reach them: who waits for a slot then holds none that those i
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, final
 
@@ -277,7 +278,8 @@ class EnsembleMoves:
         begun = None
         if refusal is None:
             order = [step for step in self._order if step in snapshot.parts]
-            parts = [(step, snapshot.parts[step]) for step in order]
+            age_ns = snapshot.age_ns
+            parts = [(step, replace(snapshot.parts[step], age_ns=age_ns)) for step in order]
             restoration = Restoration(parts, owner, on_answer)
             begun = self._sequences.bring(key, snapshot.position, restoration)
             text = f"sequence {key} of ensemble '{self._config.name}' lives already"

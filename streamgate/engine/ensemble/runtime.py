@@ -18,7 +18,7 @@ from streamgate.engine.ensemble.moves import EnsembleMoves
 from streamgate.engine.ensemble.sequences import EnsembleSequences
 from streamgate.engine.host import Host, Timer
 from streamgate.engine.rejections import failure_for, refusal_for
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.link.contract import (
     FindRoute,
     Holder,
@@ -26,9 +26,9 @@ from streamgate.link.contract import (
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
@@ -65,7 +65,7 @@ class EnsembleRuntime:
         self._sequences = EnsembleSequences(
             self._ensemble.stateful,
             self._on_sequence_end,
-            self._on_idle_warning,
+            self._on_warning,
             self._on_sequence_lost,
             self._on_sequence_rest,
         )
@@ -85,7 +85,7 @@ class EnsembleRuntime:
         self._stateful_routes: dict[ModelRoute, None] = {}
         self._numbers = 0
         self._is_draining = False
-        self._watcher: tuple[OnAnyEnd, OnIdleWarning] | None = None
+        self._watcher: tuple[OnAnyEnd, OnWarning] | None = None
         self._when_idle: asyncio.Event | None = None
         self._timer: Timer | None = None
 
@@ -221,9 +221,9 @@ class EnsembleRuntime:
         # Steps that are over are not left out: that would be of use in circles only.
         return [*self.needs_for(call.request), *call.needs()]
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         # An ensemble's sequences end in the order of their STARTs.
-        self._watcher = (on_end, on_idle_warning)
+        self._watcher = (on_end, on_warning)
 
     async def is_ready(self) -> bool:
         """Whether the models of all steps are."""
@@ -401,10 +401,10 @@ class EnsembleRuntime:
             on_end(key, reason, place)
         self._tell_idle()
 
-    def _on_idle_warning(self, key: SequenceKey, seconds_left: float) -> None:
-        if self._watcher is not None:
-            _, on_idle_warning = self._watcher
-            on_idle_warning(key, seconds_left)
+    def _on_warning(self, key: SequenceKey, warning: EndWarning) -> None:
+        if self._watcher is not None and not warning.is_for_all:
+            _, on_warning = self._watcher
+            on_warning(key, warning)
 
     def _tell_idle(self) -> None:
         if self._when_idle is not None:

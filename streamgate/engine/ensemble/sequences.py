@@ -29,8 +29,8 @@ from streamgate.link.contract import (
     Listener,
     ModelRoute,
     OnAnyEnd,
-    OnIdleWarning,
     OnReservation,
+    OnWarning,
 )
 from streamgate.model.request import SequenceKey
 
@@ -43,7 +43,7 @@ usual."""
 class EnsembleSequences:
     """The sequences of one ensemble, whose stateful models have the places `steps`.
 
-    `on_end` is called in the order of their STARTs, `on_idle_warning` for each model that warns,
+    `on_end` is called in the order of their STARTs, `on_warning` for each model that warns,
     `on_lost` for each that is lost with requests under way, which must all be answered then, and
     `on_rest` whenever nothing of one that lives is under way.
     """
@@ -52,13 +52,13 @@ class EnsembleSequences:
         self,
         steps: Iterable[int],
         on_end: OnAnyEnd,
-        on_idle_warning: OnIdleWarning,
+        on_warning: OnWarning,
         on_lost: OnLost,
         on_rest: Callable[[Lane, EnsembleSequence], None],
     ) -> None:
         self._steps = tuple(steps)
         self._on_end = on_end
-        self._on_idle_warning = on_idle_warning
+        self._on_warning = on_warning
         self._on_lost = on_lost
         self._on_rest = on_rest
         self._lanes: dict[SequenceKey, Lane] = {}
@@ -195,7 +195,7 @@ class EnsembleSequences:
             def on_end(_: SequenceKey, reason: EndReason) -> None:
                 self._on_place_ended(lane, sequence, step, reason)
 
-            listener = sequence.listeners[step] = Listener(on_end, self._on_idle_warning)
+            listener = sequence.listeners[step] = Listener(on_end, self._on_warning)
         return listener
 
     def _on_place_ended(

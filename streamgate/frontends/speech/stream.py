@@ -27,14 +27,13 @@ from streamgate.frontends.speech.timeline import Timeline
 from streamgate.frontends.world import soon
 from streamgate.model.request import ParameterValue, Request, Response, SequenceKey
 from streamgate.model.tensor import Array
-from streamgate.session.gateway import Gateway
+from streamgate.session.gateway import Gateway, WarningSink
 from streamgate.speech.audio import AudioError, AudioReader
 
 log = logging.getLogger(__name__)
 
 STEPS_IN_FLIGHT = 8
-"""Chunks of one stream that are with the engine; further audio waits here, where it is cheap to
-give up. A sequence runs one at a time."""
+"""Chunks of one stream with the engine; more audio waits here, where it is cheap to give up."""
 BACKLOG_SECONDS_MAX = 30.0
 """Audio that a client may be ahead of its results, before it is not read for a while. Of a model
 with longer chunks, two of them."""
@@ -113,8 +112,9 @@ class SpeechStream:
         declared: Declared,
         sink: SpeechSink,
         parameters: Mapping[str, ParameterValue] | None = None,
+        on_warning: WarningSink | None = None,
     ) -> None:
-        """`parameters` go to the model with each step, such as the client's `language`.
+        """`parameters` go to the model with each step, `on_warning` hears of an end that will come.
 
         Raises StreamGateError (INVALID_ARG) for audio that can't be served, and for parameters
         that are too long.
@@ -124,7 +124,7 @@ class SpeechStream:
         self._parameters = checked(parameters)
         self._audio = audio_source(declared, model.sample_rate_hz)
         self._audio_is_broken = False
-        self._connection = gateway.connect(self._on_sequence_end)
+        self._connection = gateway.connect(self._on_sequence_end, on_warning)
         self._hold = Hold(gateway, self._on_hold_over)
         self._key: SequenceKey = correlation_id("", model.config)
         self._timeline = Timeline(model.sample_rate_hz)

@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from streamgate.errors import Code, EndReason, Failure, OverLimitError, StreamGateError
+from streamgate.errors import (
+    Code,
+    EndReason,
+    EndWarning,
+    Failure,
+    OverLimitError,
+    StreamGateError,
+)
 from streamgate.frontends.json_tensors import data_to_json
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Response
@@ -70,6 +77,15 @@ def response_message(response: Response, position: int, *, binary: bool) -> str 
         output["binary_data_size"] = memoryview(blob).nbytes
     encoded = text_message(**head).encode()
     return b"".join([struct.pack("<I", len(encoded)), encoded, *blobs])
+
+
+def warning_message(warning: EndWarning) -> str:
+    """An `idle_warning`, or a `drain_warning` with its reason."""
+    seconds_left = round(warning.seconds_left, 3)
+    if not warning.is_drain:
+        return text_message(type="idle_warning", seconds_left=seconds_left)
+    reason = warning.cause.value
+    return text_message(type="drain_warning", reason=reason, seconds_left=seconds_left)
 
 
 def error_message(code: Code, message: str) -> str:

@@ -1,16 +1,17 @@
 """One WebSocket connection's state, without the socket: messages in, messages out.
 
-Knows the dialect's rules (what may come when, what is answered), nothing of tasks or sockets: the
-server feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
+Knows the dialect's rules (what may come when, what is answered), nothing of sockets: the server
+feeds `on_text` and `on_binary`, and sends what comes out through `emit`.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from streamgate.errors import Code, EndReason, Failure, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, StreamGateError
 from streamgate.frontends.correlation import correlation_id
 from streamgate.frontends.holding import Hold
 from streamgate.frontends.websocket.answers import (
@@ -18,6 +19,7 @@ from streamgate.frontends.websocket.answers import (
     refusal_message,
     response_message,
     text_message,
+    warning_message,
 )
 from streamgate.frontends.websocket.frames import (
     InputFormat,
@@ -71,7 +73,7 @@ class SequenceStream:
         self._greeting = greeting or {}
         self._emit = emit
         self._close = close
-        self._connection = gateway.connect(self._on_sequence_end, self._on_idle_warning)
+        self._connection = gateway.connect(self._on_sequence_end, self._on_warning)
         self._hold = Hold(gateway, on_room)
         self._opened: _Opened | None = None
         self._started = False
@@ -79,6 +81,7 @@ class SequenceStream:
         self._last_is_next = False
         self._last_was_sent = False
         self._end_was_said = False
+        self._finishing: asyncio.Task[None] | None = None
         self._reason: EndReason | None = None
         self._is_over = False
         self._positions = 0
@@ -321,10 +324,40 @@ class SequenceStream:
         """End the sequence behind the steps that it has; the END flag was not sent."""
         opened = self._opened
         assert opened is not None
-        if (self._started or self._is_reserved) and self._reason is None:
+        is_live = (self._started or self._is_reserved) and self._reason is None
+        if not self._end_sequence_of_others() and is_live:
             self._connection.end_sequence(
                 opened.model.config.name, opened.model.version, opened.sequence
             )
+        self._finish_if_done()
+
+    def _end_sequence_of_others(self) -> bool:
+        """End a sequence that began over another connection, once its steps from here are answered:
+        it may be on its way here until then, and anywhere without one. False if it did not."""
+        opened = self._opened
+        assert opened is not None
+        if not opened.message.position or self._reason is not None:
+            return False
+        if not self._waiting and self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish(opened))
+        return True
+
+    async def _finish(self, opened: "_Opened") -> None:
+        model = opened.model
+        try:
+            reason = await self._connection.finish(
+                model.config.name, model.version, opened.sequence
+            )
+        except StreamGateError as error:
+            self._end_was_said = False
+            if not self._is_over and self._reason is None:
+                self._emit(refusal_message(error))
+            return
+        finally:
+            self._finishing = None
+        if reason is not None:
+            self._started = False
+            self._reason = self._reason or reason
         self._finish_if_done()
 
     def _on_response(self, position: int, response: Response) -> None:
@@ -335,6 +368,8 @@ class SequenceStream:
         self._waiting_bytes -= self._waiting.pop(position)
         if not response.admitted:
             self._on_refused(position, response.request)
+        if self._end_was_said and not self._last_was_sent:
+            self._end_sequence_of_others()
         if not self._is_over:
             self._answer_flushes()
             self._finish_if_done()
@@ -371,10 +406,10 @@ class SequenceStream:
         self._reason = reason
         self._finish_if_done()
 
-    def _on_idle_warning(self, model: str, sequence: SequenceKey, seconds_left: float) -> None:
+    def _on_warning(self, model: str, sequence: SequenceKey, warning: EndWarning) -> None:
         opened = self._opened
         if opened is not None and (model, sequence) == (opened.model.config.name, opened.sequence):
-            self._emit(text_message(type="idle_warning", seconds_left=round(seconds_left, 3)))
+            self._emit(warning_message(warning))
 
     def _finish_if_done(self) -> None:
         """Say goodbye once the sequence is over and every step was answered: the responses of a

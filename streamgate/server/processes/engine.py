@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from prometheus_client import REGISTRY
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError, WarningCause
 from streamgate.link.channel import Heartbeat
 from streamgate.link.server import LinkServer
 from streamgate.observe.durability import DurabilityCollector, durability_of
@@ -21,6 +21,7 @@ from streamgate.server.processes.none_left import until_none
 from streamgate.server.processes.runtime_directory import LOADS
 from streamgate.server.processes.settings_text import read_settings
 from streamgate.server.settling import settle_memory
+from streamgate.server.warning import warned
 from streamgate.session.local import ModelControl
 
 LOOK_SECONDS: Final = 1.0
@@ -112,12 +113,14 @@ class EngineRole:
     async def _drain(self, seconds: float) -> int:
         """Front ends are told that nothing new is wanted here. Returns the sequences left after
         so long."""
-        assert self._link is not None
+        link = self._link
+        assert link is not None
         self._models.gateway.stop_admission()
-        self._link.say_live()
+        link.say_live()
         self._is_accepting = False
         self._on_change()
-        return await until_none(self._sequences, seconds)
+        with warned(seconds, lambda left: link.warn(EndWarning(WarningCause.DRAIN, left))):
+            return await until_none(self._sequences, seconds)
 
     async def _finish(self, seconds: float | None) -> None:
         """Let what is under way end, for so long or as long as the server's settings allow, and

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, final
 
 from prometheus_client import REGISTRY
 
 import streamgate
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError, WarningCause
 from streamgate.link.addresses import UnixAddress
 from streamgate.link.channel import Heartbeat
 from streamgate.link.client import EngineLink
+from streamgate.link.contract import ModelLink
 from streamgate.link.losses import Cause, Deaths
 from streamgate.observe.durability import DurabilityCollector
 from streamgate.observe.families import families_of
@@ -24,8 +26,10 @@ from streamgate.server.ports import Ports
 from streamgate.server.processes.child import Beginning, Report
 from streamgate.server.processes.names import ENGINE_ENDED, engine_socket, front_end_socket
 from streamgate.server.processes.settings_text import read_settings
+from streamgate.server.recordings import Recordings
 from streamgate.server.settling import settle_memory
 from streamgate.server.storing import STORING_SECONDS, stored_sequences_of
+from streamgate.server.warning import warned
 from streamgate.session.gateway import ServerInfo
 from streamgate.session.local import EXTENSIONS
 from streamgate.session.remote import RemoteGateway
@@ -44,6 +48,9 @@ class FrontEndRole:
         self._on_change = on_change
         self._heartbeat = Heartbeat(silence_seconds=settings.link_silence_seconds)
         self._deaths = Deaths()
+        self._settings = settings
+        self._recordings = Recordings()
+        self._warned = ExitStack()
         self._links = [
             EngineLink(
                 UnixAddress(directory / engine_socket(name)),
@@ -60,7 +67,7 @@ class FrontEndRole:
             info,
             strict=settings.strict_readiness,
             takeover=stored,
-            front=None if stored is None else stored.front,
+            front=self._front,
             keeps_log=settings.durable,
         )
         self._front_ends = FrontEnds(
@@ -79,6 +86,7 @@ class FrontEndRole:
         self._is_open = False
 
     async def begin(self) -> None:
+        await self._recordings.begin(self._settings, self._gateway.route)
         if self._stored is not None:
             await self._stored.store.start()
         if self._peer_path is not None:
@@ -104,15 +112,18 @@ class FrontEndRole:
                 return self._metrics()
             case "refuse":
                 self._gateway.stop_admission()
+                self._warned.enter_context(warned(self._settings.exit_timeout_seconds, self._warn))
                 self._on_change()
             case "drain":
                 self._gateway.drain()
                 self._on_change()
             case "close":
+                self._warned.close()
                 await self._front_ends.close()
                 await self._gateway.close()
                 if self._stored is not None:
                     await self._stored.close(STORING_SECONDS)
+                await self._recordings.close()
             case _:
                 raise StreamGateError(Code.UNSUPPORTED, f"a front end does not know '{what}'")
         return None
@@ -121,6 +132,15 @@ class FrontEndRole:
         if what == ENGINE_ENDED:
             pid, cause = value
             self._deaths.note(pid, Cause(cause))
+
+    def _front(self, link: ModelLink) -> ModelLink:
+        """What stands in front of each version, as `ServedModels` has it."""
+        recorded = self._recordings.front(link)
+        return recorded if self._stored is None else self._stored.front(recorded)
+
+    def _warn(self, seconds_left: float) -> None:
+        """The server stops, and ends all sequences."""
+        self._gateway.warn(EndWarning(WarningCause.STOP, seconds_left))
 
     def _metrics(self) -> dict[str, Any]:
         counts = self._front_ends.resume_counts

@@ -6,6 +6,7 @@ began, with a pause that grows, until time is up.
 """
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -70,7 +71,7 @@ class Arrivals:
         place, lane.place = lane.place, None
         attached = 0
         for tenancy in lane.tenancies:
-            self._watch_lifetime(tenancy)
+            self.watch_lifetime(tenancy)
             tenancy.log.raise_epoch()
             attached += tenancy.is_attached
             tenancy.is_attached = False
@@ -92,8 +93,13 @@ class Arrivals:
             for _ in range(attached):
                 place.link.end_sequence(lane.key, EndReason.ENGINE_LOST, drain=False)
 
-    def _watch_lifetime(self, tenancy: Tenancy) -> None:
-        """Where it goes, its time would begin anew."""
+    def welcome(self, tenancy: Tenancy) -> None:
+        """A START came, perhaps one that is run again for a sequence that lived elsewhere."""
+        if tenancy.start is not None and tenancy.start.age_ns:
+            self.watch_lifetime(tenancy)
+
+    def watch_lifetime(self, tenancy: Tenancy) -> None:
+        """Where it goes, or has come from, its time would begin anew."""
         if self._lifetime_ns and not tenancy.is_timed:
             tenancy.is_timed = True
             due = Ns(tenancy.began_ns + self._lifetime_ns)
@@ -131,10 +137,16 @@ class Arrivals:
         if lane.is_recovering:
             due = Ns(lane.deadline_ns)
             lane.set_timer(self._host.call_at(due, partial(self._run_out, lane, epoch)))
+        for tenancy in lane.tenancies:
+            if tenancy.start is not None:
+                tenancy.start.age_ns = now - tenancy.began_ns
         if snapshot is not None:
             lane.is_restoring = True
             place.link.restore(
-                lane.key, lane.owner, snapshot, partial(self._restored, lane, place, head, epoch)
+                lane.key,
+                lane.owner,
+                replace(snapshot, age_ns=now - head.began_ns),
+                partial(self._restored, lane, place, head, epoch),
             )
         elif head.awaits_start:
             lane.is_restoring = True

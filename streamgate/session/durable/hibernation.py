@@ -8,7 +8,7 @@ from functools import partial
 
 from streamgate.core.ids import Ns
 from streamgate.engine.host import Host
-from streamgate.errors import EndReason
+from streamgate.errors import EndReason, EndWarning, WarningCause
 from streamgate.model.config import ModelConfig
 from streamgate.session.durable.arrivals import Arrivals
 from streamgate.session.durable.counters import DurabilityCounters
@@ -63,7 +63,8 @@ class Hibernation:
         if self._warning_ns and self._sequences.watcher is not None:
             due = Ns(self._host.now() + self._warning_ns)
             lane.set_timer(self._host.call_at(due, partial(self._end, lane)))
-            self._sequences.watcher[1](lane.key, self._warning_ns / 1e9)
+            warning = EndWarning(WarningCause.IDLE, self._warning_ns / 1e9)
+            self._sequences.watcher[1](lane.key, warning)
         else:
             self._end(lane)
 

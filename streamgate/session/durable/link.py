@@ -14,16 +14,16 @@ from streamgate.core.commands import Rejection
 from streamgate.core.ids import OwnerNumber, RequestNumber
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for, refusal_for
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, EndWarning, Failure
 from streamgate.link.contract import (
     UNSTARTED,
     MovableLink,
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.link.losses import Cause, Loss
 from streamgate.model.config import ModelConfig
@@ -42,6 +42,7 @@ from streamgate.session.durable.recovery import Recovery
 from streamgate.session.durable.sequences import Sequences
 from streamgate.session.durable.stateless import Stateless
 from streamgate.session.durable.trials import Trials
+from streamgate.session.durable.warnings import Warnings
 from streamgate.session.durable.watch import Watch
 from streamgate.session.sums import sum_statistics
 
@@ -92,6 +93,7 @@ class DurableLink:
         self._sequences.troubles = self._recovery
         self._moves = Moves(self._sequences, places, self._arrivals, self._recovery, host)
         self._hibernation = Hibernation(config, self._sequences, self._arrivals, host, counters)
+        self._warnings = Warnings(self._sequences, places, host)
         self._stateless = Stateless(config, places, host, counters)
         stall_ns = config.durability.stall_ns if keeps_log and watches_stalls else 0
         self.watch = Watch(self._sequences, self._recovery, host, counters, places, stall_ns)
@@ -116,7 +118,7 @@ class DurableLink:
         """One more link that sequences may live at. `name` is what tells it from the others for
         good, for the hash that chooses among them."""
         place = self._places.add(link, name)
-        link.watch_sequences(partial(self._on_end, place), partial(self._on_idle_warning, place))
+        link.watch_sequences(partial(self._on_end, place), partial(self._warnings.hear, place))
         if self._is_stateful and (self._keeps_log or self._on_snapshot_above is not None):
             link.watch_snapshots(partial(self._on_snapshot, place))
         self._stateless.welcome()
@@ -171,6 +173,10 @@ class DurableLink:
             await asyncio.sleep(LOOK_SECONDS)
         return len(place.lanes)
 
+    def warn_at(self, link: MovableLink, warning: EndWarning) -> None:
+        """The place goes, and what is still there stays: tell those who have it."""
+        self._warnings.tell_all(self._places.of(link), warning)
+
     def recover(self, sequence: SequenceKey) -> bool:
         """Begin a sequence anew from its log, because it is stuck. False where that can't be."""
         lane = self._sequences.lanes.get(sequence)
@@ -208,6 +214,7 @@ class DurableLink:
         now = self._host.now()
         if request.start:
             tenancy = sequences.begin(request, now)
+            self._arrivals.welcome(tenancy)
             lane = tenancy.lane
             self.watch.begin()
         else:
@@ -279,7 +286,8 @@ class DurableLink:
             self._host.call_soon(partial(on_answer, refusal))
             return
         log = self._sequences.new_log(snapshot=snapshot)
-        tenancy = self._sequences.add(sequence, log, reserved=False)
+        tenancy = self._sequences.add(sequence, log, reserved=False, age_ns=snapshot.age_ns)
+        self._arrivals.watch_lifetime(tenancy)
         self.watch.begin()
         tenancy.on_answer = on_answer
         tenancy.lane.owner = owner
@@ -329,11 +337,9 @@ class DurableLink:
             self._host.call_soon(partial(self._cancel_held, step))
 
     def _cancel_held(self, step: Step) -> None:
-        if step.is_done:
-            return
-        if self._place_of(step) is None:
+        if not step.is_done and self._place_of(step) is None:
             self._recovery.cancel_pending(step)
-        else:
+        elif not step.is_done:
             self.cancel(step.number)
 
     @staticmethod
@@ -418,8 +424,8 @@ class DurableLink:
         place = self._place_of(step)
         return place.link.needs_of(step.inner) if place else self.needs_for(step.request)
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
-        self._sequences.watcher = (on_end, on_idle_warning)
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
+        self._sequences.watcher = (on_end, on_warning)
 
     async def is_ready(self) -> bool:
         """Whether one of its places is."""
@@ -466,12 +472,6 @@ class DurableLink:
             self._recovery.on_engine_lost(lane, tenancy)
         else:
             self._recovery.on_end(lane, tenancy, reason)
-
-    def _on_idle_warning(self, place: Place, key: SequenceKey, seconds_left: float) -> None:
-        lane = self._sequences.lanes.get(key)
-        if lane is not None and lane.place is place and self._sequences.watcher is not None:
-            _, on_idle_warning = self._sequences.watcher
-            on_idle_warning(key, seconds_left)
 
     def _on_snapshot(
         self, place: Place, key: SequenceKey, snapshot: Snapshot, hibernates: bool

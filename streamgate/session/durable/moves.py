@@ -1,6 +1,7 @@
 """Sequences that leave a place on purpose: handed over with their state, and restored elsewhere."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -126,6 +127,7 @@ class Moves:
     def _give(self, tenancy: Tenancy, on_answer: OnHandOver, answer: Snapshot | Failure) -> None:
         lane = tenancy.lane
         if isinstance(answer, Snapshot):
+            answer = replace(answer, age_ns=self._host.now() - tenancy.began_ns)
             if not tenancy.is_over:
                 self._sequences.hand_back(tenancy, None)
         elif lane.place is not None:

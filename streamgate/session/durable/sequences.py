@@ -13,7 +13,7 @@ from streamgate.core.ids import RequestNumber
 from streamgate.engine.host import Host
 from streamgate.engine.rejections import failure_for
 from streamgate.errors import Code, EndReason, Failure
-from streamgate.link.contract import UNSTARTED, OnAnyEnd, OnIdleWarning
+from streamgate.link.contract import UNSTARTED, OnAnyEnd, OnWarning
 from streamgate.model.config import ModelConfig
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.model.snapshot import Snapshot
@@ -62,7 +62,7 @@ class Sequences:
         self.held: dict[Lane, None] = {}
         self.asleep: dict[Lane, None] = {}
         self.asleep_bytes = 0
-        self.watcher: tuple[OnAnyEnd, OnIdleWarning] | None = None
+        self.watcher: tuple[OnAnyEnd, OnWarning] | None = None
         self.when_empty: asyncio.Event | None = None
         self.troubles: Troubles
         self.name = config.name
@@ -92,15 +92,18 @@ class Sequences:
         observer = None
         if self._open_observer is not None:
             observer = self._open_observer(self.name, self._version, key, request)
-        tenancy = Tenancy(lane, self.new_log(observer=observer), request, now)
+        began = now - request.age_ns
+        tenancy = Tenancy(lane, self.new_log(observer=observer), request, began)
         lane.tenancies.append(tenancy)
         return tenancy
 
-    def add(self, key: SequenceKey, log: SequenceLog[Step], *, reserved: bool) -> Tenancy:
-        """A sequence without a START: it is to be reserved, or it comes from elsewhere. Its ID has
-        no other."""
+    def add(
+        self, key: SequenceKey, log: SequenceLog[Step], *, reserved: bool, age_ns: int = 0
+    ) -> Tenancy:
+        """A sequence without a START: it is to be reserved, or it comes from elsewhere, where it
+        has lived for so long. Its ID has no other."""
         lane = self.lanes[key] = Lane(key)
-        tenancy = Tenancy(lane, log, None, self._host.now())
+        tenancy = Tenancy(lane, log, None, self._host.now() - age_ns)
         tenancy.reserved = reserved
         lane.tenancies.append(tenancy)
         return tenancy
@@ -281,7 +284,9 @@ class Sequences:
             # Whoever asked for it has not been promised anything yet.
             text = f"sequence {lane.key} ended ({reason.value}) before it was reserved"
             on_answer, tenancy.on_answer = tenancy.on_answer, None
-            on_answer(Failure(Code.UNAVAILABLE, text))
+            # To try again is of no use to who has lived for too long.
+            code = Code.NOT_FOUND if reason is EndReason.LIFETIME else Code.UNAVAILABLE
+            on_answer(Failure(code, text))
         elif self.watcher is not None:
             on_end, _ = self.watcher
             on_end(lane.key, reason, place)

@@ -12,9 +12,9 @@ from streamgate.link.contract import (
     MovableLink,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.link.passing import PassingLink
 from streamgate.model.request import Request, Response, SequenceKey
@@ -41,10 +41,13 @@ class StoredLink(PassingLink):
         store: SessionStore,
         counts: StoreCounts,
         moving: dict[KeptKey, StoredSequence],
+        note: Callable[[], str],
     ) -> None:
+        """`note` gives what a sequence is opened with in the store."""
         super().__init__(link)
         self._link = link
         self._moving = moving
+        self._note = note
         self._expected: Request | None = None
         self._store = store
         self._counts = counts
@@ -102,7 +105,7 @@ class StoredLink(PassingLink):
         sequence = self.new_sequence(request.sequence)
         if self._expected is request:
             self._expected = None
-            sequence.begin(self._store.open(sequence.key, self.version, "", sequence))
+            sequence.begin(self._store.open(sequence.key, self.version, self._note(), sequence))
         else:
             sequence.is_foreign = True
         live.append(sequence)
@@ -131,7 +134,7 @@ class StoredLink(PassingLink):
             live[0].snapshot(snapshot)
         return bool(live) and not hibernates
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         def ended(key: SequenceKey, reason: EndReason, place: int) -> None:
             live = self._live.get(key, ())
             if place == UNSTARTED or place >= len(live):
@@ -144,7 +147,7 @@ class StoredLink(PassingLink):
             ends.append((sequence, lambda: on_end(key, reason, place)))
             self._calm(sequence)
 
-        self._link.watch_sequences(ended, on_idle_warning)
+        self._link.watch_sequences(ended, on_warning)
 
     def _calm(self, sequence: StoredSequence) -> None:
         """Ends of this ID whose results were all given are told, in their order."""

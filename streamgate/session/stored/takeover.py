@@ -9,16 +9,21 @@ answered with what was answered then.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, final
 
 from streamgate.errors import Code, EndReason, Failure, StreamGateError
 from streamgate.link.contract import ModelLink, MovableLink
 from streamgate.model.request import Response, SequenceKey
+from streamgate.model.snapshot import Snapshot
 from streamgate.observe.store import StoreFigures
-from streamgate.session.connection import Asked
+from streamgate.session.connection import Asked, nowhere
+from streamgate.session.gateway import ComeSink
 from streamgate.session.named_position import out_of_turn, take_position
+from streamgate.session.routing import Route
 from streamgate.session.stored.link import StoredLink
 from streamgate.session.stored.sequence import StoreCounts, StoredSequence
 from streamgate.snapshot.codec import (
@@ -47,20 +52,28 @@ ARRIVAL_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.1
 """Between attempts to restore a sequence that an engine still has from the process that died."""
 
+_REASONS: Final = frozenset(reason.value for reason in EndReason)
+
 _Place = tuple[StoredLink, SequenceKey]
 _Waiting = tuple[Asked, int | None]
 
 
 @final
 class StoredSequences:
-    """All kept sequences of this process. Implements `streamgate.session.connection.Takeover`."""
+    """All kept sequences of this process. Implements `streamgate.session.connection.Takeover`.
 
-    def __init__(self, store: SessionStore) -> None:
+    Each is opened with the time of its START by `now`, in seconds of a clock that servers share:
+    that is what its lifetime counts from, wherever it goes on.
+    """
+
+    def __init__(self, store: SessionStore, now: Callable[[], float] = time.time) -> None:
         self.store = store
+        self.now = now
         self.counts = StoreCounts()
         self._waiting: dict[_Place, list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._moving: dict[KeptKey, StoredSequence] = {}
+        self._on_come: ComeSink = lambda *_: None
 
     def front(self, link: ModelLink) -> ModelLink:
         """The link that keeps a model's sequences; itself where there is nothing to keep."""
@@ -69,7 +82,7 @@ class StoredSequences:
         if not isinstance(link, MovableLink):
             log.warning("sequences of '%s' are not kept: they can't be moved", link.config.name)
             return link
-        return StoredLink(link, self.store, self.counts, self._moving)
+        return StoredLink(link, self.store, self.counts, self._moving, lambda: f"{self.now():.3f}")
 
     def figures(self) -> StoreFigures:
         """What was written, refused and taken over."""
@@ -93,6 +106,9 @@ class StoredSequences:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close(seconds)
 
+    def watch(self, on_come: ComeSink) -> None:
+        self._on_come = on_come
+
     def submit(self, asked: Asked) -> None:
         link = asked.route.link
         if not isinstance(link, StoredLink):
@@ -112,6 +128,28 @@ class StoredSequences:
             waiting.append((asked, position))
             return
         self._go_on(asked, position, link)
+
+    async def finish(self, route: Route, sequence: SequenceKey) -> EndReason:
+        """Take a sequence and end it, without bringing it to life."""
+        link = route.link
+        if not isinstance(link, StoredLink):
+            raise nowhere(route.config.name, sequence)
+        if (link, sequence) in self._waiting:
+            text = f"sequence {sequence} is being taken over just now: try again"
+            raise StreamGateError(Code.UNAVAILABLE, text)
+        taken = link.new_sequence(sequence)
+        try:
+            kept, writer = await self.store.take(taken.key, taken, only_from_dead=True)
+        except NotTakenError as error:
+            if error.why is WhyNot.UNKNOWN:
+                raise nowhere(route.config.name, sequence) from None
+            if error.why is WhyNot.ENDED and error.detail in _REASONS:
+                return EndReason(error.detail)
+            failure = _told(error, sequence)
+            raise StreamGateError(failure.code, failure.message) from None
+        taken.go_on(kept, writer)
+        taken.end(EndReason.CLIENT_END)
+        return EndReason.CLIENT_END
 
     def _go_on(self, asked: Asked, position: int | None, link: StoredLink) -> None:
         """A request whose sequence lives here, or nowhere. Raises StreamGateError."""
@@ -209,9 +247,14 @@ class StoredSequences:
         if not kept.next_position:
             sequence.leave()
             return
+        age_ns = self._age_ns(kept)
+        if 0 < _lifetime_ns(link) <= age_ns:
+            sequence.end(EndReason.LIFETIME)
+            text = f"sequence {key} has ended ({EndReason.LIFETIME.value})"
+            raise StreamGateError(Code.NOT_FOUND, text)
         link.adopt(sequence)
         try:
-            await self._revive(asked, link, kept)
+            await self._revive(asked, link, kept, age_ns)
         except BaseException as error:
             link.disown(sequence)
             link.end_sequence(key, EndReason.ENGINE_LOST, drain=False)
@@ -220,12 +263,23 @@ class StoredSequences:
                 raise StreamGateError(Code.UNAVAILABLE, text) from None
             raise
         self.counts.resumed += 1
+        if key in asked.route.positions:
+            self._on_come(link.config.name, key)
         log.info("sequence %r of '%s' goes on here", key, link.config.name)
 
-    async def _revive(self, asked: Asked, link: StoredLink, kept: KeptSequence) -> None:
+    def _age_ns(self, kept: KeptSequence) -> int:
+        """How long it has lived. 0 for one that was opened with no time."""
+        try:
+            return max(0, round((self.now() - float(kept.note)) * 1e9))
+        except (ValueError, OverflowError):
+            return 0
+
+    async def _revive(
+        self, asked: Asked, link: StoredLink, kept: KeptSequence, age_ns: int
+    ) -> None:
         key = asked.request.sequence
         if kept.snapshot is not None:
-            await self._restore(asked, kept.snapshot.data)
+            await self._restore(asked, replace(decode_snapshot(kept.snapshot.data), age_ns=age_ns))
         window = asyncio.Semaphore(WINDOW)
         failures: list[Failure] = []
 
@@ -240,6 +294,7 @@ class StoredSequences:
                 asked.route.positions.skip(key)
                 continue
             request = decode_request(step.data, link.config.name)
+            request.age_ns = age_ns if request.start else 0
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 await window.acquire()
             if failures:
@@ -248,10 +303,9 @@ class StoredSequences:
         if failures:
             raise StreamGateError(failures[0].code, f"state lost: {failures[0].message}")
 
-    async def _restore(self, asked: Asked, data: bytes) -> None:
+    async def _restore(self, asked: Asked, snapshot: Snapshot) -> None:
         """Put its state into a slot. An engine may have the sequence yet, of the process that died:
         it is tried again for a while."""
-        snapshot = decode_snapshot(data)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ARRIVAL_SECONDS
         while True:
@@ -266,6 +320,12 @@ class StoredSequences:
             if failure.code not in {Code.ALREADY_EXISTS, Code.UNAVAILABLE} or is_late:
                 raise StreamGateError(failure.code, failure.message)
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _lifetime_ns(link: ModelLink) -> int:
+    """How long a sequence may live, 0 for ever. Of an ensemble's, its models see to it."""
+    rules = link.config.sequences
+    return rules.max_lifetime_ns if rules is not None else 0
 
 
 def _told(error: NotTakenError, key: SequenceKey) -> Failure:

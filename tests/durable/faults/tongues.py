@@ -118,8 +118,10 @@ class WebSocket:
     async def _hear(self) -> dict[str, Any]:
         assert self._socket is not None
         async with asyncio.timeout(ANSWER_SECONDS):
-            message: dict[str, Any] = json.loads(await self._socket.recv())
-        return message
+            while True:
+                message: dict[str, Any] = json.loads(await self._socket.recv())
+                if message["type"] != "drain_warning":
+                    return message
 
 
 def grpc_request(model: str, key: int, value: int, start: bool, end: bool) -> pb.ModelInferRequest:

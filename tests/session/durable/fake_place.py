@@ -14,9 +14,9 @@ from streamgate.link.contract import (
     Needs,
     OnAnyEnd,
     OnHandOver,
-    OnIdleWarning,
     OnReservation,
     OnSnapshot,
+    OnWarning,
 )
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
@@ -94,7 +94,7 @@ class FakePlace:
         self.restored = 0
         self.fails_restores = 0
         self.on_end: OnAnyEnd
-        self.on_idle_warning: OnIdleWarning
+        self.on_warning: OnWarning
         self.on_snapshot: OnSnapshot
         self._numbers = 0
         self._refusals: deque[Callable[[], None]] = deque()
@@ -193,9 +193,9 @@ class FakePlace:
     def watch_snapshots(self, on_snapshot: OnSnapshot) -> None:
         self.on_snapshot = on_snapshot
 
-    def watch_sequences(self, on_end: OnAnyEnd, on_idle_warning: OnIdleWarning) -> None:
+    def watch_sequences(self, on_end: OnAnyEnd, on_warning: OnWarning) -> None:
         self.on_end = on_end
-        self.on_idle_warning = on_idle_warning
+        self.on_warning = on_warning
 
     def cancel(self, number: RequestNumber) -> None:
         for line in list(self.lives.values()):

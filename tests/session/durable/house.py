@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamgate.core.ids import OwnerNumber, RequestNumber
-from streamgate.errors import Code, EndReason
+from streamgate.errors import Code, EndReason, EndWarning
 from streamgate.link.contract import UNSTARTED
 from streamgate.model.config import Durability
 from streamgate.model.request import Request, Response, SequenceKey
@@ -93,7 +93,8 @@ class DurableHouse:
         self.live: dict[SequenceKey, list[Tenancy]] = {}
         self.all: list[Tenancy] = []
         self.stray: list[Sent] = []
-        self.link.watch_sequences(self._on_end, lambda key, seconds: None)
+        self.warned: list[tuple[SequenceKey, EndWarning]] = []
+        self.link.watch_sequences(self._on_end, lambda *warned: self.warned.append(warned))
         for _ in range(places):
             self.add()
 

@@ -1,7 +1,6 @@
 """What a durable link does in each case that has a rule of its own."""
 
 import logging
-from dataclasses import replace
 
 import pytest
 
@@ -125,32 +124,6 @@ def test_a_restore_that_fails_is_tried_again() -> None:
     house.finish()
     assert failure_codes([waiting]) == [None]
     assert place.fails_restores == 0
-    house.come_to_rest()
-
-
-def test_a_sequence_lives_no_longer_for_having_moved() -> None:
-    house = DurableHouse(1)
-    config = house.config.sequences
-    assert config is not None
-    limited = replace(config, max_lifetime_ns=10_000_000_000, max_idle_ns=0)
-    house.config = replace(house.config, scheduling=limited)
-    house.link = DurableLink(house.config, "1", house.host)
-    house.link.watch_sequences(house._on_end, lambda key, seconds: None)
-    (place,) = house.places
-    house.link.add_place(place)
-    for key in (1, 2, 3):
-        house.run(key, 1)
-    house.wait(6)
-    place.hibernate(3)
-    place.lives.pop(2)
-    place.on_end(2, EndReason.ENGINE_LOST, 0)
-    house.wait(5)
-    # The first has never been away: its engine, which does nothing here, sees to it.
-    assert [tenancy.ends for tenancy in house.all] == [
-        [],
-        [EndReason.LIFETIME],
-        [EndReason.LIFETIME],
-    ]
     house.come_to_rest()
 
 

@@ -33,6 +33,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_graph(folder, "seldom", parameters=SELDOM)
     write_objects(folder, "objects", parameters=OFTEN)
     write_pinned(folder, "pinned")
+    mortal = {"streamgate.max_sequence_lifetime_seconds": "600"}
+    write_graph(folder, "mortal", parameters=OFTEN | mortal)
+    write_pinned(folder, "mortal_pinned", parameters=mortal)
     write_decoupled(folder, "decoupled", parameters=OFTEN)
     write_ensemble(folder, "ensemble", ("often", "objects"), parameters=OFTEN)
     return folder

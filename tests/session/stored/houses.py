@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from streamgate.server.server import Server
 from streamgate.server.settings import Settings
+from streamgate.session.gateway import Gateway
 from streamgate.session.stored.takeover import StoredSequences
 from streamgate.snapshot.redis_store import RedisStore
 from tests.durable.house import Client
@@ -25,11 +27,30 @@ class House:
         assert stored is not None
         return stored
 
-    async def die(self) -> None:
-        """It writes no more and shows no life, as if it were killed; but it does not know."""
+    @property
+    def metered(self) -> Gateway:
+        """What its front ends see, for who brings no key."""
+        front_ends = self.server._front_ends
+        assert front_ends is not None
+        return front_ends._gateway
+
+    def streams(self, tenant: str) -> int:
+        """How many streams a tenant has there."""
+        front_ends = self.server._front_ends
+        assert front_ends is not None
+        (found,) = [each for each in front_ends.tenants() if each.name == tenant]
+        return found.streams
+
+    async def write(self) -> RedisStore:
+        """Wait until all is written that was to be. Returns the store."""
         store = self.stored.store
         assert isinstance(store, RedisStore)
         await eventually(lambda: not store.health().waiting_bytes and not store._dirty)
+        return store
+
+    async def die(self) -> None:
+        """It writes no more and shows no life, as if it were killed; but it does not know."""
+        store = await self.write()
         for task in store._tasks:
             task.cancel()
         store._tasks = []
@@ -38,7 +59,7 @@ class House:
 
 @asynccontextmanager
 async def houses(
-    redis: RedisServer, repository: Path, count: int = 2
+    redis: RedisServer, repository: Path, count: int = 2, **changes: Any
 ) -> AsyncIterator[list[House]]:
     servers: list[Server] = []
     made: list[House] = []
@@ -53,6 +74,7 @@ async def houses(
                 allow_websocket=False,
                 exit_timeout_seconds=0.5,
                 session_store=redis.url,
+                **changes,
             )
             server = Server(settings)
             await server.start()

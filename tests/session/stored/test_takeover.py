@@ -2,19 +2,24 @@
 
 import asyncio
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
 
-from streamgate.errors import Code, EndReason
+from streamgate.errors import Code, EndReason, OverLimitError, StreamGateError
 from streamgate.model.request import Response
 from streamgate.model.snapshot import Snapshot
+from streamgate.session.durable.link import DurableLink
 from streamgate.session.named_position import POSITION_PARAMETER
+from streamgate.session.stored.link import StoredLink
+from streamgate.session.tenant import Tenant
+from streamgate.session.tenants import hash_of
 from tests.durable.house import Client
 from tests.durable.models import decoupled_hashes, ensemble_hashes, hashes, write_graph
-from tests.session.stored.houses import houses
+from tests.session.stored.houses import House, houses
 from tests.snapshot.redis_server import RedisServer, eventually
 
 VALUES = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
@@ -286,3 +291,106 @@ async def test_two_that_come_at_once(redis: RedisServer, repository: Path) -> No
         assert len(good) == 1
         assert [[int(good[0].outputs[0].array.item())]] == ANSWERS["often"][4:5]
         assert bad[0].code is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("model", ["often", "pinned"])
+async def test_a_sequence_counts_for_its_tenant_where_it_goes_on(
+    redis: RedisServer, repository: Path, model: str
+) -> None:
+    first, second = next(_keys), next(_keys)
+    tenant = Tenant("us", (hash_of("ours"),), streams_max=1)
+    async with houses(redis, repository, tenants=(tenant,)) as (one, other):
+        here, there = (Client.of(house.metered.of("ours")) for house in (one, other))
+        answers = await run(here, model, first, range(4))
+        assert await there.step(model, second, 1, start=True)
+        await one.die()
+        # It was let in once: no limit is for it.
+        answers += await run(there, model, first, range(4, 6))
+        assert other.streams("us") == 2
+        assert other.streams("") == 0
+        assert await there.step(model, second, 1, end=True)
+        assert other.streams("us") == 1
+        with pytest.raises(OverLimitError, match="has all its 1 streams"):
+            await there.ask(model, second, 1, start=True)
+        # What is not there does not count.
+        assert (await failure(there, model, next(_keys)))[0] is Code.INVALID_ARG
+        answers += await run(there, model, first, range(6, len(VALUES)))
+        assert answers == ANSWERS[model]
+        assert other.streams("us") == 0
+        assert await there.step(model, second, 1, start=True, end=True)
+
+
+@pytest.mark.parametrize("model", ["mortal", "mortal_pinned"])
+async def test_the_lifetime_of_a_sequence_counts_from_its_start_wherever_it_goes_on(
+    redis: RedisServer, repository: Path, model: str
+) -> None:
+    """With its snapshot, or from its START on."""
+    young, old = next(_keys), next(_keys)
+    async with houses(redis, repository) as (one, other):
+        for key in (young, old):
+            await run(one.client, model, key, range(4))
+        await one.die()
+        other.stored.now = lambda: time.time() + 300
+        await run(other.client, model, young, range(4, 6))
+        (left_ns,) = left_to_live(other, model, young)
+        assert 200e9 < left_ns <= 300e9
+        other.stored.now = lambda: time.time() + 600
+        for _ in range(2):
+            assert await failure(other.client, model, old) == (
+                Code.NOT_FOUND,
+                f"sequence {old} has ended (lifetime)",
+            )
+            await other.write()
+
+
+def left_to_live(house: House, model: str, key: int) -> list[int]:
+    """In how many nanoseconds its log ends a sequence."""
+    link = house.server.gateway._table.route(model, "").link
+    assert isinstance(link, StoredLink)
+    log = link._link
+    assert isinstance(log, DurableLink)
+    arrivals, host = log._arrivals, log._host
+    return [
+        tenancy.began_ns + arrivals._lifetime_ns - host.now()
+        for tenancy in log._sequences.lanes[key].tenancies
+        if tenancy.is_timed
+    ]
+
+
+@pytest.mark.parametrize("model", ["often", "pinned"])
+async def test_the_sequence_of_a_dead_server_is_ended_without_a_step(
+    redis: RedisServer, repository: Path, model: str
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository) as (one, other):
+        await run(one.client, model, key, range(4))
+        with pytest.raises(StreamGateError, match="lives at another server") as alive:
+            await other.client.connection.finish(model, "", key)
+        assert alive.value.code is Code.UNAVAILABLE
+        await one.die()
+        # The second time it is over already, as for a client that has not heard of the first.
+        for _ in range(2):
+            reason = await other.client.connection.finish(model, "", key)
+            assert reason is EndReason.CLIENT_END
+            await other.write()
+        assert other.stored.counts.resumed == 0
+        assert await failure(other.client, model, key) == (
+            Code.NOT_FOUND,
+            f"sequence {key} has ended (client_end)",
+        )
+        with pytest.raises(StreamGateError, match=f"no sequence 7{key} of model") as unknown:
+            await other.client.connection.finish(model, "", int(f"7{key}"))
+        assert unknown.value.code is Code.NOT_FOUND
+
+
+async def test_a_sequence_of_another_connection_is_ended_where_it_lives(
+    redis: RedisServer, repository: Path
+) -> None:
+    key = next(_keys)
+    async with houses(redis, repository, 1) as (house,):
+        await run(house.client, "often", key, range(4))
+        other = Client.of(house.server.gateway)
+        assert await other.connection.finish("often", "", key) is None
+        await eventually(lambda: other.ends == [("often", key, EndReason.CLIENT_END)])
+        assert house.client.ends == []
+        other.connection.close(abort=False)

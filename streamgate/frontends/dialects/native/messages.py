@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from streamgate.errors import Code, StreamGateError
+from streamgate.errors import Code, EndWarning, StreamGateError
 from streamgate.frontends.dialects.json_text import parsed
 from streamgate.frontends.sockets.contract import Grant, Handshake
 from streamgate.frontends.sockets.numbered import granted
@@ -122,6 +122,14 @@ def translation(language: str, event: TextEvent) -> str:
 
 def flushed(marker: str) -> str:
     return _message("flushed", id=marker)
+
+
+def warning(warning: EndWarning) -> str:
+    """The speech will end in so many seconds."""
+    seconds_left = round(warning.seconds_left, 3)
+    if not warning.is_drain:
+        return _message("idle_warning", seconds_left=seconds_left)
+    return _message("drain_warning", reason=warning.cause.value, seconds_left=seconds_left)
 
 
 def error(code: Code, message: str) -> str:

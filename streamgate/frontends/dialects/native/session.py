@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from streamgate.errors import EndReason, Failure
+from streamgate.errors import EndReason, EndWarning, Failure
 from streamgate.frontends.dialects.native import messages
 from streamgate.frontends.sockets.contract import Outlet
 from streamgate.frontends.speech import (
@@ -16,7 +16,7 @@ from streamgate.frontends.speech import (
 )
 from streamgate.frontends.speech.stream import SpeechState
 from streamgate.frontends.speech.translation import TranslationState, TranslationStream
-from streamgate.model.request import ParameterValue
+from streamgate.model.request import ParameterValue, SequenceKey
 from streamgate.session.gateway import Gateway
 from streamgate.snapshot.codec import decode_value, encode_value
 
@@ -67,7 +67,7 @@ class Session:
         parameters: Mapping[str, ParameterValue],
     ) -> None:
         """Take a slot. Raises StreamGateError."""
-        self._speech = SpeechStream(gateway, model, declared, self, parameters)
+        self._speech = SpeechStream(gateway, model, declared, self, parameters, self._on_warning)
         await self._speech.open()
         self._open += 1
 
@@ -138,6 +138,10 @@ class Session:
         for each in self._translations.values():
             each.finish()
         self.on_one_ended(reason, failure)
+
+    def _on_warning(self, model: str, sequence: SequenceKey, warning: EndWarning) -> None:
+        if not self._is_over:
+            self._outlet.emit(messages.warning(warning))
 
     def on_one_ended(self, reason: EndReason, failure: Failure | None) -> None:
         if self._is_over:

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol, final
 
-from streamgate.errors import Code, EndReason, Failure, OverLimitError, StreamGateError
+from streamgate.errors import Code, EndReason, EndWarning, Failure, OverLimitError, StreamGateError
 from streamgate.frontends.sockets.taped.checkpoints import KeptConnection, KeptLife
 from streamgate.frontends.sockets.taped.entries import (
     Answered,
     Entry,
-    IdleWarned,
     Raised,
     Reserved,
     SequenceEnded,
+    Warned,
     answered,
 )
 from streamgate.frontends.world import World, within
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.session.gateway import Call, Connection, EndSink, Gateway, IdleSink, ResponseSink
+from streamgate.session.gateway import Call, Connection, EndSink, Gateway, ResponseSink, WarningSink
 from streamgate.session.named_position import POSITION_PARAMETER
 from streamgate.snapshot.codec import CodecError, decode_request, encode_request
 
@@ -83,11 +83,13 @@ class _Open:
 
 @dataclass(slots=True)
 class _Reservation:
-    """One that was not answered yet."""
+    """One that was not answered yet; or with `is_finish`, a sequence that is to be ended, of which
+    that is still to be told."""
 
     model: str
     version: str
     sequence: SequenceKey
+    is_finish: bool = False
     answer: "asyncio.Future[Failure | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -103,17 +105,18 @@ class TapedConnection:
         number: int,
         gateway: Gateway,
         on_sequence_end: EndSink | None,
-        on_idle_warning: IdleSink | None,
+        on_warning: WarningSink | None,
     ) -> None:
         self._tape = tape
         self.number = number
         self._gateway = gateway
         self._on_sequence_end = on_sequence_end
-        self._on_idle_warning = on_idle_warning
+        self._on_warning = on_warning
         self._calls = 0
         self._open: dict[int, _Open] = {}
         self._reservations = 0
         self._reserving: dict[int, _Reservation] = {}
+        self._finishing = 0
         self._sequences: dict[_Name, _Sequence] = {}
         self._ending: list[tuple[str, str, SequenceKey]] = []
         self._is_paused = False
@@ -175,6 +178,38 @@ class TapedConnection:
         else:
             self._real.end_sequence(model, version, sequence)
 
+    async def finish(self, model: str, version: str, sequence: SequenceKey) -> EndReason | None:
+        number = self._reservations
+        self._reservations += 1
+        self._sequences.setdefault((model, sequence), _Sequence())
+        if self._real is None:
+            asked = _Reservation(model, version, sequence, is_finish=True)
+            self._reserving[number] = asked
+            failure = await asked.answer
+        else:
+            failure = await self._finish(number, model, version, sequence)
+        if failure is not None:
+            raise StreamGateError(failure.code, failure.message)
+        return None
+
+    async def _finish(
+        self, number: int, model: str, version: str, sequence: SequenceKey
+    ) -> Failure | None:
+        """Its end is told as others are, also where it is over already."""
+        assert self._real is not None
+        failure = reason = None
+        self._finishing += 1
+        try:
+            reason = await self._real.finish(model, version, sequence)
+        except StreamGateError as error:
+            failure = error.failure
+        finally:
+            self._finishing -= 1
+        self._tape.write(Reserved(self.number, number, failure))
+        if reason is not None:
+            self._ended(model, sequence, reason)
+        return failure
+
     def pause(self) -> None:
         self._is_paused = True
         if self._real is not None:
@@ -207,9 +242,9 @@ class TapedConnection:
             self._tape.write(SequenceEnded(self.number, model, sequence, reason))
             self.tell_end(model, sequence, reason)
 
-    def _warned(self, model: str, sequence: SequenceKey, seconds_left: float) -> None:
-        self._tape.write(IdleWarned(self.number, model, sequence, seconds_left))
-        self.tell_idle(model, sequence, seconds_left)
+    def _warned(self, model: str, sequence: SequenceKey, warning: EndWarning) -> None:
+        self._tape.write(Warned(self.number, model, sequence, warning))
+        self.tell_warning(model, sequence, warning)
 
     # -- what came in the past
 
@@ -235,7 +270,7 @@ class TapedConnection:
         """A reservation was answered."""
         reservation = self._reserving.pop(entry.reservation, None)
         if reservation is not None:
-            if entry.failure is None:
+            if entry.failure is None and not reservation.is_finish:
                 self._reserve(reservation.model, reservation.sequence)
             reservation.answer.set_result(entry.failure)
 
@@ -246,17 +281,18 @@ class TapedConnection:
             with within(self._tape.world):
                 self._on_sequence_end(model, sequence, reason)
 
-    def tell_idle(self, model: str, sequence: SequenceKey, seconds_left: float) -> None:
-        """A sequence will end as idle."""
-        if self._on_idle_warning is not None and not self.is_closed:
+    def tell_warning(self, model: str, sequence: SequenceKey, warning: EndWarning) -> None:
+        """A sequence will end."""
+        if self._on_warning is not None and not self.is_closed:
             with within(self._tape.world):
-                self._on_idle_warning(model, sequence, seconds_left)
+                self._on_warning(model, sequence, warning)
 
     # -- where the tape is cut
 
     def kept(self) -> KeptConnection | None:
         """What it goes on from; None while anything is under way. Raises CodecError."""
-        if not self.is_closed and (self._open or self._reserving or self._ending):
+        is_busy = self._open or self._reserving or self._ending or self._finishing
+        if not self.is_closed and is_busy:
             return None
         lives = [] if self.is_closed else [_kept(*each) for each in self._sequences.items()]
         return KeptConnection(self._calls, self._reservations, self.is_closed, lives)
@@ -354,13 +390,17 @@ class TapedConnection:
             asked.call.cancel()
 
     def _reserve_again(self, number: int, reservation: _Reservation) -> None:
+        wanted = reservation.model, reservation.version, reservation.sequence
+
         async def reserve() -> None:
             assert self._real is not None
             failure = None
+            if reservation.is_finish:
+                failure = await self._finish(number, *wanted)
+                self.answer_reservation(Reserved(self.number, number, failure))
+                return
             try:
-                await self._real.reserve(
-                    reservation.model, reservation.version, reservation.sequence
-                )
+                await self._real.reserve(*wanted)
             except StreamGateError as error:
                 failure = error.failure
             entry = Reserved(self.number, number, failure)

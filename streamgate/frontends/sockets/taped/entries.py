@@ -7,7 +7,7 @@ reservations and moments count from 0, in the order in which the conversation as
 from dataclasses import dataclass
 from typing import Any
 
-from streamgate.errors import Code, EndReason, Failure
+from streamgate.errors import Code, EndReason, EndWarning, Failure, WarningCause
 from streamgate.link.frames import FrameError, encode_frame, frame_of
 from streamgate.model.request import Request, Response, SequenceKey
 from streamgate.snapshot.codec import CodecError, decode_response, encode_response
@@ -73,13 +73,13 @@ class SequenceEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class IdleWarned:
+class Warned:
     """A warning was told that a sequence will end."""
 
     connection: int
     model: str
     sequence: SequenceKey
-    seconds_left: float
+    warning: EndWarning
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ Entry = (
     | Raised
     | Reserved
     | SequenceEnded
-    | IdleWarned
+    | Warned
     | Came
     | Chosen
     | Taken
@@ -140,8 +140,9 @@ def encode_entry(entry: Entry) -> bytes:
                 return b"v" + _frame(connection, reservation, told)
             case SequenceEnded(connection, model, sequence, reason):
                 return b"e" + _frame(connection, model, sequence, reason.value)
-            case IdleWarned(connection, model, sequence, seconds_left):
-                return b"i" + _frame(connection, model, sequence, seconds_left)
+            case Warned(connection, model, sequence, warning):
+                cause, seconds_left = warning.cause.value, warning.seconds_left
+                return b"i" + _frame(connection, model, sequence, cause, seconds_left)
             case Came(moment):
                 return b"m" + _frame(moment)
             case Chosen(value):
@@ -182,7 +183,11 @@ def decode_entry(data: bytes) -> Entry:
                 connection, model, sequence, reason = _fields(rest, int, str, int | str, str)
                 return SequenceEnded(connection, model, sequence, EndReason(reason))
             case b"i":
-                return IdleWarned(*_fields(rest, int, str, int | str, float))
+                connection, model, sequence, cause, seconds_left = _fields(
+                    rest, int, str, int | str, str, float
+                )
+                warning = EndWarning(WarningCause(cause), seconds_left)
+                return Warned(connection, model, sequence, warning)
             case b"m":
                 return Came(*_fields(rest, int))
             case b"c":

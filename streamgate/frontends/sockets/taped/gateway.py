@@ -6,14 +6,15 @@ from typing import final
 from streamgate.frontends.world import world
 from streamgate.model.statistics import ModelStatistics, SlotTable
 from streamgate.session.gateway import (
+    ComeSink,
     Connection,
     EndSink,
     Gateway,
     GoneSink,
-    IdleSink,
     ModelIndexEntry,
     ModelInfo,
     ServerInfo,
+    WarningSink,
 )
 
 
@@ -26,9 +27,9 @@ class WorldlyGateway:
         self._gateway = gateway
 
     def connect(
-        self, on_sequence_end: EndSink | None = None, on_idle_warning: IdleSink | None = None
+        self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> Connection:
-        return world().connect(self._gateway, on_sequence_end, on_idle_warning)
+        return world().connect(self._gateway, on_sequence_end, on_warning)
 
     def of(self, key: str) -> "WorldlyGateway":
         gateway = self._gateway.of(key)
@@ -37,8 +38,8 @@ class WorldlyGateway:
     def owe(self, size_bytes: int) -> float:
         return world().owe(self._gateway, size_bytes)
 
-    def watch_sequences(self, on_gone: GoneSink) -> None:
-        self._gateway.watch_sequences(on_gone)
+    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
+        self._gateway.watch_sequences(on_gone, on_come)
 
     def is_live(self) -> bool:
         return self._gateway.is_live()

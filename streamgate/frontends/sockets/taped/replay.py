@@ -14,12 +14,12 @@ from streamgate.frontends.sockets.taped.entries import (
     Chosen,
     Entry,
     Heard,
-    IdleWarned,
     Raised,
     Reserved,
     SequenceEnded,
     Settled,
     Taken,
+    Warned,
 )
 from streamgate.frontends.sockets.taped.tape import Tape
 from streamgate.frontends.world import within
@@ -150,9 +150,9 @@ class _Player:
             case SequenceEnded(number, model, sequence, reason):
                 await self._until(lambda: number < len(tape.connections))
                 tape.connections[number].tell_end(model, sequence, reason)
-            case IdleWarned(number, model, sequence, seconds_left):
+            case Warned(number, model, sequence, warning):
                 await self._until(lambda: number < len(tape.connections))
-                tape.connections[number].tell_idle(model, sequence, seconds_left)
+                tape.connections[number].tell_warning(model, sequence, warning)
             case Came(moment):
                 await self._until(lambda: tape.knows(moment))
                 tape.come(moment)

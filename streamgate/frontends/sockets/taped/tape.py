@@ -26,7 +26,7 @@ from streamgate.frontends.sockets.taped.entries import (
     encode_entry,
 )
 from streamgate.frontends.world import ChoiceT, Trigger, World, within
-from streamgate.session.gateway import EndSink, Gateway, IdleSink
+from streamgate.session.gateway import EndSink, Gateway, WarningSink
 from streamgate.snapshot.codec import CodecError, encode_value
 from streamgate.snapshot.contract import KeptResult, KeptSequence, SequenceWriter
 
@@ -255,10 +255,10 @@ class Tape:
     # -- the world
 
     def connect(
-        self, gateway: Gateway, on_sequence_end: EndSink | None, on_idle_warning: IdleSink | None
+        self, gateway: Gateway, on_sequence_end: EndSink | None, on_warning: WarningSink | None
     ) -> TapedConnection:
         number = len(self._connections)
-        connection = TapedConnection(self, number, gateway, on_sequence_end, on_idle_warning)
+        connection = TapedConnection(self, number, gateway, on_sequence_end, on_warning)
         self._connections.append(connection)
         return connection
 
