@@ -18,14 +18,12 @@ RECOGNIZER = "projects/p/locations/global/recognizers/_"
 
 
 def heard(responses):
-    """How many messages came, and what is final in them."""
-    count, finals = 0, []
-    for response in responses:
-        count += 1
-        finals += [
-            result.alternatives[0].transcript for result in response.results if result.is_final
-        ]
-    return {"messages": count, "text": " ".join(finals)}
+    return " ".join(
+        result.alternatives[0].transcript
+        for response in responses
+        for result in response.results
+        if result.is_final
+    )
 
 
 def by_riva(port, file, back):
@@ -82,8 +80,8 @@ def main(riva_port, v1_port, v2_port, file):
         ("v2", by_v2, v2_port),
     ):
         returns = []
-        said[name] = speak(port, file, ComesBack(on_return=returns.append))
-        said[name]["returns"] = len(returns)
+        text = speak(port, file, ComesBack(on_return=returns.append))
+        said[name] = {"text": text, "returns": len(returns)}
     return said
 
 

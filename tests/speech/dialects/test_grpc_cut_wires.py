@@ -51,7 +51,7 @@ async def cut_up(
 ) -> ReturningCaller:
     """A client of this method that has come to its end over a wire with these cuts."""
     async with cutting(house.ports.grpc or 0, random_cuts(seed, silent=silent)) as proxy:
-        options = {"silence_seconds": 1.0} if silent else {}
+        options = {"silence_seconds": 0.3} if silent else {}
         caller = method.caller(proxy.port, repeats=repeats, **options)
         await in_a_thread(caller)
         assert proxy.connections > 1
