@@ -4,7 +4,7 @@ connection of its own for each call, and every answer of the server's checked.""
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,7 +98,10 @@ class ReturningCaller:
 
     def _say(self, place: "Future[int]") -> Iterator[bytes]:
         """What has not been received yet, at its pace."""
-        received = place.result()
+        try:
+            received = place.result()
+        except CancelledError:
+            return
         if received and self.repeats:
             yield self.requests[0]
         for number, request in enumerate(self.requests[received:], received + 1):

@@ -151,7 +151,10 @@ METHODS = {
         [
             V2(
                 recognizer="projects/p/locations/l/recognizers/_",
-                streaming_config=v2.StreamingRecognitionConfig(config=AUTO),
+                streaming_config=v2.StreamingRecognitionConfig(
+                    config=AUTO,
+                    streaming_features=v2.StreamingRecognitionFeatures(interim_results=True),
+                ),
             ),
             *(V2(audio=AUDIO[at : at + PIECE]) for at in range(0, len(AUDIO), PIECE)),
         ],
