@@ -36,6 +36,9 @@ HALF_CLOSE_SECONDS: Final = 0.005
 """How long the end of a client's messages is doubted. A stream that was cancelled loses its
 sequences, one that was closed in good order does not."""
 
+READS_BEHIND_END: Final = 3
+"""Answers of grpc-core that are waited for before: on a slow machine, time alone is no fence."""
+
 _STATUS_BY_NUMBER: Final[dict[int, grpc.StatusCode]] = {
     status.value[0]: status for status in grpc.StatusCode
 }
@@ -266,6 +269,10 @@ class _Pipe:
                 message = await read()
                 if message is end:
                     # A cancelled call looks the same for a moment, until this task is cancelled.
+                    # How long that takes is the machine's to say. But grpc-core tells of both at
+                    # once, and its answers to further reads come behind that.
+                    for _ in range(READS_BEHIND_END):
+                        await read()
                     await asyncio.sleep(HALF_CLOSE_SECONDS)
                     stream.on_half_close()
                     return
