@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -144,7 +143,10 @@ def test_the_tail_of_a_stream_that_ended_meanwhile(service: GrpcService) -> None
         stream.half_close()
         waiting = service.waiting("m")
         token = token_of(stream)
-        time.sleep(0.1)  # the half-close is believed
+        (resumable,) = reception_of(service)._shelf._sessions.values()
+        carried = resumable.carried
+        assert isinstance(carried, InferStream)
+        service.thread.wait_until(lambda: carried._is_half_closed)
         lose(service, stream)
         service.act(waiting.send, int32("OUT", 5))
         again = stub.stream(back(token))

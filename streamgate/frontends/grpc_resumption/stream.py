@@ -22,7 +22,7 @@ from streamgate.frontends.grpc_service import CallHandler, CallWire, FreshWire, 
 SUPERSEDED: Final = GrpcStatus(10, "superseded: the stream was resumed over another call")
 """ABORTED: how a call ends whose stream another one has taken over."""
 
-HALF_CLOSE_SECONDS: Final = 0.05
+HALF_CLOSE_SECONDS: Final = 0.25
 """How long the end of a client's messages is doubted: a connection that breaks may look like it,
 and a stream whose client has said its last takes no more."""
 

@@ -119,13 +119,16 @@ async def test_a_lost_call_goes_on_in_another() -> None:
 
 
 async def test_all_that_came_is_heard_while_the_client_is_away() -> None:
-    async with kept_house() as (house, service, _):
+    async with kept_house() as (house, service, reception):
         whole = await undisturbed(house)
         async with call(service, STREAM, ASK) as made:
             await made.send(first(), *pieces())
             made.handler.on_half_close()
             # Lost behind its goodbye, which is believed: the rest and the end wait for it.
-            await asyncio.sleep(0.2)
+            (stream,) = reception._shelf._sessions.values()
+            carried = stream.carried
+            assert isinstance(carried, SpeechCall)
+            await made.until(lambda: carried._is_last)
             made.handler.on_lost()
             await all_slots_free(house.context)
             async with call(service, STREAM, back(made, 1)) as again:
