@@ -19,6 +19,8 @@ from tests.frontends.mortal_houses import Houses, mortal_houses
 from tests.model.settings import LONG
 from tests.waiting import until
 
+pytestmark = pytest.mark.timeout(1800 if LONG else 300)
+
 VALUES = random.Random(7).choices(range(1000), k=40)
 DEATHS = 60 if LONG else 3
 

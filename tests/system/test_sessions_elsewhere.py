@@ -21,6 +21,8 @@ from tests.speech.tones import MELODY, REPOSITORY, s16le, tones, words_of
 from tests.system.server_process import ServerProcess, serving
 from tests.waiting import until
 
+pytestmark = pytest.mark.timeout(300)
+
 AUDIO = s16le(tones())
 FRAMES = [AUDIO[at : at + 1600] for at in range(0, len(AUDIO), 1600)]
 MESSAGES: list[str | bytes] = [*FRAMES, '{"type":"end"}']

@@ -16,6 +16,8 @@ from tests.model.settings import LONG
 from tests.speech.dialects.coming_back import PORTS, Dialect, cut_up, dialects_of
 from tests.speech.tones import REPOSITORY, s16le, tones, words_of
 
+pytestmark = pytest.mark.timeout(1800 if LONG else 300)
+
 DIALECTS = dialects_of(tones(), tones(rate_hz=24_000))
 PCM = cut_up(s16le(tones()), 2560)
 
