@@ -70,6 +70,9 @@ class InstanceWatcher(Protocol):
         """It works no more; no step runs on it. It is being loaded again. `keeps_states`: what its
         sequences have is in the arena, which stays."""
 
+    def answers_lost(self, index: InstanceIndex, error: SessionLostError) -> None:
+        """One that has left is lost: answers that it still owed do not come any more."""
+
     def instance_back(self, index: InstanceIndex) -> None:
         """It works again."""
 
@@ -323,7 +326,10 @@ class Instances:
         self._host.post(partial(self._note_loss, unit, load, error))
 
     def _note_loss(self, unit: _Unit, load: int, error: SessionLostError) -> None:
-        if unit.loads != load or unit.is_closed:
+        if unit.loads != load:
+            return
+        if unit.is_closed:
+            self._watcher.answers_lost(unit.index, error)
             return
         unit.loss = error
         if unit.index in self._units and not unit.is_busy and not unit.is_away:

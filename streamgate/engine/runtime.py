@@ -453,11 +453,14 @@ class ModelRuntime:
     ) -> None:
         event = InstanceLost(index, keeps_states, self._patience_ns)
         self._scheduler.receive(event, self._host.now())
+        self.answers_lost(index, error)
+        self._turn_soon()
+
+    def answers_lost(self, index: InstanceIndex, error: SessionLostError) -> None:
         for live in self._lives.values():
             if live.instance == index:
                 # Its step is over, and its answer was still to come.
                 live.lose(error.failure)
-        self._turn_soon()
 
     def instance_back(self, index: InstanceIndex) -> None:
         self._receive_and_turn(InstanceBack(index))
