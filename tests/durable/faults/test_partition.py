@@ -39,17 +39,20 @@ SLEEPER = "hash_sleeper"
 
 @dataclass(frozen=True)
 class Cable:
-    """Between this network and another, named `network`. `host` is the address over there."""
+    """Between this network and another, named `network`; over there are its `end` and the
+    address `host`."""
 
     network: str
     end: str
     host: str
 
     def cut(self) -> None:
-        ip("link", "set", self.end, "down")
+        """At the other end: at ours, what is meant for there would go by the default route, where
+        others may answer it."""
+        ip("-n", self.network, "link", "set", self.end, "down")
 
     def mend(self) -> None:
-        ip("link", "set", self.end, "up")
+        ip("-n", self.network, "link", "set", self.end, "up")
 
 
 def ip(*words: str) -> None:
@@ -76,14 +79,14 @@ def cabled() -> Iterator[Cable]:
     number = os.getpid() % 10_000
     # Nobody else who runs this here at the same time has the same addresses, one would hope.
     subnet = f"10.213.{number % 256}"
-    cable = Cable(f"sg-far-{number}", f"sg{number}a", f"{subnet}.2")
-    there = f"sg{number}b"
+    here, there = f"sg{number}a", f"sg{number}b"
+    cable = Cable(f"sg-far-{number}", there, f"{subnet}.2")
     ip("netns", "add", cable.network)
     try:
-        ip("link", "add", cable.end, "type", "veth", "peer", "name", there)
+        ip("link", "add", here, "type", "veth", "peer", "name", there)
         ip("link", "set", there, "netns", cable.network)
-        ip("addr", "add", f"{subnet}.1/30", "dev", cable.end)
-        ip("link", "set", cable.end, "up")
+        ip("addr", "add", f"{subnet}.1/30", "dev", here)
+        ip("link", "set", here, "up")
         ip("-n", cable.network, "addr", "add", f"{cable.host}/30", "dev", there)
         ip("-n", cable.network, "link", "set", there, "up")
         ip("-n", cable.network, "link", "set", "lo", "up")
