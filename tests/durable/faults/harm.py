@@ -87,7 +87,7 @@ class Harm:
 
     async def _freeze_engine(self) -> None:
         pid = await self.house.strike(self._one_of("engine"), signal.SIGSTOP)
-        await asyncio.sleep(self.chance.uniform(0.2, 6))
+        await asyncio.sleep(self.chance.uniform(0.2, 13))
         with_luck = psutil.pid_exists(pid)
         if with_luck:
             os.kill(pid, signal.SIGCONT)

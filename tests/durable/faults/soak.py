@@ -48,7 +48,7 @@ WORKERS: Final = {
 }
 """How many come at a time, by kind of visit: each one after the other."""
 SERVER: Final = (
-    *("--engines", "2", "--front-ends", "2", "--freeze-limit-secs", "4"),
+    *("--engines", "2", "--front-ends", "2", "--freeze-limit-secs", "10"),
     *(
         "--model-control-mode",
         "explicit",
