@@ -186,8 +186,7 @@ class ModelRuntime:
         except TimeoutError:
             for live in list(self._lives.values()):
                 self._fail(live, Failure(Code.UNAVAILABLE, "Server exiting"), "OTHER")
-            # A step that never ends holds up its own instance only.
-            self.discard()
+            self.discard()  # a step that never ends holds up its own instance only
         self._alarm.stop()
         self._moves.stop()
 
@@ -457,10 +456,8 @@ class ModelRuntime:
         self._turn_soon()
 
     def answers_lost(self, index: InstanceIndex, error: SessionLostError) -> None:
-        for live in self._lives.values():
-            if live.instance == index:
-                # Its step is over, and its answer was still to come.
-                live.lose(error.failure)
+        for live in [each for each in self._lives.values() if each.instance == index]:
+            live.lose(error.failure)
 
     def instance_back(self, index: InstanceIndex) -> None:
         self._receive_and_turn(InstanceBack(index))
