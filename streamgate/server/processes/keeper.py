@@ -25,8 +25,11 @@ START_SILENCE_SECONDS: Final = 60.0
 """
 
 
-STACKS_SECONDS: Final = 0.1
-"""How long a process that hangs may take to write where it does."""
+STACKS_SECONDS: Final = 1.0
+"""How long a process that hangs may take to begin to write where it does."""
+
+STACKS_PAUSE_SECONDS: Final = 0.05
+"""It has written all once nothing has come for so long."""
 
 HANGING_SECONDS: Final = 1.0
 """How long a process may be there that has hung up."""
@@ -246,8 +249,16 @@ class Keeper:
 
     @staticmethod
     async def _end_hanging(child: ChildProcess, why: str, cause: Cause) -> None:
-        child.show_stacks()
-        await asyncio.sleep(STACKS_SECONDS)
+        """End it, but let it say before where it hangs, if it can say anything."""
+        if child.has_spoken and not is_stopped(child.pid):
+            limit = time.monotonic() + STACKS_SECONDS
+            begin = known = child.lines
+            child.show_stacks()
+            while time.monotonic() < limit:
+                await asyncio.sleep(STACKS_PAUSE_SECONDS)
+                if child.lines > begin and child.lines == known:
+                    break
+                known = child.lines
         child.kill(why, cause)
 
     def _give_up(self, child: ChildProcess, reason: str) -> None:

@@ -38,7 +38,8 @@ class ChildProcess:
     """One process. `show_line` gets each line of its standard error.
 
     `heard` is when it last said something, in seconds of the monotonic clock; `ended` is set once
-    it is over, and then `fate` says how and `cause` whether what it did may be the reason.
+    it is over, and then `fate` says how and `cause` whether what it did may be the reason. `lines`
+    of its log have been read.
     """
 
     def __init__(self, show_line: Callable[[str], None]) -> None:
@@ -49,6 +50,7 @@ class ChildProcess:
         self.started = self.heard = time.monotonic()
         self.has_spoken = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.lines = 0
         self.peer = Peer(hear=self._hear)
         self._show_line = show_line
         self._why = ""
@@ -145,6 +147,7 @@ class ChildProcess:
 
     def _show(self, line: bytes) -> None:
         text = line.decode(errors="replace")
+        self.lines += 1
         self.last_lines.append(text)
         self._show_line(text)
 
