@@ -14,13 +14,13 @@ import numpy as np
 
 from streamgate.backend.contract import LoadContext, Session, SessionLostError
 from streamgate.core.commands import Step
-from streamgate.core.ids import InstanceIndex
+from streamgate.core.ids import InstanceIndex, OwnerNumber, RequestNumber
 from streamgate.core.sequences import SequenceScheduler
 from streamgate.engine.instances import RestartPolicy
 from streamgate.engine.live import LiveRequest
 from streamgate.engine.runtime import ModelRuntime
 from streamgate.errors import BackendError, EndReason, Failure, StreamGateError
-from streamgate.link.contract import ModelLink
+from streamgate.link.contract import Listener, ModelLink
 from streamgate.model.config import Instance, InstanceKind, ModelConfig
 from streamgate.model.datatypes import DataType
 from streamgate.model.request import Request, Response, SequenceKey
@@ -90,11 +90,34 @@ class SimulatedHouse:
         self.host.quick = False
         link = self.front(self.runtime)
         self.route = Route(link)
+        self._watch_answers()
         link.watch_sequences(self._on_end, self.route.positions.warn)
         table = ModelTable()
         table.set(config.name, 1, VersionState(READY, route=self.route))
         self._gateway = LocalGateway(table, NoModels(), ServerInfo("test", "0", ()))
         self._gateway.start()
+
+    def _watch_answers(self) -> None:
+        """Nothing comes behind a last answer. A connection would not let its client see it."""
+        submit = self.route.submit
+
+        def watched(
+            request: Request,
+            sink: Callable[[Response], None],
+            owner: OwnerNumber,
+            listener: Listener | None,
+        ) -> RequestNumber:
+            is_over = False
+
+            def receive(response: Response) -> None:
+                nonlocal is_over
+                assert not is_over, "an answer behind the last"
+                is_over = response.final
+                sink(response)
+
+            return submit(request, receive, owner, listener)
+
+        self.route.submit = watched  # type: ignore[method-assign]
 
     # -- what clients do
 
