@@ -118,15 +118,17 @@ class LiveRequest:
         if self.answered:
             return
         self.answered = self.lost = True
-        self._emit(
-            Response(
-                self.request,
-                self.model,
-                self.version,
-                failure=failure,
-                position=self.position,
-                lost=True,
-            )
+        self._emit(self.lost_answer(failure))
+
+    def lost_answer(self, failure: Failure) -> Response:
+        """What `lose` says."""
+        return Response(
+            self.request,
+            self.model,
+            self.version,
+            failure=failure,
+            position=self.position,
+            lost=True,
         )
 
     def finish(self) -> None:
@@ -149,6 +151,13 @@ class LiveRequest:
             outbox.append((self, response))
         else:
             self.deliver(self, response)
+
+
+def lost_answers(lives: Sequence[LiveRequest | None], failure: Failure) -> Outbox:
+    """What is still to be said to those whose step was lost. It has to be heard before that a
+    sequence is over: one whose last step was lost is not."""
+    lost = (live for live in lives if live is not None and live.lost and not live.closed)
+    return [(live, live.lost_answer(failure)) for live in lost]
 
 
 @final

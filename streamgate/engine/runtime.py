@@ -57,7 +57,7 @@ from streamgate.engine.device_turns import DeviceTurns
 from streamgate.engine.host import Host
 from streamgate.engine.instances import Instances, LoadInstance, RestartPolicy
 from streamgate.engine.late import LateAnswers
-from streamgate.engine.live import LiveRequest, Outbox
+from streamgate.engine.live import LiveRequest, Outbox, lost_answers
 from streamgate.engine.moves import Moves
 from streamgate.engine.outcomes import Outcomes
 from streamgate.engine.places import Places
@@ -434,15 +434,14 @@ class ModelRuntime:
             self.places.take_back(lives)
         failed = outcome.spoiled
         if self._ends_on_error:
-            failed |= frozenset(
-                live.number
-                for live, response in outcome.responses
-                if response.failure is not None and not response.lost
-            )
+            answers = outcome.responses
+            failed |= {each.number for each, told in answers if told.failure and not told.lost}
         late = self._host.late_ns() if self._is_paced else 0
         event = Completed(step.number, outcome.rescheduled, failed=failed, outside_ns=late)
         self._scheduler.receive(event, self._host.now())
         self._instances.ended(step.instance, outcome)
+        if outcome.lost is not None:
+            outcome.responses.extend(lost_answers(lives, outcome.lost.failure))
         return outcome.responses
 
     # -- instances

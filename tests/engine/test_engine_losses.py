@@ -7,7 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from streamgate.backend.contract import LoadContext, ModelRequest, SessionLostError
+from streamgate.backend.contract import (
+    LoadContext,
+    ModelRequest,
+    SessionLostError,
+    lose,
+)
 from streamgate.backend.fake import Fail, FakeBackend, Lose, Plan
 from streamgate.backend.fake.layout import Layout
 from streamgate.backend.fake.request import FakeRequestSession
@@ -16,7 +21,7 @@ from streamgate.engine.instances import RestartPolicy
 from streamgate.errors import BackendError, Code, EndReason, Failure
 from streamgate.model.config import ModelConfig
 from streamgate.model.datatypes import DataType
-from streamgate.model.request import Request, Response
+from streamgate.model.request import FLAG_SEQUENCE_END, Request, Response
 from streamgate.model.tensor import Tensor
 from tests.backend.fake_models import stateless_config
 from tests.engine.house import Client, House, hashes, open_house, samples
@@ -257,6 +262,42 @@ async def test_what_a_lost_instance_still_owed_is_answered_once() -> None:
         first.reply.finish()
         await until(lambda: losses(house) == (1, 1, 1, 1))
         assert len(got) == 3
+
+
+class Dying(FakeRequestSession):
+    """Ends with any END. It is another thread that says so first."""
+
+    def execute(self, requests: "list[ModelRequest]") -> None:  # type: ignore[override]
+        for request in requests:
+            if request.flags & FLAG_SEQUENCE_END:
+                witness = threading.Thread(target=lose, args=(request.reply, DEAD))
+                witness.start()
+                witness.join()
+                raise SessionLostError(DEAD.message)
+        super().execute(requests)
+
+
+async def test_the_loss_of_a_last_step_is_told_before_its_sequence_is_over() -> None:
+    """Whoever could run it again elsewhere would else take the sequence for ended."""
+
+    class DyingBackend(FakeBackend):
+        def load(self, context: LoadContext) -> Dying:
+            return Dying(Layout(context.config), context.instance.name, self.plan)
+
+    async with open_house(request_model(), restarts=AT_ONCE, backend=DyingBackend()) as house:
+        told: list[object] = []
+        house.ended = told  # type: ignore[assignment]
+        connection = house.connect()
+        # Steps are quick, so the engine comes to wait for them on the spot.
+        for step in range(30):
+            tensor = Tensor("INPUT", DataType.INT16, (1, 1), raw=samples(1))
+            request = Request("fake", inputs=[tensor], sequence=5, start=step == 0, end=step == 29)
+            connection.submit(request, lambda response: told.append(response.lost))
+            async with asyncio.timeout(10):
+                while len(told) <= step:  # noqa: ASYNC110 - the sink is all there is
+                    await asyncio.sleep(0)
+        await until(lambda: len(told) == 31)
+        assert told == [*[False] * 29, True, (5, EndReason.CLIENT_END)]
 
 
 def test_the_back_off_ends_at_its_last_delay() -> None:
