@@ -5,25 +5,22 @@ gateway behind it hears of the request, as OverLimitError.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from streamgate.errors import OverLimitError
 from streamgate.model.request import Request, Response, SequenceKey
-from streamgate.model.statistics import ModelStatistics, SlotTable, TenantStatistics
+from streamgate.model.statistics import TenantStatistics
 from streamgate.session.gateway import (
     Call,
-    ComeSink,
     Connection,
     EndSink,
     Gateway,
-    GoneSink,
-    ModelIndexEntry,
     ModelInfo,
     ResponseSink,
-    ServerInfo,
     WarningSink,
 )
+from streamgate.session.passing import PassingGateway
 from streamgate.session.stream_ledger import StreamKey, StreamLedger
 from streamgate.session.tenants import ANYBODY, NS, Account, OverLimit, Tenants
 
@@ -71,14 +68,14 @@ class Meters:
 
 
 @final
-class MeteredGateway:
+class MeteredGateway(PassingGateway):
     """Implements `streamgate.session.gateway.Gateway` over another, for one tenant.
 
     The first one made over a gateway is for those without a key; `of` makes the others.
     """
 
     def __init__(self, gateway: Gateway, meters: Meters, account: Account | None = None) -> None:
-        self._gateway = gateway
+        super().__init__(gateway)
         self._meters = meters
         self._account = account if account is not None else meters.tenants.account("")
         self._others: dict[str, MeteredGateway] = {self._account.tenant.name: self}
@@ -103,47 +100,11 @@ class MeteredGateway:
     def tenants(self) -> Sequence[TenantStatistics]:
         return self._meters.tenants.statistics()
 
-    def watch_sequences(self, on_gone: GoneSink, on_come: ComeSink) -> None:
-        self._gateway.watch_sequences(on_gone, on_come)
-
     def connect(
         self, on_sequence_end: EndSink | None = None, on_warning: WarningSink | None = None
     ) -> Connection:
         connection = self._gateway.connect(on_sequence_end, on_warning)
         return _MeteredConnection(connection, self._gateway, self._meters, self._account)
-
-    def is_live(self) -> bool:
-        return self._gateway.is_live()
-
-    def is_accepting(self) -> bool:
-        return self._gateway.is_accepting()
-
-    def is_ready(self) -> bool:
-        return self._gateway.is_ready()
-
-    async def is_model_ready(self, name: str, version: str) -> bool:
-        return await self._gateway.is_model_ready(name, version)
-
-    def server_info(self) -> ServerInfo:
-        return self._gateway.server_info()
-
-    def model(self, name: str, version: str) -> ModelInfo:
-        return self._gateway.model(name, version)
-
-    async def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
-        return await self._gateway.statistics(name, version)
-
-    async def slots(self, name: str, version: str) -> Sequence[SlotTable]:
-        return await self._gateway.slots(name, version)
-
-    async def repository_index(self, *, ready_only: bool) -> Sequence[ModelIndexEntry]:
-        return await self._gateway.repository_index(ready_only=ready_only)
-
-    async def load_model(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        await self._gateway.load_model(name, config, files)
-
-    async def unload_model(self, name: str, *, unload_dependents: bool) -> None:
-        await self._gateway.unload_model(name, unload_dependents=unload_dependents)
 
 
 @final
