@@ -1,6 +1,5 @@
 """A Redis server of a test's own: started, killed and started again on the same socket."""
 
-import asyncio
 import shutil
 import socket
 import subprocess
@@ -71,11 +70,3 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-async def eventually(condition: object, seconds: float = 10.0) -> None:
-    """Wait until a condition holds."""
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110, whatever it is, nobody tells of it
-            await asyncio.sleep(0.005)

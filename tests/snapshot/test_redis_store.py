@@ -14,8 +14,9 @@ from streamgate.errors import ConfigError, StreamGateError
 from streamgate.snapshot.contract import KeptKey, KeptResult, NotTakenError, WhyNot
 from streamgate.snapshot.redis_scripts import RedisKeys
 from streamgate.snapshot.redis_store import RedisLimits, RedisStore
-from tests.snapshot.redis_server import RedisServer, eventually, free_port
+from tests.snapshot.redis_server import RedisServer, free_port
 from tests.snapshot.watching import Watcher, new_key
+from tests.waiting import until
 
 QUICK = RedisLimits(retry_seconds_min=0.01, retry_seconds_max=0.05, timeout_seconds=0.5)
 
@@ -39,12 +40,12 @@ async def test_a_dead_server_holds_nobody_up(own_server: RedisServer, store: Red
     writer = store.open(new_key(), "1", "", watcher)
     writer.append(0, b"0")
     watcher.put(writer, KeptResult(0, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     own_server.kill()
     for position in range(1, 5):
         writer.append(position, b"")
         watcher.put(writer, KeptResult(position, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 5)
+    await until(lambda: len(watcher.stored) == 5)
     assert watcher.stored == [(position, 0) for position in range(5)]
     assert not store.health().is_up
     # From now on nobody waits at all.
@@ -62,7 +63,7 @@ async def test_what_waited_is_written_when_it_is_back(tmp_path: Path) -> None:
     writer = store.open(key, "1", "", watcher)
     writer.append(0, b"0")
     watcher.put(writer, KeptResult(0, 0, b"0"))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     server.kill()
     later = store.open(other_key, "1", "", watcher)
     later.append(0, b"later")
@@ -71,9 +72,9 @@ async def test_what_waited_is_written_when_it_is_back(tmp_path: Path) -> None:
         watcher.put(writer, KeptResult(position, 0, b"%d" % position))
     writer.put_snapshot(4, b"state")
     writer.drop_results(3)
-    await eventually(lambda: not store.health().is_up)
+    await until(lambda: not store.health().is_up)
     server.start()
-    await eventually(lambda: store.health().is_up and not store.health().waiting_bytes)
+    await until(lambda: store.health().is_up and not store.health().waiting_bytes)
     assert store.health().reconnects == 1
     kept, _ = await store.take(key, Watcher(), only_from_dead=False)
     assert [step.data for step in kept.steps] == [b"5", b"6", b"7"]
@@ -91,12 +92,12 @@ async def test_a_server_that_forgot_is_told_of(own_server: RedisServer, store: R
     writer = store.open(key, "1", "", watcher)
     writer.append(0, b"0")
     watcher.put(writer, KeptResult(0, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     own_server.kill()
     own_server.start()
     writer.append(1, b"1")
     watcher.put(writer, KeptResult(1, 0, b""))
-    await eventually(lambda: bool(watcher.unkept))
+    await until(lambda: bool(watcher.unkept))
     assert watcher.unkept == ["the store has lost it"]
     assert watcher.stored[-1] == (1, 0)
     watcher.put(writer, KeptResult(2, 0, b""))
@@ -118,7 +119,7 @@ async def test_who_outgrows_its_bound_is_kept_no_more(tmp_path: Path) -> None:
     for each, told in ((writer, watcher), (small, small_watcher)):
         each.append(0, b"0")
         told.put(each, KeptResult(0, 0, b""))
-    await eventually(lambda: watcher.stored == small_watcher.stored == [(0, 0)])
+    await until(lambda: watcher.stored == small_watcher.stored == [(0, 0)])
     server.kill()
     for position in range(1, 5):
         writer.append(position, b"x" * 3_000)
@@ -127,7 +128,7 @@ async def test_who_outgrows_its_bound_is_kept_no_more(tmp_path: Path) -> None:
     assert small_watcher.unkept == []
     assert store.health().waiting_bytes < 10_000
     server.start()
-    await eventually(lambda: store.health().is_up and not store.health().waiting_bytes)
+    await until(lambda: store.health().is_up and not store.health().waiting_bytes)
     # What is there of it is not all of it: nobody may go on with that.
     with pytest.raises(NotTakenError) as caught:
         await store.take(key, Watcher(), only_from_dead=False)
@@ -154,7 +155,7 @@ async def test_connections_that_break_repeat_nothing(
             if position % 50 == 25:
                 client.client_kill_filter(_type="normal", skipme=True)
                 await asyncio.sleep(0.02)
-    await eventually(lambda: not store.health().waiting_bytes)
+    await until(lambda: not store.health().waiting_bytes)
     kept, _ = await store.take(key, Watcher(), only_from_dead=False)
     assert [step.data for step in kept.steps] == [b"%d" % position for position in range(count)]
     assert [result.position for result in kept.results] == list(range(count))
@@ -171,15 +172,15 @@ async def test_nothing_is_left_behind(own_server: RedisServer, store: RedisStore
         watcher.put(writer, KeptResult(position, 0, b"r" * 200_000))
         writer.put_snapshot(position, b"t" * 200_000)
         writer.drop_results(1)
-    await eventually(lambda: len(watcher.stored) == 6 and not store.health().waiting_bytes)
+    await until(lambda: len(watcher.stored) == 6 and not store.health().waiting_bytes)
     writer.append(6, b"6")
-    await eventually(lambda: not store.health().waiting_bytes)
+    await until(lambda: not store.health().waiting_bytes)
     assert len([name for name in keys_of(own_server, key) if ":blob:" in name]) == 1
     writer.end("client_end")
-    await eventually(lambda: not store._dirty)
+    await until(lambda: not store._dirty)
     second = store.open(new_key(), "1", "", watcher)
     watcher.put(second, KeptResult(9, 0, b""))
-    await eventually(lambda: (9, 0) in watcher.stored)
+    await until(lambda: (9, 0) in watcher.stored)
     assert keys_of(own_server, key) == {RedisKeys.of(key).head}
     assert store.health().waiting_bytes == 0
 
@@ -193,13 +194,13 @@ async def test_all_of_it_expires(own_server: RedisServer) -> None:
     writer.append(0, b"s" * 200_000)
     writer.put_snapshot(0, b"t" * 200_000)
     watcher.put(writer, KeptResult(0, 0, b"r" * 200_000))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     # It has nothing to write, but lives.
     await asyncio.sleep(1)
     assert len(keys_of(own_server, key)) > 2
     for task in store._tasks:
         task.cancel()
-    await eventually(lambda: not keys_of(own_server, key))
+    await until(lambda: not keys_of(own_server, key))
     await store.close(0)
 
 
@@ -208,7 +209,7 @@ async def test_a_missing_blob_is_no_state(own_server: RedisServer, store: RedisS
     writer = store.open(key, "1", "", watcher)
     writer.append(0, b"s" * 200_000)
     watcher.put(writer, KeptResult(0, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     with redis.Redis(port=own_server.port) as client:
         for name in keys_of(own_server, key):
             if ":blob:" in name:
@@ -228,7 +229,7 @@ async def test_a_server_that_is_full_holds_nobody_up(tmp_path: Path) -> None:
     for position in range(30):
         writer.append(position, b"x" * 100_000)
         watcher.put(writer, KeptResult(position, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 30)
+    await until(lambda: len(watcher.stored) == 30)
     assert not store.health().is_up
     await store.close(0)
     server.kill()
@@ -240,7 +241,7 @@ async def test_unix_socket(own_server: RedisServer) -> None:
     watcher = Watcher()
     writer = store.open(new_key(), "1", "", watcher)
     watcher.put(writer, KeptResult(0, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     await store.close(1)
 
 
@@ -284,7 +285,7 @@ async def test_tls(tmp_path: Path) -> None:
     watcher = Watcher()
     writer = store.open(new_key(), "1", "", watcher)
     watcher.put(writer, KeptResult(0, 0, b""))
-    await eventually(lambda: len(watcher.stored) == 1)
+    await until(lambda: len(watcher.stored) == 1)
     await store.close(1)
     server.kill()
 

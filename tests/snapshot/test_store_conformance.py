@@ -16,8 +16,8 @@ from streamgate.snapshot.contract import (
     WhyNot,
 )
 from tests.snapshot.conftest import Shop
-from tests.snapshot.redis_server import eventually
 from tests.snapshot.watching import Watcher, new_key
+from tests.waiting import until
 
 LARGE = 300_000
 
@@ -42,7 +42,7 @@ async def is_owned(store: SessionStore, key: KeptKey) -> bool:
 async def stored(watcher: Watcher, writer: SequenceWriter, position: int, index: int = 0) -> None:
     """Put a result and wait until it is stored, and with it all that was written before it."""
     watcher.put(writer, KeptResult(position, index, b"result"))
-    await eventually(lambda: (position, index) in watcher.stored)
+    await until(lambda: (position, index) in watcher.stored)
 
 
 async def test_another_takes_all_of_it(shop: Shop) -> None:
@@ -54,7 +54,7 @@ async def test_another_takes_all_of_it(shop: Shop) -> None:
         watcher.put(writer, KeptResult(position, 0, b"result %d" % position))
     writer.put_snapshot(1, b"state after 1")
     watcher.put(writer, KeptResult(3, 1, b"a second one"))
-    await eventually(lambda: len(watcher.stored) == 5)
+    await until(lambda: len(watcher.stored) == 5)
     assert watcher.stored == [(0, 0), (1, 0), (2, 0), (3, 0), (3, 1)]
 
     kept, _ = await other.take(key, Watcher(), only_from_dead=False)
@@ -72,7 +72,7 @@ async def test_nothing_is_told_before_the_call_returns(shop: Shop) -> None:
     writer.append(0, b"")
     watcher.put(writer, KeptResult(0, 0, b""))
     assert watcher.stored == []
-    await eventually(lambda: watcher.stored == [(0, 0)])
+    await until(lambda: watcher.stored == [(0, 0)])
 
 
 async def test_who_asks_is_told_once_all_before_is_stored(shop: Shop) -> None:
@@ -83,13 +83,13 @@ async def test_who_asks_is_told_once_all_before_is_stored(shop: Shop) -> None:
     told = asyncio.Event()
     writer.when_stored(told.set)
     assert not told.is_set()
-    await eventually(told.is_set)
+    await until(told.is_set)
     kept, _ = await other.take(key, Watcher(), only_from_dead=False)
     assert list(kept.steps) == [KeptStep(0, b"step")]
     # It has no more to write, and finds out all the same that it may not.
     again = asyncio.Event()
     writer.when_stored(again.set)
-    await eventually(lambda: watcher.fenced)
+    await until(lambda: watcher.fenced)
     assert not again.is_set()
 
 
@@ -128,7 +128,7 @@ async def test_a_writer_that_was_taken_from_is_fenced(shop: Shop) -> None:
     writer.append(1, b"from the dead")
     writer.put_snapshot(1, b"from the dead")
     watcher.put(writer, KeptResult(1, 0, b"from the dead"))
-    await eventually(lambda: watcher.fenced == 1)
+    await until(lambda: watcher.fenced == 1)
     writer.end("client_end")
     heir.append(1, b"1")
     second = Watcher()
@@ -152,7 +152,7 @@ async def test_a_large_snapshot_of_a_fenced_writer_changes_nothing(shop: Shop) -
     await stored(watcher, writer, 0)
     _, heir = await other.take(key, Watcher(), only_from_dead=False)
     writer.put_snapshot(0, b"evil" * LARGE)
-    await eventually(lambda: watcher.fenced == 1)
+    await until(lambda: watcher.fenced == 1)
     heir.append(1, b"1")
     await stored(Watcher(), heir, 1)
     kept, _ = await one.take(key, Watcher(), only_from_dead=False)
@@ -170,7 +170,7 @@ async def test_opening_anew_fences_and_begins_at_nothing(shop: Shop) -> None:
     heir.append(0, b"new")
     await stored(second, heir, 0)
     writer.append(1, b"old")
-    await eventually(lambda: watcher.fenced == 1)
+    await until(lambda: watcher.fenced == 1)
     kept, _ = await one.take(key, Watcher(), only_from_dead=False)
     assert (kept.version, kept.note, kept.snapshot) == ("2", "second", None)
     assert [step.data for step in kept.steps] == [b"new"]
@@ -201,7 +201,7 @@ async def test_ended_and_unknown(shop: Shop) -> None:
     writer.append(0, b"0")
     watcher.put(writer, KeptResult(0, 0, b"last"))
     writer.end("idle")
-    await eventually(lambda: watcher.stored == [(0, 0)])
+    await until(lambda: watcher.stored == [(0, 0)])
     error = await refusal(other, key, only_from_dead=False)
     assert (error.why, error.detail) == (WhyNot.ENDED, "idle")
     assert list(error.results) == [KeptResult(0, 0, b"last")]
@@ -246,7 +246,7 @@ async def test_large_data_comes_back_as_it_was(shop: Shop) -> None:
         writer.append(position, b"%d" % position * LARGE)
         watcher.put(writer, KeptResult(position, 0, b"r%d" % position * LARGE))
     writer.put_snapshot(0, b"s" * LARGE)
-    await eventually(lambda: len(watcher.stored) == 3)
+    await until(lambda: len(watcher.stored) == 3)
     writer.put_snapshot(1, b"t" * LARGE)
     writer.drop_results(1)
     await stored(watcher, writer, 2, 1)

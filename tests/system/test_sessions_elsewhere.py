@@ -4,7 +4,7 @@ the middle of an utterance is gone on from at another."""
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -28,14 +28,6 @@ FRAMES = [AUDIO[at : at + 1600] for at in range(0, len(AUDIO), 1600)]
 MESSAGES: list[str | bytes] = [*FRAMES, '{"type":"end"}']
 TARGET = "/v1/speech?encoding=s16le&sample_rate=16000"
 SECONDS = 60.0
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.system.running_server import RunningServer, running
+from tests.waiting import wait
 
 WAIT_SECONDS = 30.0
 
@@ -130,13 +130,6 @@ def ask(client: triton.InferenceServerClient, name: str, asked: int = STEP, **mo
     return int(result.as_numpy("OUT")[0])
 
 
-def eventually(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def children_of(pid: int) -> list[int]:
     listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     return [int(line) for line in listed.stdout.split()]
@@ -171,7 +164,7 @@ def test_one_that_is_killed_while_idle_comes_back(
         except InferenceServerException:
             return False
 
-    eventually(is_another)
+    wait(is_another)
 
 
 def test_sequences_of_a_lost_instance_end_and_others_begin(
@@ -185,7 +178,7 @@ def test_sequences_of_a_lost_instance_end_and_others_begin(
         ask(client, "sums", sequence_id=5)
     assert ask(client, "sums", sequence_id=5, sequence_start=True) == 1
     assert ask(client, "sums", sequence_id=5, sequence_end=True) == 2
-    eventually(lambda: server.ended("sums", "engine_lost") == 2)
+    wait(lambda: server.ended("sums", "engine_lost") == 2)
     server.assert_at_rest("sums")
 
 
@@ -238,4 +231,4 @@ def test_no_process_outlives_its_server(tmp_path: Path) -> None:
         workers = children_of(process.pid)
         assert len(workers) == 2
         process.kill()
-    eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    wait(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))

@@ -11,7 +11,8 @@ from streamgate.session.gateway import Gateway
 from streamgate.session.stored.takeover import StoredSequences
 from streamgate.snapshot.redis_store import RedisStore
 from tests.durable.house import Client
-from tests.snapshot.redis_server import RedisServer, eventually
+from tests.snapshot.redis_server import RedisServer
+from tests.waiting import until
 
 
 class House:
@@ -45,7 +46,7 @@ class House:
         """Wait until all is written that was to be. Returns the store."""
         store = self.stored.store
         assert isinstance(store, RedisStore)
-        await eventually(lambda: not store.health().waiting_bytes and not store._dirty)
+        await until(lambda: not store.health().waiting_bytes and not store._dirty)
         return store
 
     async def die(self) -> None:

@@ -20,7 +20,8 @@ from streamgate.session.tenants import hash_of
 from tests.durable.house import Client
 from tests.durable.models import decoupled_hashes, ensemble_hashes, hashes, write_graph
 from tests.session.stored.houses import House, houses
-from tests.snapshot.redis_server import RedisServer, eventually
+from tests.snapshot.redis_server import RedisServer
+from tests.waiting import until
 
 VALUES = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 _keys = itertools.count(1000)
@@ -65,7 +66,7 @@ async def test_it_goes_on_elsewhere(
         answers += await run(other.client, model, key, range(cut, len(VALUES)))
         assert answers == ANSWERS[model]
         assert other.stored.counts.resumed == 1
-        await eventually(lambda: other.client.ends == [(model, key, EndReason.CLIENT_END)])
+        await until(lambda: other.client.ends == [(model, key, EndReason.CLIENT_END)])
 
 
 async def test_an_ensembles_models_are_kept_with_it_alone(
@@ -75,7 +76,7 @@ async def test_an_ensembles_models_are_kept_with_it_alone(
     async with houses(redis, repository, 1) as (house,):
         await run(house.client, "ensemble", key, range(4))
         store = house.stored.store
-        await eventually(lambda: not store.health().waiting_bytes)
+        await until(lambda: not store.health().waiting_bytes)
         with redis_client.Redis(port=redis.port) as client:
             found = [name.decode() for name in client.scan_iter(f"*{{*/i{key}}}:head")]
         assert found == [f"streamgate:{{ensemble/i{key}}}:head"]
@@ -199,7 +200,7 @@ async def test_one_that_wakes_up_has_nothing_to_say(redis: RedisServer, reposito
             Code.UNAVAILABLE,
             "the sequence has been taken over by another server",
         )
-        await eventually(lambda: one.client.ends == [("often", key, EndReason.SUPERSEDED)])
+        await until(lambda: one.client.ends == [("often", key, EndReason.SUPERSEDED)])
         assert one.stored.counts.fenced == 1
         assert store.health().refused_writes == 1
         answers += await run(other.client, "often", key, range(7, len(VALUES)))
@@ -391,6 +392,6 @@ async def test_a_sequence_of_another_connection_is_ended_where_it_lives(
         await run(house.client, "often", key, range(4))
         other = Client.of(house.server.gateway)
         assert await other.connection.finish("often", "", key) is None
-        await eventually(lambda: other.ends == [("often", key, EndReason.CLIENT_END)])
+        await until(lambda: other.ends == [("often", key, EndReason.CLIENT_END)])
         assert house.client.ends == []
         other.connection.close(abort=False)
